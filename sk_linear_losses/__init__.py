@@ -1,0 +1,6 @@
+"""Linear multiclass classifiers for scikit-learn: softmax and multiclass hinge, solved to a certificate."""
+
+from ._classifiers import MulticlassSVMClassifier, SoftmaxClassifier
+
+__version__ = "0.1.0"
+__all__ = ["MulticlassSVMClassifier", "SoftmaxClassifier"]

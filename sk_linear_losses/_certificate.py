@@ -1,0 +1,66 @@
+"""Lower bounds on the optimum from the dual: what makes a duality gap a certificate.
+
+Knows the objective's dual quantities. Knows nothing of solvers.
+
+For multipliers g_i, one per sample, in the domain of the loss's conjugate and with sum_i w_i g_i = 0
+(the intercept's condition), weak duality bounds the optimum from below by
+
+    D(g) = -|C sum_i w_i g_i x_i'|^2 / 2 - C sum_i w_i conjugate(g_i).
+
+The gradients of the loss at any theta are in the domain, and meet the condition at the optimum. Before,
+they are mixed with small flows that are equal within a class and carry the residual back; D of the
+mixture is bounded from below by convexity, so no further pass over the data is needed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._objective import Evaluation, Objective
+from .losses import Array
+
+# Round-off in the sums that make up a bound, as a share of their size.
+ROUND_OFF = 16 * float(np.finfo(float).eps)
+
+
+def lower_bound(objective: Objective, at: Evaluation) -> float:
+    """A number that the optimum is not below; minus infinity where there is no penalty."""
+    if objective.penalty == 0:
+        return -np.inf
+    pull, conjugate = at.pull[: objective.rows.n_features], at.conjugate
+    if objective.fit_intercept:
+        pull, conjugate = _balanced(objective, pull, at.pull[-1], conjugate)
+    n_classes = objective.n_classes
+    at_rest = objective.term.conjugate(np.zeros((n_classes, n_classes)), np.arange(n_classes))
+    rest = objective.C * float(objective.statistics.class_weight @ at_rest)
+    norm = float(np.vdot(pull, pull))
+    # The best multiple of the multipliers: far from the optimum they are far too long.
+    share = 1.0 if norm == 0 else float(np.clip((rest - conjugate) / norm, 0, 1))
+    terms = (share**2 * norm / 2, share * conjugate, (1 - share) * rest)
+    bound = -sum(terms) - ROUND_OFF * sum(map(abs, terms))
+    return bound if np.isfinite(bound) else -np.inf
+
+
+def _balanced(
+    objective: Objective, pull: Array, residual: Array, conjugate: float
+) -> tuple[Array, float]:
+    """Pull and conjugate of multipliers mixed with class-wise flows so that they sum to zero."""
+    weight = objective.statistics.class_weight
+    n_classes = objective.n_classes
+    excess = objective.decoding @ residual / objective.C
+    needed = n_classes * float((np.maximum(excess, 0) / weight).max())
+    if needed == 0:
+        return pull, conjugate
+    # At this share no sample passes on more than 1 / n_classes, which every loss admits.
+    share = needed / (1 + needed)
+    wanted = -excess / needed
+    received, given = np.maximum(wanted, 0), np.maximum(-wanted, 0)
+    flows = np.outer(given / weight, received / received.sum())
+    np.fill_diagonal(flows, 0)
+    np.fill_diagonal(flows, -flows.sum(axis=1))
+    cost = objective.term.conjugate(flows, np.arange(n_classes))
+    repair = objective.code_pull((objective.statistics.centroids.T * weight) @ flows)
+    return (
+        (1 - share) * pull + share * repair,
+        (1 - share) * conjugate + share * objective.C * float(weight @ cost),
+    )

@@ -1,0 +1,576 @@
+"""The estimators: parameters, fitted attributes, prediction.
+
+Knows scikit-learn. The work of a fit is a handful of calls into the modules below.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import scipy.special
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._calibration import fit_temperature
+from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, statistics_of
+from ._problem import Problem, make_problem
+from ._rows import Rows, single_threaded_blas
+from ._solver import Iteration, Result, solve
+from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
+
+# Rows scored at a time, so that float32 rows are scored in float64 without a copy of X.
+SCORED_ROWS = 4096
+
+
+class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Fit and prediction that the two estimators share."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features, as they are: neither scaling nor centring is needed for convergence. float64 and
+            float32 are used as given, other types are converted to float64.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; weight 2 is the same as repeating a row, weight 0 as leaving it out.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not as described. The estimator is then unchanged.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` was reached first, or if there is no optimum to reach.
+        """
+        self._check_parameters()
+        # All that a fit sets is set on a copy, so that whatever interrupts it leaves this estimator whole.
+        fitted = copy.copy(self)
+        problem = make_problem(fitted, X, y, sample_weight, self.class_weight, self.n_jobs)
+        with single_threaded_blas:
+            objective = self._objective(problem)
+            result = solve(
+                objective,
+                self._start(problem, objective),
+                float(self.tol),
+                int(self.max_iter),
+                self._reporter(),
+            )
+            fitted._store(problem, result)
+        self.__dict__ = fitted.__dict__
+        self._warn(result)
+        return self
+
+    def decision_function(self, X: Any) -> Array:
+        """Scores of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes), or (n_samples,) for two classes
+            With two classes, the score of ``classes_[1]`` less that of ``classes_[0]``.
+        """
+        check_is_fitted(self)
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
+        )
+        scores = np.empty((X.shape[0], len(self.coef_)))
+        for batch in gen_batches(X.shape[0], SCORED_ROWS):
+            scores[batch] = X[batch] @ self.coef_.T + self.intercept_
+        return scores[:, 0] if len(self.coef_) == 1 else scores
+
+    def predict(self, X: Any) -> Array:
+        """Most probable class of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            Labels out of `classes_`.
+        """
+        scores = self.decision_function(X)
+        winner = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+        return self.classes_[winner]
+
+    def predict_proba(self, X: Any) -> Array:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            Each row sums to one; columns in the order of `classes_`.
+        """
+        return scipy.special.softmax(self._logits(X), axis=1)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Logarithms of the class probabilities, finite however sure the model is.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            Columns in the order of `classes_`.
+        """
+        return scipy.special.log_softmax(self._logits(X), axis=1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _logits(self, X: Any) -> Array:
+        """What the softmax turns into probabilities, of shape (n_samples, n_classes)."""
+        scores = self.decision_function(X)
+        return np.stack([-scores / 2, scores / 2], axis=1) if scores.ndim == 1 else scores
+
+    def _check_parameters(self) -> None:
+        """Raise on parameters that no data could make sense of."""
+        _check_number("C", self.C, lambda C: C > 0, "a positive number")
+        _check_number("tol", self.tol, lambda tol: 0 <= tol < np.inf, "a finite number >= 0")
+        if not isinstance(self.max_iter, Integral) or self.max_iter < 1:
+            raise ValueError(f"max_iter={self.max_iter!r} must be an integer of at least 1.")
+
+    def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
+        """The loss as the objective takes it."""
+        raise NotImplementedError
+
+    def _objective(self, problem: Problem) -> Objective:
+        """The objective for the classes that have weight."""
+        n_classes = len(problem.present)
+        rows = Rows(problem.X, problem.y, problem.weight, n_classes, problem.n_threads)
+        fit_intercept = bool(self.fit_intercept)
+        statistics = statistics_of(rows, n_classes, fit_intercept)
+        term = self._term(problem, rows, statistics)
+        penalty = float(np.isfinite(self.C))
+        C = float(self.C) if penalty else 1.0
+        return Objective(rows, term, C, penalty, n_classes, fit_intercept, statistics)
+
+    def _start(self, problem: Problem, objective: Objective) -> Array:
+        """Parameters to start from: those of the previous fit for the classes that it knew, or zero."""
+        n_features = objective.rows.n_features
+        coef = np.zeros((n_features, objective.n_classes))
+        intercept = np.zeros(objective.n_classes)
+        known = self.warm_start and hasattr(self, "coef_") and self.coef_.shape[1] == n_features
+        if not known:
+            return self._cold_start(objective)
+        old_coef, old_intercept = self.coef_, self.intercept_
+        if len(old_coef) == 1:
+            old_coef = np.vstack([-old_coef, old_coef]) / 2
+            old_intercept = np.concatenate([-old_intercept, old_intercept]) / 2
+        position = {label: k for k, label in enumerate(self.classes_.tolist())}
+        for k, label in enumerate(problem.classes[problem.present].tolist()):
+            old = position.get(label)
+            if old is not None and np.isfinite(old_intercept[old]):
+                coef[:, k], intercept[k] = old_coef[old], old_intercept[old]
+        return objective.coded_parameters(coef, intercept)
+
+    def _cold_start(self, objective: Objective) -> Array:
+        """Zero coefficients."""
+        return np.zeros(objective.shape)
+
+    def _reporter(self) -> Any:
+        """What prints the progress that `verbose` asks for."""
+        if not self.verbose:
+            return lambda line: None
+        name, count = type(self).__name__, 0
+
+        def report(line: Iteration) -> None:
+            nonlocal count
+            count += 1
+            print(
+                f"[{name}] iteration {count}: objective {line.objective:.10g}, "
+                f"gap {line.gap:.3g}, {line.seconds:.2f} s"
+            )
+
+        return report
+
+    def _store(self, problem: Problem, result: Result) -> None:
+        """Set the fitted attributes."""
+        coef, intercept = result.problem.class_parameters(result.theta)
+        n_classes = len(problem.classes)
+        self.classes_ = problem.classes
+        if n_classes == 2:
+            self.coef_ = (coef[:, 1] - coef[:, 0])[None, :]
+            self.intercept_ = intercept[1:] - intercept[:1]
+        else:
+            self.coef_ = np.zeros((n_classes, len(coef)))
+            self.coef_[problem.present] = coef.T
+            # A class without weight is never predicted, which is where its intercept would tend.
+            self.intercept_ = np.full(n_classes, -np.inf)
+            self.intercept_[problem.present] = intercept - intercept.mean()
+        self.objective_ = result.objective
+        self.duality_gap_ = result.gap
+        self.converged_ = result.converged
+        self.n_iter_ = len(result.history)
+        columns = zip(*result.history, strict=True) if result.history else [(), (), ()]
+        self.history_ = {
+            field: np.array(column, dtype=np.float64)
+            for field, column in zip(Iteration._fields, columns, strict=True)
+        }
+
+    def _warn(self, result: Result) -> None:
+        """Say what kept the fit from its tolerance."""
+        if result.unbounded:
+            message = (
+                f"{type(self).__name__}(C=inf): the classes can be separated, so the likelihood has no "
+                "maximum and the coefficients would grow without end. Set C to a finite value."
+            )
+        elif not result.converged:
+            gap = result.gap / abs(result.objective) if result.objective else result.gap
+            reason = (
+                f"stopped at max_iter={self.max_iter}"
+                if len(result.history) >= self.max_iter
+                else "could not get closer in float64 arithmetic"
+            )
+            message = (
+                f"{type(self).__name__} {reason}: the objective is certified to be within a relative "
+                f"{gap:.2g} of the optimum, more than tol={self.tol:g}. Increase max_iter or tol."
+            )
+        else:
+            return
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
+class SoftmaxClassifier(_LinearClassifier):
+    """Multinomial logistic regression with an L2 penalty, solved to a certified accuracy.
+
+    Minimises ``|W|^2 / 2 + C * sum_i w_i * loss(W x_i + b, y_i)`` over W and the unpenalised intercept b,
+    where the loss is the cross-entropy of the softmax and w_i the product of sample and class weight: the
+    objective of :class:`sklearn.linear_model.LogisticRegression`, at the same `C`. With two classes
+    the model is one weight vector w with the penalty ``|w|^2 / 2``.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Inverse of the strength of the penalty, in (0, inf]. ``inf`` means none: maximum likelihood, which
+        has an optimum only if the classes overlap.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+    class_weight : dict or "balanced", default=None
+        Weight of each class; "balanced" is ``sum(w) / (n_classes * sum(w of the class))``.
+    label_smoothing : float, default=0.0
+        Share of each target spread evenly over all classes, in [0, 1).
+    tol : float, default=1e-6
+        The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
+        or, where that is loose, by the Newton decrement.
+    max_iter : int, default=1000
+        Most iterations of L-BFGS.
+    warm_start : bool, default=False
+        Whether to start from the present `coef_`, matched by class label.
+    n_jobs : int, default=None
+        Threads that share the rows of large data. None means as many as BLAS would use, -1 all cores.
+    verbose : int, default=0
+        Whether to print each iteration.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        Class labels.
+    coef_ : array of shape (n_classes, n_features), or (1, n_features) for two classes
+        Coefficients; they sum to zero over classes.
+    intercept_ : array of shape (n_classes,), or (1,) for two classes
+        Intercepts; they sum to zero over classes. A class of which no sample has weight has ``-inf``: it
+        is never predicted.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : array of shape (n_features_in_,)
+        Names of the features, if X had any.
+    n_iter_ : int
+        Iterations of L-BFGS.
+    objective_ : float
+        The objective at the solution.
+    duality_gap_ : float
+        Certified upper bound on `objective_` minus the optimum; ``inf`` where there is none, which is the
+        case for ``C=inf``: without a penalty the dual gives no bound.
+    converged_ : bool
+        Whether `tol` was reached.
+    history_ : dict of arrays of shape (n_iter_,)
+        ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since the start.
+
+    See Also
+    --------
+    MulticlassSVMClassifier : The same model with the multiclass hinge.
+
+    References
+    ----------
+    D. Böhning, "Multinomial logistic regression algorithm", Annals of the Institute of Statistical
+    Mathematics, 1992.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_linear_losses import SoftmaxClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = SoftmaxClassifier().fit(X, y)
+    >>> round(model.objective_, 4)
+    28.8863
+    >>> bool(model.duality_gap_ <= 1e-6 * model.objective_)
+    True
+    """
+
+    def __init__(
+        self,
+        C: float = 1.0,
+        *,
+        fit_intercept: bool = True,
+        class_weight: dict[Any, float] | str | None = None,
+        label_smoothing: float = 0.0,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        _check_number(
+            "label_smoothing", self.label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)"
+        )
+
+    def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
+        return SmoothTerm(SoftmaxLoss(float(self.label_smoothing)))
+
+    def _cold_start(self, objective: Objective) -> Array:
+        """Zero coefficients and the class frequencies as probabilities."""
+        theta = super()._cold_start(objective)
+        if objective.fit_intercept:
+            theta[-1] = np.log(objective.statistics.class_weight) @ objective.decoding
+        return theta
+
+
+class MulticlassSVMClassifier(_LinearClassifier):
+    """Linear multiclass support vector machine, solved exactly and with a certificate.
+
+    Minimises ``|W|^2 / 2 + C * sum_i w_i * loss(W x_i + b, y_i)`` over W and the unpenalised intercept b.
+    The loss asks the score of the right class to exceed each other one by the margin and costs the
+    shortfalls: their sum (Weston-Watkins, as in CS231n), the sum of their squares, or the worst one
+    (Crammer-Singer). With two classes and the hinge this is ``sklearn.svm.SVC(kernel="linear")``, at the
+    same `C`.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Inverse of the strength of the penalty, in (0, inf).
+    loss : {"hinge", "squared_hinge"}, default="hinge"
+        Whether shortfalls cost as they are or squared.
+    multi_class : {"weston_watkins", "crammer_singer"}, default="weston_watkins"
+        Whether all wrong classes cost or only the worst; the latter with ``loss="hinge"`` alone, since its
+        square is not differentiable at ties.
+    margin : float or array of shape (n_classes, n_classes), default=1.0
+        How far the right class y must lead a wrong class j: a positive number, or non-negative numbers for
+        each pair ``[y, j]``, in the order of `classes_`. The diagonal is ignored.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+    class_weight : dict or "balanced", default=None
+        Weight of each class; "balanced" is ``sum(w) / (n_classes * sum(w of the class))``.
+    tol : float, default=1e-6
+        The fit stops when the objective is certified to be within ``tol * objective`` of the optimum.
+    max_iter : int, default=1000
+        Most iterations of L-BFGS.
+    warm_start : bool, default=False
+        Whether to start from the present `coef_`, matched by class label.
+    n_jobs : int, default=None
+        Threads that share the rows of large data. None means as many as BLAS would use, -1 all cores.
+    verbose : int, default=0
+        Whether to print each iteration.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        Class labels.
+    coef_ : array of shape (n_classes, n_features), or (1, n_features) for two classes
+        Coefficients; they sum to zero over classes.
+    intercept_ : array of shape (n_classes,), or (1,) for two classes
+        Intercepts; they sum to zero over classes. A class of which no sample has weight has ``-inf``: it
+        is never predicted.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : array of shape (n_features_in_,)
+        Names of the features, if X had any.
+    n_iter_ : int
+        Iterations of L-BFGS.
+    objective_ : float
+        The objective at the solution.
+    duality_gap_ : float
+        Certified upper bound on `objective_` minus the optimum.
+    converged_ : bool
+        Whether `tol` was reached.
+    history_ : dict of arrays of shape (n_iter_,)
+        ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since the start.
+    temperature_ : float
+        Scores over this are the logits of `predict_proba`.
+
+    See Also
+    --------
+    SoftmaxClassifier : The same model with the cross-entropy.
+
+    References
+    ----------
+    J. Weston and C. Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+
+    K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector
+    machines", JMLR 2001.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_linear_losses import MulticlassSVMClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MulticlassSVMClassifier().fit(X, y)
+    >>> round(model.objective_, 4)
+    15.6042
+    >>> bool(model.duality_gap_ <= 1e-6 * model.objective_)
+    True
+    """
+
+    def __init__(
+        self,
+        C: float = 1.0,
+        *,
+        loss: str = "hinge",
+        multi_class: str = "weston_watkins",
+        margin: Any = 1.0,
+        fit_intercept: bool = True,
+        class_weight: dict[Any, float] | str | None = None,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.C = C
+        self.loss = loss
+        self.multi_class = multi_class
+        self.margin = margin
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if np.isinf(self.C):
+            raise ValueError("C=inf: the hinge needs a penalty. Set C to a finite value.")
+        _check_option("loss", self.loss, ("hinge", "squared_hinge"))
+        _check_option("multi_class", self.multi_class, ("weston_watkins", "crammer_singer"))
+        if self.multi_class == "crammer_singer" and self.loss == "squared_hinge":
+            raise ValueError(
+                "multi_class='crammer_singer' needs loss='hinge': its squared hinge is not differentiable "
+                "at ties."
+            )
+        if np.ndim(self.margin) == 0:
+            _check_number(
+                "margin", self.margin, lambda margin: 0 < margin < np.inf, "a positive number or an array"
+            )
+
+    def predict_proba(self, X: Any) -> Array:
+        """Class probabilities: the softmax of the scores over `temperature_`.
+
+        A hinge says nothing of probabilities, and its scores of the training samples are too sure of them,
+        without bound where the classes can be separated. The temperature is therefore fitted to the scores
+        that each sample would have had, to first order, had it been left out: held-out probabilities from
+        one fit. They are deterministic, rank classes as `predict` does, and do not tell a weight of two
+        from a repeated row. Where there are more than 4000 coefficients the curvature that this needs is
+        not at hand; the temperature is then half the margin, which matches the slope of the squared
+        hinge's own link ``p = (1 + f / margin) / 2`` at the decision boundary.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            Each row sums to one; columns in the order of `classes_`.
+        """
+        return super().predict_proba(X)
+
+    def _logits(self, X: Any) -> Array:
+        return super()._logits(X) / self.temperature_
+
+    def _store(self, problem: Problem, result: Result) -> None:
+        super()._store(problem, result)
+        self.temperature_ = fit_temperature(result.problem, result.theta)
+
+    def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
+        margin = self._margin(problem)
+        loss: HingeLoss
+        if self.multi_class == "crammer_singer":
+            loss = CrammerSingerLoss(margin)
+        else:
+            loss = WestonWatkinsLoss(margin, squared=self.loss == "squared_hinge")
+        return smoothed_term(loss, rows, float(self.C), statistics)
+
+    def _margin(self, problem: Problem) -> float | Array:
+        """The margin, checked, for the classes that have weight."""
+        if np.ndim(self.margin) == 0:
+            return float(self.margin)
+        try:
+            margin = np.array(self.margin, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"margin={self.margin!r} must be a number or an array of numbers.") from error
+        n_classes = len(problem.classes)
+        if margin.shape != (n_classes, n_classes):
+            raise ValueError(
+                f"margin has shape {margin.shape}; expected a number or shape {(n_classes, n_classes)}, one "
+                "entry for each pair of right and wrong class."
+            )
+        np.fill_diagonal(margin, 0)
+        if not (np.isfinite(margin).all() and (margin >= 0).all()):
+            raise ValueError(f"margin={self.margin!r} must hold finite, non-negative numbers.")
+        return margin[np.ix_(problem.present, problem.present)]
+
+
+def _check_number(name: str, value: Any, valid: Callable[[Any], bool], wanted: str) -> None:
+    """Raise unless `value` is a number that is valid."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not valid(value):
+        raise ValueError(f"{name}={value!r} must be {wanted}.")
+
+
+def _check_option(name: str, value: Any, options: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of the options."""
+    if value not in options:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")

@@ -1,0 +1,333 @@
+"""The regularised objective over row blocks: value, gradient, curvature, and what its dual needs.
+
+Knows losses and rows. Knows nothing of scikit-learn, solvers or changes of variables.
+
+Parameters are an array theta of shape (n_features + 1, n_codes): coded coefficients, then the coded
+intercept of the centred features; without intercept the last row is missing. Classes are coded so that
+scores always sum to zero over classes: scores = (X - mean) @ V @ coding.T + c @ coding.T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from scipy.linalg import helmert
+
+from ._rows import Block, Rows, chunks, weighted_grams
+from .losses import Array, Curvature, HingeLoss, Pointwise, SmoothLoss, flows_of
+
+
+class Term(Protocol):
+    """The function of one sample's scores that is summed over samples."""
+
+    def evaluate(self, scores: Array, block: Block) -> Pointwise: ...
+
+    def curvature(self, scores: Array, block: Block) -> Curvature: ...
+
+    def conjugate(self, gradient: Array, y: Array) -> Array: ...
+
+
+@dataclass(frozen=True)
+class SmoothTerm:
+    """A differentiable loss as it is."""
+
+    loss: SmoothLoss
+
+    def evaluate(self, scores: Array, block: Block) -> Pointwise:
+        """Value, gradient and conjugate; the conjugate by Fenchel and Young's equality."""
+        value, gradient = self.loss.value_and_gradient(scores, block.y)
+        conjugate = np.einsum("ij,ij->i", scores, gradient) - value
+        return Pointwise(value, gradient, value, conjugate)
+
+    def curvature(self, scores: Array, block: Block) -> Curvature:
+        """Second derivative of the loss."""
+        return self.loss.curvature(scores, block.y)
+
+    def conjugate(self, gradient: Array, y: Array) -> Array:
+        """Conjugate of the loss."""
+        return self.loss.conjugate(gradient, y)
+
+
+@dataclass(frozen=True)
+class EnvelopeTerm:
+    """A hinge loss seen through its Moreau envelope around multipliers, one array of flows per block."""
+
+    loss: HingeLoss
+    flows: tuple[Array, ...]
+    smoothing: float
+
+    def evaluate(self, scores: Array, block: Block) -> Pointwise:
+        """Envelope and its gradient, with the loss itself and its conjugate."""
+        return self.loss.envelope(scores, block.y, self.flows[block.index], self._smoothing(block))
+
+    def curvature(self, scores: Array, block: Block) -> Curvature:
+        """Second derivative of the envelope."""
+        gradient = self.evaluate(scores, block).gradient
+        return self.loss.envelope_curvature(gradient, block.y, self._smoothing(block))
+
+    def conjugate(self, gradient: Array, y: Array) -> Array:
+        """Conjugate of the loss."""
+        return self.loss.conjugate(gradient, y)
+
+    def _smoothing(self, block: Block) -> Array:
+        """Smoothing of each sample, (n_samples, 1): in proportion to its weight, so that all curve alike."""
+        weight = np.where(block.weight > 0, block.weight, 1)
+        return np.asarray(self.smoothing * weight[:, None])
+
+
+def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics) -> EnvelopeTerm:
+    """A hinge loss without multipliers, smoothed so much that curvature and penalty are comparable.
+
+    Such a start is right also where the margin is hard and the optimal multipliers are tiny: with little
+    smoothing the first subproblem would be as ill-conditioned as the hinge itself.
+    """
+    total = statistics.class_weight.sum()
+    mean_weight = total / sum(np.count_nonzero(block.weight) for block in rows.blocks)
+    comparable = C * float(statistics.variance.sum())
+    smoothing = max(2 * float(np.max(loss.margin)) / mean_weight, comparable) or 1.0
+    n_classes = len(statistics.class_weight)
+    flows = tuple(np.zeros((n_classes, len(block.y))).T for block in rows.blocks)
+    return EnvelopeTerm(loss, flows, smoothing)
+
+
+class Evaluation(NamedTuple):
+    """The objective at one point.
+
+    ``value`` and ``gradient`` are of the function that is minimised; ``objective`` has the loss itself in
+    place of its envelope. ``pull`` is the part of the gradient that the samples contribute, of the shape
+    of ``theta``, and ``conjugate`` the weighted sum of the conjugates times C.
+    """
+
+    theta: Array
+    value: float
+    gradient: Array
+    objective: float
+    pull: Array
+    conjugate: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Weighted moments of the features: means, variances, class weights and centred class means."""
+
+    mean: Array
+    variance: Array
+    class_weight: Array
+    centroids: Array
+
+
+def statistics_of(rows: Rows, n_classes: int, fit_intercept: bool) -> Statistics:
+    """Weighted moments in two passes; the shift is zero where no intercept can absorb it."""
+
+    def class_sums(block: Block) -> tuple[Array, Array]:
+        membership = np.zeros((len(block.y), n_classes))
+        membership[np.arange(len(block.y)), block.y] = block.weight
+        return block.pull_back(membership), membership.sum(axis=0)
+
+    sums, class_weight = rows.sum(class_sums)
+    mean = sums.sum(axis=1) / class_weight.sum()
+    if not fit_intercept:
+        mean = np.zeros_like(mean)
+    (squares,) = rows.sum(lambda block: (block.squares(mean),))
+    variance = squares / class_weight.sum()
+    # What is left of a constant column after centring is round-off, not a feature.
+    variance[variance <= (1e-14 * mean) ** 2] = 0
+    return Statistics(mean, variance, class_weight, (sums / class_weight).T - mean)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``penalty / 2 * |V|^2 + C * sum_i w_i * term(scores_i, y_i)``, see the module's docstring.
+
+    Parameters
+    ----------
+    rows : Rows
+    term : Term
+    C : float
+        Weight of the samples; 1 where there is no penalty.
+    penalty : float
+        1, or 0 for maximum likelihood.
+    n_classes : int
+    fit_intercept : bool
+    statistics : Statistics
+        Its mean is zero without intercept: there is then nothing to absorb the shift.
+    """
+
+    rows: Rows
+    term: Term
+    C: float
+    penalty: float
+    n_classes: int
+    fit_intercept: bool
+    statistics: Statistics
+
+    @cached_property
+    def coding(self) -> Array:
+        """Classes by codes: orthonormal columns that sum to zero.
+
+        Two classes are coded (-1/2, 1/2), which makes V the weight vector of the binary model, W_1 - W_0.
+        """
+        basis = helmert(self.n_classes).T
+        return -basis / np.sqrt(2) if self.n_classes == 2 else basis
+
+    @cached_property
+    def decoding(self) -> Array:
+        """Classes by codes, with ``decoding.T @ coding`` the identity."""
+        return self.coding / (self.coding**2).sum(axis=0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of theta."""
+        return self.rows.n_features + self.fit_intercept, self.n_classes - 1
+
+    def evaluate(self, theta: Array) -> Evaluation:
+        """Value, gradient and dual quantities at theta, in one pass over the rows."""
+        coef, intercept = self.class_parameters(theta)
+
+        def contribution(block: Block) -> tuple[Array | float, ...]:
+            point = self.term.evaluate(block.scores(coef, intercept), block)
+            gradient = point.gradient
+            gradient *= block.weight[:, None]
+            sums = (block.weight @ part for part in (point.value, point.loss, point.conjugate))
+            return *sums, block.pull_back(gradient), gradient.sum(axis=0)
+
+        value, loss, conjugate, pull_coef, pull_intercept = self.rows.sum(contribution)
+        pull = self._code(pull_coef, pull_intercept)
+        V = theta[: self.rows.n_features]
+        gradient = pull.copy()
+        gradient[: len(V)] += self.penalty * V
+        norm = self.penalty / 2 * float(np.vdot(V, V))
+        return Evaluation(
+            theta,
+            norm + self.C * float(value),
+            gradient,
+            norm + self.C * float(loss),
+            pull,
+            self.C * float(conjugate),
+        )
+
+    def class_parameters(self, theta: Array) -> tuple[Array, Array]:
+        """Coefficients (n_features, n_classes) and intercept (n_classes,) for the features as given."""
+        V = theta[: self.rows.n_features]
+        coef = np.ascontiguousarray(V @ self.coding.T)
+        if not self.fit_intercept:
+            return coef, np.zeros(self.n_classes)
+        return coef, self.coding @ theta[-1] - self.statistics.mean @ coef
+
+    def coded_parameters(self, coef: Array, intercept: Array) -> Array:
+        """Theta for coefficients (n_features, n_classes) and intercept (n_classes,) of the given features."""
+        theta = coef @ self.decoding
+        if not self.fit_intercept:
+            return np.asarray(theta)
+        return np.vstack([theta, (intercept + self.statistics.mean @ coef) @ self.decoding])
+
+    def code_pull(self, pull: Array) -> Array:
+        """Coded, scaled form of a sum over samples of centred features times flows (n_features, n_classes)."""
+        return np.asarray(self.C * (pull @ self.coding))
+
+    def total_curvature(self, theta: Array) -> Array:
+        """Sum over samples of the curvature in the scores, weighted and times C: (n_classes, n_classes)."""
+        coef, intercept = self.class_parameters(theta)
+
+        def contribution(block: Block) -> tuple[Array]:
+            diagonal, left, right = self.term.curvature(block.scores(coef, intercept), block)
+            cross = (left * block.weight[:, None]).T @ right
+            return (np.diag(block.weight @ diagonal) - (cross + cross.T) / 2,)
+
+        return np.asarray(self.C * self.rows.sum(contribution)[0])
+
+    def class_curvature(
+        self, theta: Array, weightings: Callable[[Curvature], Array]
+    ) -> Array:
+        """Weighted Gram matrices of the centred rows, one for each weighting that `weightings` returns.
+
+        Features are followed by the constant 1 where there is an intercept. Scaled by C.
+        """
+        coef, intercept = self.class_parameters(theta)
+
+        def contribution(block: Block) -> tuple[Array]:
+            curvature = self.term.curvature(block.scores(coef, intercept), block)
+            weights = weightings(curvature) * block.weight[:, None]
+            kept = np.flatnonzero(weights.any(axis=1))
+            grams = [
+                weighted_grams(self.centred_rows(block, part), weights[part]) for part in chunks(kept)
+            ]
+            return (sum(grams[1:], start=grams[0]),)
+
+        return np.asarray(self.C * self.rows.sum(contribution)[0])
+
+    def centred_rows(self, block: Block, chosen: Array) -> Array:
+        """Dense centred rows of a block, followed by the constant 1 where there is an intercept."""
+        centred = block.centred(chosen, self.statistics.mean)
+        if not self.fit_intercept:
+            return centred
+        return np.column_stack([centred, np.ones(len(chosen))])
+
+    def count_curved(self, theta: Array, weightings: Callable[[Curvature], Array]) -> int:
+        """How many entries of the weightings at theta are not zero."""
+        coef, intercept = self.class_parameters(theta)
+
+        def contribution(block: Block) -> tuple[int]:
+            curvature = self.term.curvature(block.scores(coef, intercept), block)
+            return (np.count_nonzero(weightings(curvature)),)
+
+        return int(self.rows.sum(contribution)[0])
+
+    def gap_parts(self, at: Evaluation) -> tuple[float, float]:
+        """Stationarity and complementarity: they add up to the gap where the intercept is balanced.
+
+        The first vanishes where the envelope is minimised, the second where the multipliers are optimal.
+        """
+        V, slope = at.theta[: self.rows.n_features], at.gradient[: self.rows.n_features]
+        stationarity = float(np.vdot(slope, slope)) / 2
+        loss = at.objective - self.penalty / 2 * float(np.vdot(V, V))
+        return stationarity, loss + at.conjugate - float(np.vdot(at.theta, at.pull))
+
+    def smoothed(self, factor: float) -> "Objective":
+        """The objective with its envelope smoothed more, around the same multipliers."""
+        assert isinstance(self.term, EnvelopeTerm)
+        return replace(self, term=replace(self.term, smoothing=factor * self.term.smoothing))
+
+    def with_multipliers(self, theta: Array, factor: float) -> "Objective":
+        """The objective around the multipliers that theta implies, its smoothing times `factor`."""
+        assert isinstance(self.term, EnvelopeTerm)
+        coef, intercept = self.class_parameters(theta)
+        term = self.term
+
+        def flows(block: Block) -> Array:
+            return flows_of(term.evaluate(block.scores(coef, intercept), block).gradient, block.y)
+
+        moved = replace(term, flows=tuple(self.rows.map(flows)), smoothing=factor * term.smoothing)
+        return replace(self, term=moved)
+
+    def separates(self, theta: Array) -> bool:
+        """Whether every sample with weight scores highest at its own class."""
+        coef, intercept = self.class_parameters(theta)
+
+        def errors(block: Block) -> tuple[int]:
+            scores = block.scores(coef, intercept)
+            own = np.arange(len(block.y)), block.y
+            own_scores = scores[own]
+            scores[own] = -np.inf
+            return (np.count_nonzero((own_scores <= scores.max(axis=1)) & (block.weight > 0)),)
+
+        return bool(self.rows.sum(errors)[0] == 0)
+
+    def largest_score(self, theta: Array) -> float:
+        """Largest magnitude of a score that theta gives."""
+        coef, intercept = self.class_parameters(theta)
+        largest = self.rows.map(lambda block: np.abs(block.scores(coef, intercept)).max())
+        return float(max(largest))
+
+    def _code(self, pull_coef: Array, pull_intercept: Array) -> Array:
+        """Coded, centred gradient of the weighted terms, of the shape of theta."""
+        pull = np.empty(self.shape)
+        centred = pull_coef - self.statistics.mean[:, None] * pull_intercept
+        pull[: len(centred)] = self.code_pull(centred)
+        if self.fit_intercept:
+            pull[-1] = self.C * (pull_intercept @ self.coding)
+        return pull

@@ -1,0 +1,153 @@
+"""From the user's input to a problem: the only place that validates data.
+
+Knows scikit-learn's conventions for X, y, weights and classes. Knows nothing of losses and solvers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from joblib import effective_n_jobs
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from ._rows import blas_threads
+from .losses import Array
+
+# Magnitudes of X between its inverse and this leave room for squares, sums and products with C.
+LARGEST = 1e100
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Validated input.
+
+    ``y`` indexes ``present``, the positions in ``classes`` of the classes that have weight; rows without
+    weight carry class 0.
+    """
+
+    X: Any
+    y: Array
+    weight: Array
+    classes: Array
+    present: Array
+    n_threads: int
+
+
+def make_problem(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    class_weight: dict[Any, float] | str | None,
+    n_jobs: int | None,
+) -> Problem:
+    """Validate the input of ``estimator.fit``; sets the estimator's ``n_features_in_``.
+
+    Raises
+    ------
+    ValueError
+        On anything that cannot be fitted, naming the parameter and the value.
+    """
+    X, y = validate_data(
+        estimator,
+        X,
+        y,
+        accept_sparse="csr",
+        accept_large_sparse=True,
+        dtype=[np.float64, np.float32],
+    )
+    check_classification_targets(y)
+    classes, indices = np.unique(y, return_inverse=True)
+    name = type(estimator).__name__
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name} needs samples of at least 2 classes, but y has the one class {classes[0]!r}."
+        )
+    weight = _sample_weight(sample_weight, len(y))
+    weight = weight * _class_weight(class_weight, classes, indices, weight)[indices]
+    totals = np.bincount(indices, weights=weight, minlength=len(classes))
+    if not np.isfinite(totals.sum()):
+        raise ValueError("The sum of sample_weight times class_weight overflows: divide it by its maximum.")
+    present = np.flatnonzero(totals > 0)
+    if len(present) < 2:
+        raise ValueError(
+            f"{name} needs weight on samples of at least 2 classes: sample_weight times class_weight is zero "
+            f"for all samples but those of {[classes[k] for k in present]}."
+        )
+    position = np.zeros(len(classes), dtype=np.intp)
+    position[present] = np.arange(len(present))
+    _check_magnitude(X)
+    n_threads = blas_threads() if n_jobs is None else effective_n_jobs(n_jobs)
+    return Problem(_as_rows(X), position[indices], weight, classes, present, n_threads)
+
+
+def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
+    """Weights of shape (n_samples,) in float64."""
+    if sample_weight is None:
+        return np.ones(n_samples)
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_samples, sample_weight)
+    weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weight.shape != (n_samples,):
+        raise ValueError(f"sample_weight has shape {weight.shape}; expected ({n_samples},), one for each row.")
+    if weight.min() < 0:
+        raise ValueError(
+            f"sample_weight has the negative value {weight.min()}: the objective would not be convex. "
+            "Remove these samples or give them weight 0."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight is zero for all samples: nothing is left to fit.")
+    return np.asarray(weight)
+
+
+def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Array) -> Array:
+    """One weight for each class; "balanced" counts samples by their weight."""
+    n_classes = len(classes)
+    if class_weight is None:
+        return np.ones(n_classes)
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        totals = np.bincount(indices, weights=weight, minlength=n_classes)
+        occupied = totals > 0
+        balanced = np.zeros(n_classes)
+        balanced[occupied] = totals.sum() / (occupied.sum() * totals[occupied])
+        return balanced
+    if not isinstance(class_weight, Mapping):
+        raise ValueError(f"class_weight={class_weight!r} must be a dict, 'balanced' or None.")
+    labels = classes.tolist()
+    if unknown := [label for label in class_weight if label not in labels]:
+        raise ValueError(f"class_weight has the keys {unknown}, which are not among the classes {labels}.")
+    weights = np.array([class_weight.get(label, 1) for label in labels], dtype=np.float64)
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"class_weight={class_weight!r} must hold finite, non-negative numbers.")
+    return weights
+
+
+def _check_magnitude(X: Any) -> None:
+    """Refuse features whose squares leave the range of float64: no norm or variance could be computed."""
+    values = X.data if sp.issparse(X) else X
+    if values.size == 0:
+        return
+    largest = max(-float(values.min()), float(values.max()))
+    if largest > LARGEST or 0 < largest < 1 / LARGEST:
+        raise ValueError(
+            f"The largest magnitude in X is {largest:.3g}; the squares of such values leave the range of "
+            "float64. Scale the columns, for example with sklearn.preprocessing.MaxAbsScaler."
+        )
+
+
+def _as_rows(X: Any) -> Any:
+    """X as an array or a CSR array with sorted, summed entries."""
+    if not sp.issparse(X):
+        return X
+    rows = sp.csr_array(X)
+    if not rows.has_canonical_format:
+        rows = rows.copy()
+        rows.sum_duplicates()
+    return rows

@@ -1,0 +1,314 @@
+"""scipy's L-BFGS in preconditioned stages; for hinges, inside the method of multipliers.
+
+Knows an objective, its preconditioners and its certificate. Knows neither labels nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import OptimizeResult, minimize
+
+from ._certificate import lower_bound
+from ._objective import EnvelopeTerm, Evaluation, Objective
+from ._preconditioner import Preconditioner, precondition
+from .losses import Array
+
+# Iterations before the curvature is taken anew: as many as it cost in evaluations, within these bounds.
+MIN_STAGE, MAX_STAGE = 8, 30
+# Curvature pairs that L-BFGS keeps, and evaluations that it spends on one line search.
+MEMORY, LINE_SEARCH = 10, 30
+# Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
+# square of a gradient, and of a gap, which is a difference of sums.
+FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
+# Below this share of the objective a decrease drowns in round-off and is integrated from the slopes.
+ROUNDED = 1e-8
+# An envelope counts as minimised when what is left is this part of the gap that new multipliers can close.
+SUBPROBLEM_SHARE = 0.3
+# Factor on the smoothing when a subproblem took less than half a stage.
+SHRINK = 0.3
+# Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
+WIDEN, WIDEST = 10.0, 1e8
+# Stages that may fail to bring the optimum nearer by a tenth: before `tol` is reached, and after.
+PATIENCE, LAST_PATIENCE = 100, 4
+# Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this share
+# of the objective; near a finite optimum the change is then tiny.
+DIVERGING_STEP, SETTLED = 0.1, 1e-10
+
+
+class Iteration(NamedTuple):
+    """One line of the history."""
+
+    objective: float
+    gap: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a solve ended. ``gap`` is infinite where nothing is certified.
+
+    ``problem`` is the objective as it was minimised last: for a hinge, with its multipliers.
+    """
+
+    theta: Array
+    problem: Objective
+    objective: float
+    gap: float
+    converged: bool
+    unbounded: bool
+    history: tuple[Iteration, ...]
+
+
+@dataclass
+class _Run:
+    """The best point and bound so far, how near the optimum they are estimated to be, and the history."""
+
+    tol: float
+    max_iter: int
+    report: Callable[[Iteration], None]
+    best: Evaluation
+    bound: float = -np.inf
+    estimate: float = np.inf
+    history: list[Iteration] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    def note(self, objective: Objective, at: Evaluation) -> None:
+        """Take a point and its bound into account."""
+        self.bound = max(self.bound, lower_bound(objective, at))
+        # Of points that round-off cannot tell apart the last is the best.
+        if at.objective <= self.best.objective + FINEST_GAP * abs(self.best.objective):
+            self.best = at
+
+    def accept(self, objective: Objective, at: Evaluation) -> None:
+        """Note an iterate and add it to the history."""
+        self.note(objective, at)
+        seconds = time.perf_counter() - self.started
+        self.history.append(Iteration(at.objective, at.objective - self.bound, seconds))
+        self.report(self.history[-1])
+
+    @property
+    def gap(self) -> float:
+        """Certified gap of the best point."""
+        return self.best.objective - self.bound
+
+    @property
+    def iterations_left(self) -> int:
+        """Iterations that may still be made."""
+        return self.max_iter - len(self.history)
+
+    @property
+    def distance(self) -> float:
+        """How far the best point is from the optimum at most, as certified or estimated."""
+        return min(self.gap, self.estimate)
+
+    def is_within(self, tol: float) -> bool:
+        """Whether the best point is within a relative `tol` of the optimum."""
+        return self.distance <= tol * abs(self.best.objective)
+
+
+class _StageEnd(NamedTuple):
+    """Where a stage ended, the Newton decrement estimated there, and whether its goal was met."""
+
+    at: Evaluation
+    decrement: float
+    iterations: int
+    finished: bool
+
+
+def solve(
+    objective: Objective,
+    theta: Array,
+    tol: float,
+    max_iter: int,
+    report: Callable[[Iteration], None] = lambda line: None,
+) -> Result:
+    """Minimise `objective` from `theta` until it is within ``tol * objective`` of the optimum.
+
+    The fit ends when the certified gap is small enough or, where that is loose, the Newton decrement.
+    """
+    at = objective.evaluate(theta)
+    run = _Run(tol, max_iter, report, at)
+    run.note(objective, at)
+    unbounded = False
+    if isinstance(objective.term, EnvelopeTerm):
+        objective = _minimise_hinge(run, objective, at)
+    else:
+        unbounded = _minimise_smooth(run, objective, at)
+    return Result(
+        run.best.theta,
+        objective,
+        run.best.objective,
+        run.gap,
+        run.is_within(tol) and not unbounded,
+        unbounded,
+        tuple(run.history),
+    )
+
+
+def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
+    """Stages under curvature taken anew; returns whether the optimum turned out to be at infinity."""
+    nearest = np.inf
+    while True:
+        preconditioner = precondition(objective, at.theta)
+        if objective.penalty == 0 and _diverges(objective, preconditioner, at):
+            return True
+        goal = min(run.tol, FINEST_DECREMENT) if preconditioner.exact else run.tol
+
+        def is_finished(at: Evaluation, decrement: float) -> bool:
+            run.estimate = decrement
+            return run.is_within(goal)
+
+        end = _run_stage(run, objective, preconditioner, at, is_finished)
+        stalled = end.at.value >= at.value and end.decrement >= nearest / 10
+        at, nearest = end.at, end.decrement
+        if end.finished or stalled or run.iterations_left == 0:
+            break
+    _certify(run, objective, at)
+    return False
+
+
+def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluation) -> bool:
+    """Whether scores still move where the objective does not: the way to an optimum at infinity."""
+    slope = preconditioner.gradient(at.gradient)
+    if slope @ slope / 2 > SETTLED * at.objective:
+        return objective.separates(at.theta)
+    return objective.largest_score(preconditioner.step(slope)) > DIVERGING_STEP
+
+
+def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objective:
+    """Method of multipliers: each outer step minimises the envelope, then moves the multipliers.
+
+    Returns the objective around the last multipliers.
+    """
+    failures, widening, nearest = 0, 1.0, np.inf
+    while True:
+        # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
+        preconditioner = precondition(objective.smoothed(widening), at.theta)
+
+        def is_solved(at: Evaluation, decrement: float) -> bool:
+            """Whether the envelope is minimised so well that only new multipliers can narrow the gap."""
+            stationarity, complementarity = objective.gap_parts(at)
+            run.estimate = at.objective - run.best.objective + decrement + complementarity
+            left = max(stationarity, decrement)
+            negligible = FINEST_DECREMENT * abs(at.objective)
+            return left <= SUBPROBLEM_SHARE * complementarity or decrement <= negligible
+
+        end = _run_stage(run, objective, preconditioner, at, is_solved)
+        at = end.at
+        failures = 0 if run.distance <= 0.9 * nearest else failures + 1
+        nearest = min(nearest, run.distance)
+        patience = LAST_PATIENCE if run.is_within(run.tol) else PATIENCE
+        goal = min(run.tol, FINEST_GAP) if preconditioner.exact else run.tol
+        if run.is_within(goal) or failures >= patience or run.iterations_left == 0:
+            break
+        stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
+        if end.finished or stuck or widening >= WIDEST:
+            easy = end.iterations <= _stage_length(preconditioner) // 2
+            objective = objective.with_multipliers(at.theta, SHRINK if easy else 1.0)
+            at = objective.evaluate(at.theta)
+            run.note(objective, at)
+            widening = 1.0
+        else:
+            widening = WIDEN * widening if end.iterations == 0 else 1.0
+    _certify(run, objective, at)
+    return objective
+
+
+def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
+    """Newton steps of the intercept alone, as long as its condition is what holds the bound back."""
+    if not objective.fit_intercept:
+        return
+    for _ in range(3):
+        if run.gap <= run.tol * abs(run.best.objective):
+            return
+        curvature = objective.coding.T @ objective.total_curvature(at.theta) @ objective.coding
+        theta = at.theta.copy()
+        theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1])[0]
+        moved = objective.evaluate(theta)
+        if not np.linalg.norm(moved.gradient[-1]) < np.linalg.norm(at.gradient[-1]):
+            return
+        at = moved
+        run.note(objective, at)
+
+
+def _stage_length(preconditioner: Preconditioner) -> int:
+    """Iterations after which the curvature is taken anew."""
+    return int(np.clip(preconditioner.cost, MIN_STAGE, MAX_STAGE))
+
+
+def _run_stage(
+    run: _Run,
+    objective: Objective,
+    preconditioner: Preconditioner,
+    start: Evaluation,
+    is_finished: Callable[[Evaluation, float], bool],
+) -> _StageEnd:
+    """L-BFGS from `start` in the preconditioned parameters, scaled so that its first step has length 1.
+
+    With the curvature at hand this first step is Newton's, where scipy's own first step would be a short
+    one along the gradient. The decrement is half the squared preconditioned gradient over the least
+    curvature met on the way, so a preconditioner that misses some curvature does not end the fit early.
+    """
+    slope = preconditioner.gradient(start.gradient)
+    length = float(np.linalg.norm(slope))
+    end = _StageEnd(start, length**2 / 2, 0, False)
+    if preconditioner.exact and is_finished(start, end.decrement):
+        return end._replace(finished=True)
+    if length**2 == 0:
+        return end
+    rounded = length**2 <= ROUNDED * abs(start.value)
+    slope = slope / length
+    latest = accepted = _Trial(np.zeros_like(slope), start, 0.0, slope)
+    least_curvature = 1.0
+
+    def value_and_slope(u: Array) -> tuple[float, Array]:
+        nonlocal latest
+        at = objective.evaluate(start.theta + length * preconditioner.step(u))
+        slope = preconditioner.gradient(at.gradient) / length
+        if rounded:
+            value = accepted.value + float((accepted.slope + slope) @ (u - accepted.u)) / 2
+        else:
+            value = (at.value - start.value) / length**2
+        latest = _Trial(u.copy(), at, value, slope)
+        return value, slope
+
+    def accept(intermediate_result: OptimizeResult) -> None:
+        nonlocal accepted, end, least_curvature
+        step = latest.u - accepted.u
+        if (squared := float(step @ step)) > 0:
+            change = latest.slope - accepted.slope
+            least_curvature = min(least_curvature, float(step @ change) / squared)
+        accepted = latest
+        decrement = length**2 * float(latest.slope @ latest.slope) / 2
+        decrement /= max(least_curvature, np.finfo(float).eps)
+        run.accept(objective, latest.at)
+        finished = is_finished(latest.at, decrement)
+        end = _StageEnd(latest.at, decrement, end.iterations + 1, finished)
+        if finished:
+            raise StopIteration
+
+    options = {
+        "maxiter": min(_stage_length(preconditioner), run.iterations_left),
+        "maxcor": MEMORY,
+        "maxls": LINE_SEARCH,
+        "maxfun": np.iinfo(np.int32).max,
+        "ftol": 0.0,
+        "gtol": 0.0,
+    }
+    origin = np.zeros_like(slope)
+    minimize(value_and_slope, origin, jac=True, method="L-BFGS-B", callback=accept, options=options)
+    return end
+
+
+class _Trial(NamedTuple):
+    """A point that L-BFGS has looked at: parameters, evaluation, and scaled value and slope."""
+
+    u: Array
+    at: Evaluation
+    value: float
+    slope: Array

@@ -1,0 +1,482 @@
+"""Losses on score arrays: what each costs, its slope, its curvature and its convex conjugate.
+
+Knows scores and integer classes. Knows nothing of features, weights, solvers or scikit-learn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["CrammerSingerLoss", "SoftmaxLoss", "WestonWatkinsLoss"]
+
+Array: TypeAlias = npt.NDArray[Any]
+
+# Round-off allowed at the boundary of a conjugate's domain.
+DOMAIN_SLACK = 1e-12
+
+
+class Curvature(NamedTuple):
+    """Second derivative of each sample's loss in its scores: ``diag(d) - (l r' + r l') / 2``.
+
+    The three arrays have shape (n_samples, n_classes).
+    """
+
+    diagonal: Array
+    left: Array
+    right: Array
+
+
+class Pointwise(NamedTuple):
+    """What the solver asks of a sample: each array has shape (n_samples,), gradient (n_samples, n_classes).
+
+    ``value`` and ``gradient`` are of the function that is minimised, ``loss`` is the loss itself and
+    ``conjugate`` its convex conjugate at ``gradient``.
+    """
+
+    value: Array
+    gradient: Array
+    loss: Array
+    conjugate: Array
+
+
+class SmoothLoss(Protocol):
+    """A differentiable loss: what the solver needs of it."""
+
+    def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]: ...
+
+    def curvature(self, scores: Array, y: Array) -> Curvature: ...
+
+    def conjugate(self, gradient: Array, y: Array) -> Array: ...
+
+
+class HingeLoss(Protocol):
+    """A loss with kinks: what the method of multipliers needs of it."""
+
+    @property
+    def margin(self) -> float | Array: ...
+
+    def conjugate(self, gradient: Array, y: Array) -> Array: ...
+
+    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: float) -> Pointwise: ...
+
+    def envelope_curvature(self, gradient: Array, y: Array, smoothing: float) -> Curvature: ...
+
+    def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature: ...
+
+
+@dataclass(frozen=True)
+class SoftmaxLoss:
+    """Cross-entropy of softmax probabilities, in nats.
+
+    For scores s and class y the loss is ``log(sum_j exp(s_j)) - <t, s>`` with the target
+    ``t = (1 - label_smoothing) * onehot(y) + label_smoothing / n_classes``; its gradient is
+    ``softmax(s) - t``.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        Share of the target spread evenly over all classes, in [0, 1).
+
+    References
+    ----------
+    C. Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016,
+    section 7 (label smoothing).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_linear_losses.losses import SoftmaxLoss
+    >>> SoftmaxLoss().value(np.array([[-2.85, 0.86, 0.28]]), np.array([2])).round(2)
+    array([1.04])
+    """
+
+    label_smoothing: float = 0.0
+
+    def value(self, scores: Array, y: Array) -> Array:
+        """Loss of each sample.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            In nats.
+        """
+        return self.value_and_gradient(scores, y)[0]
+
+    def gradient(self, scores: Array, y: Array) -> Array:
+        """Gradient in the scores: softmax minus target.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+        """
+        return self.value_and_gradient(scores, y)[1]
+
+    def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
+        """Loss and gradient of each sample, sharing the work.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        value : array of shape (n_samples,)
+        gradient : array of shape (n_samples, n_classes)
+        """
+        scores = _floating(scores)
+        own = np.arange(len(y)), y
+        shift = scores.max(axis=1)
+        gradient = np.exp(scores - shift[:, None])
+        own_term = gradient[own]
+        gradient[own] = 0
+        other_terms = gradient.sum(axis=1)
+        # log1p of the other classes' terms keeps the digits of a loss far below 1e-16.
+        value = np.log1p(other_terms + (own_term - 1)) + (shift - scores[own])
+        total = other_terms + own_term
+        gradient /= total[:, None]
+        gradient[own] = -other_terms / total
+        if self.label_smoothing:
+            n_classes = scores.shape[1]
+            value += self.label_smoothing * (scores[own] - scores.mean(axis=1))
+            gradient -= self.label_smoothing / n_classes
+            gradient[own] += self.label_smoothing
+        return value, gradient
+
+    def curvature(self, scores: Array, y: Array) -> Curvature:
+        """Second derivative in the scores, ``diag(p) - p p'`` with p = softmax(s)."""
+        scores = _floating(scores)
+        probabilities = np.exp(scores - scores.max(axis=1)[:, None])
+        probabilities /= probabilities.sum(axis=1)[:, None]
+        return Curvature(probabilities, probabilities, probabilities)
+
+    def conjugate(self, gradient: Array, y: Array) -> Array:
+        """Convex conjugate: the negative entropy of ``gradient + target``, infinite off the simplex."""
+        n_classes = gradient.shape[1]
+        probabilities = gradient + self.label_smoothing / n_classes
+        probabilities[np.arange(len(y)), y] += 1 - self.label_smoothing
+        feasible = (probabilities.min(axis=1) >= -DOMAIN_SLACK) & _balanced(gradient)
+        probabilities = np.maximum(probabilities, np.finfo(float).tiny)
+        return np.where(feasible, (probabilities * np.log(probabilities)).sum(axis=1), np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class _MarginLoss:
+    """Shortfalls ``z_j = margin[y, j] + s_j - s_y`` of the wrong classes, zero for the right one."""
+
+    margin: float | Array = 1.0
+
+    def value(self, scores: Array, y: Array) -> Array:
+        """Loss of each sample.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            In units of the margin.
+        """
+        return self.value_and_gradient(scores, y)[0]
+
+    def gradient(self, scores: Array, y: Array) -> Array:
+        """Gradient in the scores; at a kink, the subgradient of the satisfied side.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+        """
+        return self.value_and_gradient(scores, y)[1]
+
+    def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
+        """Loss and gradient of each sample, sharing the work.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        value : array of shape (n_samples,)
+        gradient : array of shape (n_samples, n_classes)
+        """
+        value, flows = self._value_and_flows(self._shortfalls(_floating(scores), y))
+        return value, _gradient_of(flows, y)
+
+    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: float) -> Pointwise:
+        """Moreau envelope of the loss, shifted by the multipliers.
+
+        The loss is ``max_a <a, z> - h(a)`` over flows ``a`` from the right class to each wrong one; the
+        envelope subtracts ``smoothing / 2 * |a - flows|^2`` inside the maximum and so becomes
+        differentiable, with the maximiser as its slope (R. T. Rockafellar, "Augmented Lagrangians and
+        applications of the proximal point algorithm in convex programming", 1976).
+        """
+        shortfalls = self._shortfalls(scores, y)
+        new = self._best_flows(shortfalls, flows, smoothing)
+        # The right class has no flow; its entry may have been lifted by the maximisation.
+        new[np.arange(len(y)), y] = 0
+        penalty = self._flow_penalty(new)
+        step = new - flows
+        conjugate = penalty - self._margin_gain(new, y)
+        value = np.einsum("ij,ij->i", new, shortfalls) - penalty
+        value -= np.einsum("ij,ij,ij->i", step, step, np.broadcast_to(smoothing / 2, step.shape))
+        loss = self._value_and_flows(shortfalls)[0]
+        return Pointwise(value, _gradient_of(new, y), loss, conjugate)
+
+    def conjugate(self, gradient: Array, y: Array) -> Array:
+        """Convex conjugate, infinite where ``gradient`` is the slope of no scores."""
+        flows = flows_of(gradient, y)
+        cost = self._flow_penalty(flows) - self._margin_gain(flows, y)
+        return np.where(self._feasible(flows) & _balanced(gradient), cost, np.inf)
+
+    def _shortfalls(self, scores: Array, y: Array) -> Array:
+        """``z`` of shape (n_samples, n_classes), zero at the right class."""
+        own = np.arange(len(y)), y
+        shortfalls = scores - scores[own][:, None]
+        shortfalls += self._margins(y).astype(scores.dtype, copy=False)
+        shortfalls[own] = 0
+        return shortfalls
+
+    def _margins(self, y: Array) -> Array:
+        """The margin that each sample asks of each class: of shape () or (n_samples, n_classes)."""
+        margin = np.asarray(self.margin, dtype=np.float64)
+        return margin if margin.ndim == 0 else margin.T[:, y].T
+
+    def _margin_gain(self, flows: Array, y: Array) -> Array:
+        """``<a, margin[y]>`` of each sample."""
+        margins = self._margins(y)
+        if margins.ndim == 0:
+            return np.asarray(margins * flows.sum(axis=1))
+        return np.einsum("ij,ij->i", flows, margins)
+
+    def _value_and_flows(self, shortfalls: Array) -> tuple[Array, Array]:
+        """Loss of each sample and the flow to each wrong class."""
+        raise NotImplementedError
+
+    def _best_flows(self, shortfalls: Array, flows: Array, smoothing: float) -> Array:
+        """Maximiser of ``<a, z> - h(a) - smoothing / 2 * |a - flows|^2``."""
+        raise NotImplementedError
+
+    def _flow_penalty(self, flows: Array) -> Array:
+        """``h(a)`` of each sample on its domain."""
+        return np.zeros(len(flows))
+
+    def _feasible(self, flows: Array) -> Array:
+        """Whether each sample's flows lie in the domain of ``h``."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class WestonWatkinsLoss(_MarginLoss):
+    """Multiclass hinge summed over the wrong classes, as in CS231n.
+
+    ``sum_{j != y} max(0, z_j)`` with ``z_j = margin[y, j] + s_j - s_y``, or the sum of the squares. Where
+    the loss is not differentiable (``z_j = 0``) the gradient takes the satisfied side.
+
+    Parameters
+    ----------
+    margin : float or array of shape (n_classes, n_classes), default=1.0
+        How far below the right class y the score of a wrong class j must stay: one number, or one for
+        each pair ``[y, j]`` (the diagonal is ignored).
+    squared : bool, default=False
+        Whether each shortfall is squared.
+
+    References
+    ----------
+    J. Weston and C. Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_linear_losses.losses import WestonWatkinsLoss
+    >>> WestonWatkinsLoss().value(np.array([[-2.85, 0.86, 0.28]]), np.array([2])).round(2)
+    array([1.58])
+    """
+
+    squared: bool = False
+
+    def envelope_curvature(self, gradient: Array, y: Array, smoothing: float) -> Curvature:
+        """Second derivative of the envelope where its gradient is ``gradient``."""
+        flows = flows_of(gradient, y)
+        if self.squared:
+            return _independent_flows((flows > 0) / (smoothing + 0.5), y)
+        return _independent_flows(((flows > 0) & (flows < 1)) / smoothing, y)
+
+    def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature:
+        """Second derivative in the scores with each kink spread over `width`."""
+        shortfalls = self._shortfalls(scores, y)
+        if self.squared:
+            return _independent_flows(2.0 * (shortfalls > 0), y)
+        at_kink = np.abs(shortfalls) < width / 2
+        at_kink[np.arange(len(y)), y] = False
+        return _independent_flows(at_kink / width, y)
+
+    def _value_and_flows(self, shortfalls: Array) -> tuple[Array, Array]:
+        positive = np.maximum(shortfalls, 0)
+        if self.squared:
+            return np.einsum("ij,ij->i", positive, positive), 2 * positive
+        return positive.sum(axis=1), np.greater(shortfalls, 0).astype(shortfalls.dtype)
+
+    def _best_flows(self, shortfalls: Array, flows: Array, smoothing: float) -> Array:
+        if self.squared:
+            return np.maximum((shortfalls + smoothing * flows) / (smoothing + 0.5), 0)
+        best = shortfalls / smoothing
+        best += flows
+        return np.clip(best, 0, 1, out=best)
+
+    def _flow_penalty(self, flows: Array) -> Array:
+        if self.squared:
+            return np.einsum("ij,ij->i", flows, flows) / 4
+        return super()._flow_penalty(flows)
+
+    def _feasible(self, flows: Array) -> Array:
+        upper = np.inf if self.squared else 1 + DOMAIN_SLACK
+        return np.asarray((flows.min(axis=1) >= -DOMAIN_SLACK) & (flows.max(axis=1) <= upper))
+
+
+@dataclass(frozen=True, eq=False)
+class CrammerSingerLoss(_MarginLoss):
+    """Multiclass hinge of the worst wrong class.
+
+    ``max(0, max_{j != y} z_j)`` with ``z_j = margin[y, j] + s_j - s_y``. Among equally bad classes the
+    gradient takes the first; where the loss is just zero it takes the satisfied side.
+
+    Parameters
+    ----------
+    margin : float or array of shape (n_classes, n_classes), default=1.0
+        How far below the right class y the score of a wrong class j must stay: one number, or one for
+        each pair ``[y, j]`` (the diagonal is ignored).
+
+    References
+    ----------
+    K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector
+    machines", JMLR 2001.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_linear_losses.losses import CrammerSingerLoss
+    >>> CrammerSingerLoss().value(np.array([[-2.85, 0.86, 0.28]]), np.array([2])).round(2)
+    array([1.58])
+    """
+
+    def envelope_curvature(self, gradient: Array, y: Array, smoothing: float) -> Curvature:
+        """Second derivative of the envelope where its gradient is ``gradient``."""
+        flows = flows_of(gradient, y)
+        return self._face_curvature(flows > 0, flows.sum(axis=1) >= 1 - DOMAIN_SLACK, 1 / smoothing, y)
+
+    def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature:
+        """Second derivative in the scores with each kink spread over `width`."""
+        shortfalls = self._shortfalls(scores, y)
+        worst = shortfalls.max(axis=1)
+        at_kink = shortfalls > worst[:, None] - width / 2
+        at_kink[np.arange(len(y)), y] = False
+        return self._face_curvature(at_kink, worst > width / 2, 1 / width, y)
+
+    @staticmethod
+    def _face_curvature(support: Array, bound: Array, rate: float | Array, y: Array) -> Curvature:
+        """Curvature `rate` among the flows in the support, whose sum is held fixed where it is bound."""
+        rates = support * rate
+        free = _independent_flows(rates, y)
+        shared = bound[:, None]
+        size = np.maximum(support.sum(axis=1), 1)[:, None]
+        return Curvature(
+            np.where(shared, rates, free.diagonal),
+            np.where(shared, rates / size, free.left),
+            np.where(shared, support, free.right),
+        )
+
+    def _value_and_flows(self, shortfalls: Array) -> tuple[Array, Array]:
+        worst = shortfalls.argmax(axis=1)
+        # The right class stands at zero, so the largest shortfall is never negative.
+        value = shortfalls[np.arange(len(worst)), worst]
+        flows = np.zeros_like(shortfalls)
+        flows[np.arange(len(worst)), worst] = value > 0
+        return value, flows
+
+    def _best_flows(self, shortfalls: Array, flows: Array, smoothing: float) -> Array:
+        target = shortfalls / smoothing
+        target += flows
+        # The right class sits at zero in `target`, where it can take nothing from the others.
+        return _project_below_simplex(target)
+
+    def _feasible(self, flows: Array) -> Array:
+        total = flows.sum(axis=1)
+        return np.asarray((flows.min(axis=1) >= -DOMAIN_SLACK) & (total <= 1 + DOMAIN_SLACK))
+
+
+def _floating(scores: Array) -> Array:
+    """The scores, in float64 unless they are floating already."""
+    scores = np.asarray(scores)
+    return scores if np.issubdtype(scores.dtype, np.floating) else scores.astype(np.float64)
+
+
+def _balanced(gradient: Array) -> Array:
+    """Whether each row sums to zero, as gradients of losses that ignore shifts do."""
+    allowed = DOMAIN_SLACK * np.maximum(1, np.abs(gradient).max(axis=1))
+    return np.asarray(np.abs(gradient.sum(axis=1)) <= allowed)
+
+
+def flows_of(gradient: Array, y: Array) -> Array:
+    """The gradient with the right class's entry set to zero: what flows to each wrong class."""
+    flows = gradient.copy(order="K")
+    flows[np.arange(len(y)), y] = 0
+    return flows
+
+
+def _gradient_of(flows: Array, y: Array) -> Array:
+    """The gradient in the scores, written over the flows: the right class gives what the others get."""
+    flows[np.arange(len(y)), y] = -flows.sum(axis=1)
+    return flows
+
+
+def _independent_flows(rates: Array, y: Array) -> Curvature:
+    """Curvature ``sum_j rates_j (e_j - e_y)(e_j - e_y)'``, for rates that vanish at the right class."""
+    own = np.arange(len(y)), y
+    diagonal = rates.copy(order="K")
+    diagonal[own] = rates.sum(axis=1)
+    right = np.zeros_like(rates)
+    right[own] = 1
+    return Curvature(diagonal, 2 * rates, right)
+
+
+def _project_below_simplex(points: Array) -> Array:
+    """Euclidean projection of each row onto ``{a >= 0, sum(a) <= 1}``."""
+    projected = np.maximum(points, 0)
+    above = projected.sum(axis=1) > 1
+    # Relative to the largest entry, so that the 1 is not lost in large points.
+    rows = points[above] - points[above].max(axis=1)[:, None]
+    descending = -np.sort(-rows, axis=1)
+    excess = np.cumsum(descending, axis=1) - 1
+    size = (descending * np.arange(1, points.shape[1] + 1) > excess).sum(axis=1)
+    threshold = excess[np.arange(len(rows)), size - 1] / size
+    projected[above] = np.maximum(rows - threshold[:, None], 0)
+    return projected

@@ -1,0 +1,186 @@
+"""`duality_gap_` bounds the distance to the optimum, wherever a fit stops; `history_` tells the same."""
+
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+
+from .oracles import (
+    bundled,
+    crammer_singer_loss,
+    generated,
+    hinge_program,
+    primal,
+    softmax_loss,
+    softmax_newton,
+    squared_loss,
+    weston_watkins_loss,
+)
+
+# Estimator, its parameters, the loss, and the solution by other means.
+VARIANTS = {
+    "softmax": (SoftmaxClassifier, {}, softmax_loss, softmax_newton, {}),
+    "smoothed": (SoftmaxClassifier, {}, softmax_loss, softmax_newton, {}),
+    "weston_watkins": (MulticlassSVMClassifier, {}, weston_watkins_loss, hinge_program, {}),
+    "squared": (
+        MulticlassSVMClassifier,
+        {"loss": "squared_hinge"},
+        squared_loss,
+        hinge_program,
+        {"squared": True},
+    ),
+    "crammer_singer": (
+        MulticlassSVMClassifier,
+        {"multi_class": "crammer_singer"},
+        crammer_singer_loss,
+        hinge_program,
+        {"worst": True},
+    ),
+}
+HINGES = [name for name, variant in VARIANTS.items() if variant[0] is MulticlassSVMClassifier]
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+each_hinge = pytest.mark.parametrize("variant", HINGES)
+# What summing an objective in float64 may lose.
+ROUND_OFF = 1e-13
+
+
+@cache
+def problem(variant, seed):
+    """A small random problem: estimator, X, y, weights and the value of its optimum by other means.
+
+    Odd seeds have no intercept, every third has weights, some of them zero, every other pair of seeds a
+    margin for each pair of classes.
+    """
+    rng = np.random.default_rng(seed)
+    n_classes = int(rng.integers(2, 6))
+    n_samples, n_features = int(rng.integers(n_classes, 30)), int(rng.integers(1, 6))
+    X, y = generated(seed, n_samples, n_features, n_classes, noise=rng.uniform(0, 2))
+    X = X * 10.0 ** rng.uniform(-2, 2, n_features) + rng.normal(size=n_features) * 10.0 ** rng.uniform(-2, 1)
+    weight = np.ones(n_samples)
+    if seed % 3 == 0:
+        weight = rng.uniform(0, 2, n_samples) * (rng.random(n_samples) < 0.8)
+        weight[:n_classes] = 1
+    estimator, parameters, loss, solution, options = VARIANTS[variant]
+    shared, extra = {"C": 10.0 ** rng.uniform(-3, 3), "fit_intercept": seed % 2 == 0}, {}
+    if variant == "smoothed":
+        extra["smoothing"] = rng.uniform(0.01, 0.9)
+        parameters = {"label_smoothing": extra["smoothing"]}
+    elif solution is hinge_program and seed % 4 > 1:
+        extra["margin"] = rng.uniform(0, 2, (n_classes, n_classes))
+        parameters = {**parameters, **extra}
+    coef, intercept = solution(X, y, weight=weight, **shared, **options, **extra)
+    optimum = primal(loss, X, y, coef, intercept, shared["C"], weight, **extra)
+    return estimator(**shared, **parameters), X, y, weight, optimum
+
+
+def quiet_fit(model, *data):
+    """The fitted model; that it may have stopped early is the point here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(*data)
+
+
+def assert_bounds(objective, gap, optimum):
+    """The gap is a finite number that is not below the distance to the optimum."""
+    assert np.isfinite(objective)
+    assert np.isfinite(gap)
+    assert gap >= 0
+    assert gap >= objective - optimum - ROUND_OFF * objective
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 5, 20, 1000])
+@pytest.mark.parametrize("seed", range(40))
+@each_variant
+def test_gap_is_never_below_the_distance(variant, seed, max_iter):
+    model, X, y, weight, optimum = problem(variant, seed)
+    quiet_fit(model.set_params(max_iter=max_iter), X, y, weight)
+    assert model.objective_ >= optimum * (1 - 1e-9)
+    assert_bounds(model.objective_, model.duality_gap_, optimum)
+    gaps = model.history_["gap"]
+    for objective, gap in zip(model.history_["objective"], gaps, strict=True):
+        assert not np.isnan(gap)
+        assert gap >= objective - optimum - ROUND_OFF * objective
+    if max_iter == 1000:
+        assert model.converged_
+        assert model.objective_ <= optimum * (1 + model.tol)
+
+
+@pytest.mark.parametrize("seed", range(40))
+@each_hinge
+def test_hinges_end_within_tol_by_the_certificate(variant, seed):
+    model, X, y, weight, _ = problem(variant, seed)
+    model.set_params(max_iter=1000).fit(X, y, weight)
+    assert model.converged_
+    assert model.duality_gap_ <= model.tol * model.objective_
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer"])
+@each_variant
+def test_gap_on_raw_data(variant, name, tol):
+    X, y = bundled(name)
+    estimator, parameters = VARIANTS[variant][:2]
+    best = estimator(tol=1e-12, **parameters)
+    optimum = quiet_fit(best, X, y).objective_
+    assert best.duality_gap_ <= 1e-8 * optimum
+    for max_iter in (1, 3, 10, 30, 100, 1000):
+        model = quiet_fit(estimator(tol=tol, max_iter=max_iter, **parameters), X, y)
+        assert_bounds(model.objective_, model.duality_gap_, optimum)
+
+
+@pytest.mark.parametrize("max_iter", [3, 1000])
+@each_variant
+def test_history_is_consistent(variant, max_iter):
+    X, y = bundled("wine")
+    estimator, parameters = VARIANTS[variant][:2]
+    model = quiet_fit(estimator(max_iter=max_iter, **parameters), X, y)
+    assert 1 <= model.n_iter_ <= max_iter
+    assert set(model.history_) == {"objective", "gap", "seconds"}
+    assert {len(column) for column in model.history_.values()} == {model.n_iter_}
+    assert {column.dtype for column in model.history_.values()} == {np.dtype(float)}
+    assert (np.diff(model.history_["seconds"]) >= 0).all()
+    assert model.history_["seconds"][0] >= 0
+    # The solution is the best point met, with the best bound met.
+    assert model.objective_ <= model.history_["objective"].min()
+    assert model.duality_gap_ <= model.history_["gap"].min()
+
+
+@each_variant
+def test_last_line_of_a_converged_history_is_the_solution(variant):
+    X, y = bundled("wine")
+    estimator, parameters = VARIANTS[variant][:2]
+    model = estimator(**parameters).fit(X, y)
+    np.testing.assert_allclose(model.history_["objective"][-1], model.objective_, rtol=model.tol)
+    assert model.history_["gap"][-1] <= 1e-3 * model.objective_
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_no_gap_without_a_penalty(fit_intercept):
+    X, y = generated(0, 90, 3, 3, noise=2.0)
+    model = SoftmaxClassifier(np.inf, fit_intercept=fit_intercept).fit(X, y)
+    assert model.converged_
+    assert model.duality_gap_ == np.inf
+    assert (model.history_["gap"] == np.inf).all()
+    assert "inf" in SoftmaxClassifier.__doc__.partition("duality_gap_ :")[2].partition("converged_")[0]
+
+
+@pytest.mark.parametrize(
+    "counts", [[2, 2], [1, 3], [1, 1, 2], [5, 4, 3, 2, 1], [8, 7, 6, 6, 5, 4, 3, 1]], ids=str
+)
+@each_variant
+def test_rows_that_are_all_alike(variant, counts):
+    """Nothing but the intercept tells the classes apart."""
+    estimator, parameters = VARIANTS[variant][:2]
+    counts = np.array(counts)
+    y = np.repeat(np.arange(len(counts)), counts)
+    X = np.full((len(y), 2), 3.0)
+    model = estimator(C=2.0, **parameters).fit(X, y)
+    np.testing.assert_allclose(model.coef_, 0, atol=1e-9)
+    assert_bounds(model.objective_, model.duality_gap_, model.objective_)
+    assert model.duality_gap_ <= model.tol * model.objective_
+    if variant == "softmax":
+        np.testing.assert_allclose(model.objective_, -2 * counts @ np.log(counts / len(y)), rtol=1e-9)

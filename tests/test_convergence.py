@@ -1,0 +1,449 @@
+"""Fits end at the optimum whatever the units, shifts and quirks of the data, and say so when they cannot."""
+
+import re
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+
+from .oracles import (
+    bundled,
+    crammer_singer_loss,
+    generated,
+    hinge_program,
+    primal,
+    relative_error,
+    softmax_loss,
+    softmax_newton,
+    squared_loss,
+    weston_watkins_loss,
+)
+
+# Classifier, the loss, and the solution by other means.
+VARIANTS = {
+    "softmax": (SoftmaxClassifier, {}, softmax_loss, softmax_newton, {}),
+    "weston_watkins": (MulticlassSVMClassifier, {}, weston_watkins_loss, hinge_program, {}),
+    "squared": (
+        MulticlassSVMClassifier,
+        {"loss": "squared_hinge"},
+        squared_loss,
+        hinge_program,
+        {"squared": True},
+    ),
+    "crammer_singer": (
+        MulticlassSVMClassifier,
+        {"multi_class": "crammer_singer"},
+        crammer_singer_loss,
+        hinge_program,
+        {"worst": True},
+    ),
+}
+# Every so many rows of a bundled data set.
+STEPS = {"iris": 3, "wine": 3, "breast_cancer": 10}
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+each_data_set = pytest.mark.parametrize("name", STEPS)
+
+
+@cache
+def thinned(name):
+    """A bundled data set with fewer rows, so that the quadratic programs stay small."""
+    X, y = bundled(name)
+    return X[:: STEPS[name]], y[:: STEPS[name]]
+
+
+def build(variant, C=1.0, **parameters):
+    """The classifier of a variant."""
+    estimator, own = VARIANTS[variant][:2]
+    return estimator(C, **own, **parameters)
+
+
+def optimum(variant, X, y, C=1.0, fit_intercept=True):
+    """The value of the optimum by other means; a penalty above 100 is for separable classes only."""
+    _, _, loss, solution, options = VARIANTS[variant]
+    if C > 100 and variant in ("weston_watkins", "crammer_singer"):
+        # From some C on the hinges' optimum is the hard margin, which is far easier to find.
+        coef, _ = solution(X, y, np.inf, fit_intercept=fit_intercept)
+        return (coef**2).sum() / 2
+    return primal(loss, X, y, *solution(X, y, C, fit_intercept=fit_intercept, **options), C)
+
+
+def assert_optimal(model, variant, X, y, wanted):
+    """The objective is within a millionth of the optimum, and is that of the coefficients."""
+    assert model.converged_
+    np.testing.assert_allclose(model.objective_, wanted, rtol=1e-6)
+    found = primal(VARIANTS[variant][2], X, y, model.coef_, model.intercept_, model.C)
+    np.testing.assert_allclose(found, model.objective_, rtol=1e-6)
+
+
+def separable(n_classes, seed=0):
+    """Well separated clusters of 36 rows in all."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(n_classes), 36 // n_classes)
+    return rng.normal(size=(n_classes, 3))[y] * 10 + rng.normal(size=(len(y), 3)), y
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+@each_data_set
+@each_variant
+def test_units_of_one_column(variant, name, factor, fit_intercept):
+    X, y = thinned(name)
+    for column in (0, 1):
+        scaled = X.copy()
+        scaled[:, column] *= factor
+        model = build(variant, fit_intercept=fit_intercept).fit(scaled, y)
+        assert_optimal(model, variant, scaled, y, optimum(variant, scaled, y, 1.0, fit_intercept))
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e3])
+@each_data_set
+@each_variant
+def test_units_of_all_columns(variant, name, factor):
+    X, y = thinned(name)
+    model = build(variant).fit(factor * X, y)
+    assert_optimal(model, variant, factor * X, y, optimum(variant, X, y, factor**2) / factor**2)
+
+
+@each_data_set
+def test_softmax_in_units_of_a_millionth(name):
+    X, y = thinned(name)
+    model = build("softmax").fit(1e6 * X, y)
+    assert_optimal(model, "softmax", 1e6 * X, y, optimum("softmax", 1e6 * X, y))
+
+
+@each_data_set
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "softmax"])
+def test_hinges_in_units_of_a_millionth(variant, name):
+    """The penalty is then less than the rounding of the losses; what is claimed must hold all the same."""
+    X, y = thinned(name)
+    model = build(variant)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(1e6 * X, y)
+    wanted, rounding = optimum(variant, X, y, 1e12) / 1e12, 1e-15 * len(y)
+    assert model.duality_gap_ >= model.objective_ - wanted - rounding
+    if model.converged_:
+        assert abs(model.objective_ - wanted) <= 1e-6 * wanted + rounding
+    assert model.score(1e6 * X, y) == 1
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-4, 1e4, 1e6])
+@each_data_set
+@each_variant
+def test_units_that_C_makes_up_for(variant, name, factor):
+    """The same problem in other units, with coefficients and objective to match."""
+    X, y = thinned(name)
+    wanted = build(variant).fit(X, y)
+    found = build(variant, C=1 / factor**2).fit(factor * X, y)
+    assert found.converged_
+    np.testing.assert_allclose(found.objective_ * factor**2, wanted.objective_, rtol=1e-6)
+    assert relative_error(found.coef_ * factor, wanted.coef_) <= 1e-5
+    assert found.duality_gap_ * factor**2 <= max(1e-6 * wanted.objective_, 10 * wanted.duality_gap_)
+
+
+@pytest.mark.parametrize("shift", [1e3, 1e6, -1e6])
+@each_data_set
+@each_variant
+def test_origin_does_not_matter(variant, name, shift):
+    X, y = thinned(name)
+    model = build(variant).fit(X + shift, y)
+    assert_optimal(model, variant, X + shift, y, optimum(variant, X, y))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1e6, 0.1])
+@each_data_set
+@each_variant
+def test_constant_columns(variant, name, value):
+    X, y = thinned(name)
+    padded = np.insert(X, 1, value, axis=1)
+    model = build(variant).fit(padded, y)
+    assert_optimal(model, variant, padded, y, optimum(variant, X, y))
+    assert abs(model.coef_[:, 1]).max() <= 1e-9 * abs(model.coef_).max()
+
+
+@each_data_set
+@each_variant
+def test_duplicated_columns(variant, name):
+    X, y = thinned(name)
+    model = build(variant).fit(np.hstack([X, X]), y)
+    # Two equal columns are one that is longer by the square root of two.
+    wanted = optimum(variant, np.sqrt(2) * X, y)
+    assert_optimal(model, variant, np.hstack([X, X]), y, wanted)
+    first, second = np.hsplit(model.coef_, 2)
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5 * abs(first).max())
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1e-9])
+@each_variant
+def test_nearly_equal_columns(variant, noise):
+    X, y = thinned("wine")
+    X = np.hstack([X, X * (1 + noise * np.random.default_rng(0).normal(size=X.shape))])
+    assert_optimal(build(variant).fit(X, y), variant, X, y, optimum(variant, X, y))
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("C", [1.0, 100.0, 1e4])
+@pytest.mark.parametrize("n_classes", [2, 3, 6])
+@each_variant
+def test_separable_classes(variant, n_classes, C, fit_intercept):
+    X, y = separable(n_classes)
+    model = build(variant, C, fit_intercept=fit_intercept).fit(X, y)
+    assert_optimal(model, variant, X, y, optimum(variant, X, y, C, fit_intercept))
+
+
+@pytest.mark.parametrize("C", [1e-4, 1e-2, 1.0, 1e2, 1e4])
+@each_data_set
+@each_variant
+def test_any_penalty(variant, name, C):
+    X, y = thinned(name)
+    assert_optimal(build(variant, C).fit(X, y), variant, X, y, optimum(variant, X, y, C))
+
+
+@pytest.mark.parametrize("C", [1e-2, 1.0, 1e2])
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+@each_variant
+def test_overlapping_classes(variant, n_classes, C):
+    X, y = generated(6, 60, 4, n_classes, noise=2.0)
+    assert_optimal(build(variant, C).fit(X, y), variant, X, y, optimum(variant, X, y, C))
+
+
+@pytest.mark.parametrize("C", [1e4, 1e8])
+@each_variant
+def test_overlapping_raw_data_at_large_C(variant, C):
+    """No oracle of ours reaches here; the certificate does."""
+    for name in ("iris", "breast_cancer"):
+        X, y = bundled(name)
+        model = build(variant, C).fit(X * 1e-2, y)
+        assert model.converged_
+        if variant != "softmax":
+            assert model.duality_gap_ <= 1e-6 * model.objective_
+
+
+@pytest.mark.parametrize("C", [1.0, 1e4])
+@each_variant
+def test_separable_pixels(variant, C):
+    """Digits are separable; their optimum is then certified by the gap."""
+    X, y = bundled("digits")
+    model = build(variant, C).fit(X, y)
+    assert model.converged_
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+    assert model.score(X, y) == 1
+
+
+@pytest.mark.parametrize("C", [1e-2, 100.0])
+def test_softmax_with_many_parameters(C):
+    """A thousand of them, at a cost that rules out all second derivatives of every row."""
+    X, y = generated(0, 2000, 110, 10, noise=5.0)
+    X *= np.random.default_rng(0).permutation(np.logspace(-3, 3, X.shape[1]))
+    coef, intercept = softmax_newton(X, y, C)
+    wanted = primal(softmax_loss, X, y, coef, intercept, C)
+    model = SoftmaxClassifier(C).fit(X, y)
+    assert_optimal(model, "softmax", X, y, wanted)
+    assert model.duality_gap_ >= model.objective_ - wanted
+    assert relative_error(model.set_params(tol=1e-12).fit(X, y).coef_, coef) <= 1e-6
+
+
+def span(X):
+    """Fewer columns in whose terms penalised coefficients can be had as well, the rows being few."""
+    return np.linalg.qr((X - X.mean(axis=0)).T)[1].T
+
+
+@pytest.mark.parametrize("C", [0.1, 10.0, 1000.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_softmax_with_more_features_than_rows_in_bad_units(seed, C):
+    X, y = generated(seed, 60, 100, 6)
+    X *= np.random.default_rng(seed).permutation(np.logspace(-3, 3, X.shape[1]))
+    model = SoftmaxClassifier(C).fit(X, y)
+    assert_optimal(model, "softmax", X, y, optimum("softmax", span(X), y, C))
+
+
+@each_variant
+def test_many_classes_without_structure(variant):
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(200, 60)), rng.integers(15, size=200)
+    model = build(variant).fit(X, y)
+    assert model.converged_
+    if variant == "softmax":
+        assert_optimal(model, variant, X, y, optimum(variant, X, y))
+    else:
+        assert model.duality_gap_ <= 1e-6 * model.objective_
+
+
+@pytest.mark.parametrize("C", [1e-2, 1.0, 100.0])
+@each_variant
+def test_wide_sparse_rows(variant, C):
+    """As from text: far more features than rows, nearly all of them zero."""
+    X = sp.csr_array(sp.random(200, 3000, 0.02, random_state=0))
+    rng = np.random.default_rng(0)
+    y = (X @ rng.normal(size=(3000, 4)) + 0.5 * rng.gumbel(size=(200, 4))).argmax(axis=1)
+    model = build(variant, C).fit(X, y)
+    assert model.converged_
+    if variant != "softmax":
+        assert model.duality_gap_ <= 1e-6 * model.objective_
+        return
+    dense = X.toarray()
+    wanted = optimum("softmax", span(dense), y, C)
+    assert_optimal(model, "softmax", dense, y, wanted)
+    assert model.duality_gap_ >= model.objective_ - wanted
+
+
+@each_variant
+def test_more_features_than_rows(variant):
+    X, y = generated(0, 20, 60, 3)
+    for C in (1e-2, 1.0, 1e4):
+        assert_optimal(build(variant, C).fit(X, y), variant, X, y, optimum(variant, X, y, C))
+
+
+@pytest.mark.parametrize("C", [0.1, 100.0])
+@each_variant
+def test_class_of_one_row(variant, C):
+    X, y = generated(1, 40, 3, 2)
+    y[7] = 2
+    model = build(variant, C).fit(X, y)
+    assert_optimal(model, variant, X, y, optimum(variant, X, y, C))
+    assert model.coef_.shape == (3, 3)
+
+
+@each_variant
+def test_every_class_of_one_row(variant):
+    X, y = generated(2, 5, 3, 5)
+    assert_optimal(build(variant).fit(X, y), variant, X, y, optimum(variant, X, y))
+
+
+@each_data_set
+@each_variant
+def test_labels_are_only_names(variant, name):
+    X, y = thinned(name)
+    names = np.random.default_rng(0).permutation(y.max() + 1)
+    wanted, found = build(variant).fit(X, y), build(variant).fit(X, names[y])
+    np.testing.assert_allclose(found.objective_, wanted.objective_, rtol=1e-9)
+    if len(names) == 2:
+        assert relative_error(found.coef_ * (names[1] - names[0]), wanted.coef_) <= 1e-6
+    else:
+        assert relative_error(found.coef_[names], wanted.coef_) <= 1e-6
+
+
+@each_variant
+def test_order_of_rows_and_columns_does_not_matter(variant):
+    X, y = thinned("wine")
+    rng = np.random.default_rng(0)
+    rows, columns = rng.permutation(len(y)), rng.permutation(X.shape[1])
+    wanted, found = build(variant).fit(X, y), build(variant).fit(X[rows][:, columns], y[rows])
+    np.testing.assert_allclose(found.objective_, wanted.objective_, rtol=1e-9)
+    assert relative_error(found.coef_, wanted.coef_[:, columns]) <= 1e-6
+
+
+@pytest.mark.parametrize("max_iter", [1, 3])
+@each_variant
+def test_running_out_of_iterations_is_said(variant, max_iter):
+    X, y = bundled("wine")
+    with pytest.warns(ConvergenceWarning, match=rf"max_iter={max_iter}\b.*[Ii]ncrease") as caught:
+        model = build(variant, max_iter=max_iter).fit(X, y)
+    assert not model.converged_
+    assert model.n_iter_ == max_iter
+    assert len(caught) == 1
+    stated = re.search(r"relative ([-+.e\d]+)", str(caught[0].message))
+    assert float(stated[1]) == pytest.approx(model.duality_gap_ / model.objective_, rel=0.1)
+
+
+@pytest.mark.parametrize("tol", [1e-1, 1e-3, 1e-5, 1e-7, 1e-9])
+@each_data_set
+@each_variant
+def test_tol_is_kept(variant, name, tol):
+    X, y = thinned(name)
+    model = build(variant, tol=tol).fit(X, y)
+    assert model.converged_
+    assert model.objective_ <= optimum(variant, X, y) * (1 + tol)
+
+
+@each_data_set
+@each_variant
+def test_smaller_tol_means_smaller_gap(variant, name):
+    X, y = thinned(name)
+    models = [build(variant, tol=tol).fit(X, y) for tol in (1e-1, 1e-2, 1e-4, 1e-6, 1e-8)]
+    gaps = [model.duality_gap_ for model in models]
+    iterations = [model.n_iter_ for model in models]
+    assert gaps == sorted(gaps, reverse=True)
+    assert iterations == sorted(iterations)
+
+
+@each_variant
+def test_tol_zero_ends_at_the_optimum(variant):
+    X, y = thinned("wine")
+    with warnings.catch_warnings():
+        # Whether the last bit was reached is a matter of luck.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = build(variant, tol=0.0).fit(X, y)
+    np.testing.assert_allclose(model.objective_, optimum(variant, X, y), rtol=1e-9)
+
+
+def quasi_separable(n_classes):
+    """Overlapping classes but for a feature that only some rows of class 0 have."""
+    X, y = generated(3, 90, 2, n_classes, noise=3.0)
+    marker = np.zeros(len(y))
+    marker[np.flatnonzero(y == 0)[:5]] = 1
+    return np.column_stack([X, marker]), y
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(pytest.param(separable(k), id=f"separable_{k}") for k in (2, 3, 6)),
+        *(pytest.param(quasi_separable(k), id=f"quasi_separable_{k}") for k in (2, 3)),
+        pytest.param(generated(4, 20, 40, 3), id="few_rows"),
+        *(pytest.param(bundled(name), id=name) for name in ("iris", "wine", "breast_cancer")),
+    ],
+)
+def test_maximum_likelihood_of_separable_classes_is_said(data, fit_intercept, scale):
+    X, y = data
+    with pytest.warns(ConvergenceWarning, match=r"separa.*Set C to a finite") as caught:
+        model = SoftmaxClassifier(np.inf, fit_intercept=fit_intercept).fit(X * scale, y)
+    assert len(caught) == 1
+    assert not model.converged_
+    assert np.isfinite(model.coef_).all()
+    assert np.isfinite(model.predict_log_proba(X * scale)).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+@pytest.mark.parametrize("n_overlapping", [1, 2, 5])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_maximum_likelihood_of_classes_that_overlap_a_little(n_classes, n_overlapping, scale):
+    """A few rows on the wrong side make the optimum finite, if far away."""
+    X, y = separable(n_classes)
+    for k in range(n_classes):
+        y = y.copy()
+        y[np.flatnonzero(y == k)[-n_overlapping:]] = (k + 1) % n_classes
+    X = X * scale
+    model = SoftmaxClassifier(np.inf).fit(X, y)
+    assert_optimal(model, "softmax", X, y, optimum("softmax", X, y, np.inf))
+
+
+@pytest.mark.parametrize("column", [0.0, 1.0, 1e6])
+def test_maximum_likelihood_with_a_constant_column(column):
+    """The data say nothing of its coefficient; the likelihood has its maximum all the same."""
+    X, y = generated(5, 100, 2, 3, noise=2.0)
+    wanted = optimum("softmax", X, y, np.inf)
+    model = SoftmaxClassifier(np.inf).fit(np.insert(X, 1, column, axis=1), y)
+    assert model.converged_
+    np.testing.assert_allclose(model.objective_, wanted, rtol=1e-6)
+    assert np.isfinite(model.coef_).all()
+
+
+def test_maximum_likelihood_with_duplicated_columns():
+    X, y = generated(5, 100, 2, 3, noise=2.0)
+    model = SoftmaxClassifier(np.inf).fit(np.hstack([X, X]), y)
+    assert model.converged_
+    np.testing.assert_allclose(model.objective_, optimum("softmax", X, y, np.inf), rtol=1e-6)
+
+
+@pytest.mark.parametrize("model", [MulticlassSVMClassifier(), MulticlassSVMClassifier(loss="squared_hinge")])
+def test_svm_needs_a_penalty(model):
+    with pytest.raises(ValueError, match="C=inf"):
+        model.set_params(C=np.inf).fit(*bundled("iris"))

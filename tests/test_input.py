@@ -1,0 +1,633 @@
+"""What fit and predict accept, what they refuse, and that a refusal changes nothing."""
+
+import copy
+import tracemalloc
+import warnings
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal, assert_equal
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_classification
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _rows
+from sk_linear_losses._objective import Objective
+
+# Whole numbers, which every type of array holds exactly.
+X, Y = load_iris(return_X_y=True)
+X = np.round(10 * X)
+SPECIES = np.array(["setosa", "versicolor", "virginica"])[Y]
+COLUMNS = ["sepal length", "sepal width", "petal length", "petal width"]
+
+
+@pytest.fixture(params=[SoftmaxClassifier(), MulticlassSVMClassifier()], ids=["softmax", "svm"])
+def estimator(request):
+    """One of the estimators at its defaults."""
+    return clone(request.param)
+
+
+@pytest.fixture(
+    params=[
+        SoftmaxClassifier(),
+        SoftmaxClassifier(label_smoothing=0.1),
+        MulticlassSVMClassifier(),
+        MulticlassSVMClassifier(loss="squared_hinge"),
+        MulticlassSVMClassifier(multi_class="crammer_singer"),
+    ],
+    ids=["softmax", "smoothed", "hinge", "squared", "crammer-singer"],
+)
+def variant(request):
+    """One of the losses."""
+    return clone(request.param)
+
+
+@cache
+def reference_fit(estimator_class):
+    """A fit at the defaults."""
+    return estimator_class().fit(X, SPECIES)
+
+
+def fit_to_another_problem(estimator):
+    """Fit fewer features, with names, and other classes."""
+    return estimator.fit(pd.DataFrame(X[::5, :2], columns=COLUMNS[:2]), SPECIES[::5])
+
+
+def assert_same_fit(model, reference, rtol=1e-9):
+    """Same classes, optimum and parameters."""
+    assert_array_equal(model.classes_, reference.classes_)
+    assert_allclose(model.objective_, reference.objective_, rtol=rtol)
+    size = np.abs(reference.coef_).max()
+    assert_allclose(model.coef_, reference.coef_, rtol=0, atol=1e3 * rtol * size)
+    size = 1 + np.abs(reference.intercept_).max()
+    assert_allclose(model.intercept_, reference.intercept_, rtol=0, atol=1e3 * rtol * size)
+
+
+class TestParameters:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            *(("C", value) for value in (0, -1.0, float("nan"), "1", None)),
+            *(("tol", value) for value in (-1e-3, float("nan"), float("inf"), None)),
+            *(("max_iter", value) for value in (0, -3, 1.5, None)),
+            *(("class_weight", value) for value in ("unbalanced", {"setosa": -1}, [1, 1, 1])),
+            ("class_weight", {"setosa": float("nan")}),
+            ("n_jobs", 0),
+        ],
+    )
+    def test_refused_by_both(self, estimator, name, value):
+        self.assert_refused(estimator, {name: value}, rf"(?s){name}.*{value}")
+
+    @pytest.mark.parametrize("value", [-0.1, 1, 1.0, 2.0, float("nan"), "0.1", None])
+    def test_label_smoothing(self, value):
+        self.assert_refused(SoftmaxClassifier(), {"label_smoothing": value}, f"label_smoothing={value!r}")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("C", float("inf")),
+            *(("loss", value) for value in ("log_loss", None, 1)),
+            *(("multi_class", value) for value in ("ovr", None)),
+            *(("margin", value) for value in (0, -1.0, float("nan"), float("inf"), "1", None)),
+        ],
+    )
+    def test_refused_by_svm(self, name, value):
+        self.assert_refused(MulticlassSVMClassifier(), {name: value}, f"{name}={value!r}")
+
+    @pytest.mark.parametrize(
+        ("margin", "message"),
+        [
+            (np.ones((2, 2)), r"margin.*\(2, 2\).*\(3, 3\)"),
+            (np.ones(3), r"margin.*\(3,\).*\(3, 3\)"),
+            (np.ones((3, 3, 1)), r"margin.*\(3, 3, 1\).*\(3, 3\)"),
+            ([[0, 1, 1], [1, 0], [1, 1, 0]], "margin"),
+            (np.array([[0, 1, 1], [1, 0, -0.5], [1, 1, 0]]), r"(?s)margin.*-0\.5"),
+            (np.array([[0, 1, 1], [1, 0, np.nan], [1, 1, 0]]), "(?s)margin.*nan"),
+            (np.array([[0, 1, 1], [1, 0, np.inf], [1, 1, 0]]), "(?s)margin.*inf"),
+        ],
+        ids=["2x2", "1-D", "3-D", "ragged", "negative", "nan", "inf"],
+    )
+    def test_pair_margins(self, margin, message):
+        self.assert_refused(MulticlassSVMClassifier(), {"margin": margin}, message)
+
+    def test_squared_crammer_singer(self):
+        parameters = {"loss": "squared_hinge", "multi_class": "crammer_singer"}
+        self.assert_refused(MulticlassSVMClassifier(), parameters, "crammer_singer.*squared")
+
+    @pytest.mark.parametrize("known", [["setosa"], ["setosa", "versicolor", "virginica"]])
+    def test_class_weight_of_an_unknown_class(self, estimator, known):
+        class_weight = dict.fromkeys([*known, "rose"], 2.0)
+        self.assert_refused(estimator, {"class_weight": class_weight}, "class_weight.*rose")
+
+    def assert_refused(self, estimator, parameters, message):
+        fit_to_another_problem(estimator).set_params(**parameters)
+        before = copy.deepcopy(vars(estimator))
+        with pytest.raises((ValueError, TypeError), match=message):
+            estimator.fit(X, SPECIES)
+        assert_equal(vars(estimator), before)
+
+
+def changed(array, index, value):
+    """A copy of the array with one entry changed."""
+    array = np.array(array)
+    array[index] = value
+    return array
+
+
+ONES = np.ones(len(Y))
+BAD_DATA = {
+    "X nan": ({"X": changed(X, (5, 1), np.nan)}, "X contains NaN"),
+    "X inf": ({"X": changed(X, (5, 1), np.inf)}, "X contains infinity"),
+    "X float32 nan": ({"X": changed(X.astype(np.float32), (5, 1), np.nan)}, "X contains NaN"),
+    "X sparse nan": ({"X": sp.csr_array(changed(X, (5, 1), np.nan))}, "X contains NaN"),
+    "X 1e200": ({"X": 1e200 * X}, r"X is 7\.9e\+201.*[Ss]cale"),
+    "X 1e-200": ({"X": 1e-200 * X}, r"X is 7\.9e-199.*[Ss]cale"),
+    "X -1e200": ({"X": changed(X, (5, 1), -1e200)}, r"X is 1e\+200.*[Ss]cale"),
+    "X sparse 1e200": ({"X": sp.csr_array(1e200 * X)}, r"X is 7\.9e\+201.*[Ss]cale"),
+    "X 1-D": ({"X": X[:, 0]}, "Expected 2D array, got 1D array"),
+    "X 3-D": ({"X": X[:, :, None]}, "dim 3"),
+    "X complex": ({"X": X + 1j}, "Complex data not supported"),
+    "X strings": ({"X": np.full(X.shape, "a")}, "could not convert string to float|numeric"),
+    "X mixed": ({"X": changed(X.astype(object), (5, 1), "a")}, "could not convert string to float"),
+    "X dict": ({"X": changed(X.astype(object), (5, 1), {})}, "float"),
+    "X without rows": ({"X": X[:0], "y": Y[:0]}, r"0 sample\(s\)"),
+    "X without columns": ({"X": X[:, :0]}, r"0 feature\(s\)"),
+    "y short": ({"y": Y[:-1]}, r"\[150, 149\]"),
+    "y continuous": ({"y": Y + 0.5 * X[:, 0]}, "continuous"),
+    "y one class": ({"y": np.full(len(Y), "rose")}, "class.*rose"),
+    "y mixed": ({"y": changed(Y.astype(object), 5, "a")}, "str|label type"),
+    "y nan": ({"y": changed(Y.astype(float), 5, np.nan)}, "y contains NaN"),
+    "y missing": ({"y": None}, "y"),
+    "y multilabel": ({"y": np.eye(3)[Y]}, "y should be a 1d array|multilabel"),
+    "weight nan": ({"sample_weight": changed(ONES, 5, np.nan)}, "sample_weight contains NaN"),
+    "weight inf": ({"sample_weight": changed(ONES, 5, np.inf)}, "sample_weight contains infinity"),
+    "weight negative": ({"sample_weight": changed(ONES, 5, -0.5)}, r"sample_weight.*-0\.5"),
+    "weights zero": ({"sample_weight": 0 * ONES}, "sample_weight is zero"),
+    "weights huge": ({"sample_weight": 1e308 * ONES}, "sample_weight"),
+    "weights short": ({"sample_weight": ONES[:-1]}, r"sample_weight.*\(149,\).*150"),
+    "weights 2-D": ({"sample_weight": ONES[:, None]}, r"sample_weight.*\(150, 1\).*150"),
+    "weights strings": ({"sample_weight": np.full(len(Y), "a")}, "could not convert|numeric"),
+    "weight on one class": ({"sample_weight": 1.0 * (Y == 2)}, "weight.*2"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), BAD_DATA.values(), ids=BAD_DATA)
+@pytest.mark.parametrize("fitted", [False, True], ids=["new", "fitted"])
+def test_bad_data_is_refused(estimator, fitted, data, message):
+    if fitted:
+        fit_to_another_problem(estimator)
+    before = copy.deepcopy(vars(estimator))
+    with pytest.raises((ValueError, TypeError), match=message):
+        estimator.fit(**{"X": X, "y": Y, **data})
+    assert_equal(vars(estimator), before)
+
+
+@pytest.mark.parametrize("scale", [1e-90, 1e-60, 1e60, 1e90])
+def test_extreme_scales_that_are_accepted_give_finite_fits(variant, scale):
+    variant.set_params(C=1 / scale**2).fit(scale * X, Y)
+    reference = clone(variant).set_params(C=1.0).fit(X, Y)
+    assert_allclose(variant.coef_ * scale, reference.coef_, rtol=1e-4, atol=1e-5)
+    assert_array_equal(variant.predict(scale * X), reference.predict(X))
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_one_column_of_another_scale(variant, scale):
+    data = X * [1, 1, scale, 1]
+    variant.fit(data, Y)
+    assert variant.score(data, Y) > 0.95
+    assert np.isfinite(variant.predict_log_proba(data)).all()
+
+
+class TestPredict:
+    METHODS = ("predict", "decision_function", "predict_proba", "predict_log_proba")
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_refuses_bad_input(self, estimator, method):
+        with pytest.raises(NotFittedError):
+            getattr(estimator, method)(X)
+        estimator.fit(X, Y)
+        before = copy.deepcopy(vars(estimator))
+        for data, message in (
+            (X[:, :3], "X has 3 features, but .* is expecting 4"),
+            (X[:, 0], "Expected 2D array"),
+            (changed(X, (0, 0), np.nan), "X contains NaN"),
+            (X[:0], r"0 sample\(s\)"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                getattr(estimator, method)(data)
+        assert_equal(vars(estimator), before)
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_accepts_what_fit_accepts(self, variant, method):
+        expected = getattr(variant.fit(X, Y), method)(X)
+        for kind in ACCEPTED:
+            if not kind.startswith(("pandas", "polars")):
+                computed = getattr(variant, method)(ACCEPTED[kind](X))
+                if method == "predict":
+                    assert_array_equal(computed, expected)
+                else:
+                    assert_allclose(computed, expected, rtol=1e-9, atol=1e-9)
+
+    def test_many_rows_are_few_rows(self, variant):
+        """Rows are scored in batches, of which the last is short."""
+        expected = variant.fit(X, Y).decision_function(X)
+        assert_allclose(
+            variant.decision_function(np.tile(X, (60, 1))), np.tile(expected, (60, 1)), rtol=1e-12
+        )
+
+    def test_leaves_its_input_alone(self, variant):
+        variant.fit(X, Y)
+        for kind in (np.array, sp.csr_array):
+            data = kind(X.astype(np.float32))
+            before = copy.deepcopy(data)
+            variant.predict_proba(data)
+            assert (data != before).sum() == 0
+
+
+def read_only(X):
+    X = X.copy()
+    X.flags.writeable = False
+    return X
+
+
+def memory_mapped(X, path):
+    np.save(path / "X.npy", X)
+    return np.load(path / "X.npy", mmap_mode="r")
+
+
+def diagonals(X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sp.SparseEfficiencyWarning)
+        return sp.dia_array(X)
+
+
+def with_64_bit_indices(X):
+    X = X.copy()
+    for name in ("indices", "indptr", "row", "col"):
+        if hasattr(X, name):
+            setattr(X, name, getattr(X, name).astype(np.int64))
+    return X
+
+
+def not_canonical(X):
+    """Columns in descending order, each entry as a sum of two, and explicit zeros."""
+    n_samples, n_features = X.shape
+    columns = np.tile(np.repeat(np.arange(n_features)[::-1], 2), n_samples)
+    values = np.repeat(X[:, ::-1], 2, axis=1) * np.tile([0.25, 0.75], n_features)
+    return sp.csr_array(
+        (values.ravel(), columns, np.arange(n_samples + 1) * 2 * n_features), shape=(n_samples, n_features)
+    )
+
+
+def read_only_sparse(X):
+    X = sp.csr_array(X)
+    for part in (X.data, X.indices, X.indptr):
+        part.flags.writeable = False
+    return X
+
+
+ACCEPTED = {
+    "float64 C": np.array,
+    "float64 F": np.asfortranarray,
+    "strided": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+    "reversed": lambda X: X[:, ::-1].copy()[:, ::-1],
+    "float32": lambda X: X.astype(np.float32),
+    "float32 F": lambda X: np.asfortranarray(X, dtype=np.float32),
+    "float16": lambda X: X.astype(np.float16),
+    "big endian": lambda X: X.astype(">f8"),
+    "int64": lambda X: X.astype(np.int64),
+    "uint8": lambda X: X.astype(np.uint8),
+    "object": lambda X: X.astype(object),
+    "list": lambda X: X.tolist(),
+    "read-only": read_only,
+    "pandas": lambda X: pd.DataFrame(X, columns=COLUMNS),
+    "pandas int8": lambda X: pd.DataFrame(X.astype(np.int8), columns=COLUMNS),
+    "pandas nullable": lambda X: pd.DataFrame(X, columns=COLUMNS).astype("Int64"),
+    "polars": lambda X: pl.DataFrame(X, schema=COLUMNS),
+    "polars float32": lambda X: pl.DataFrame(X.astype(np.float32), schema=COLUMNS),
+    "dia_array": diagonals,
+    "sparse not canonical": not_canonical,
+    "sparse read-only": read_only_sparse,
+    "sparse int64": lambda X: sp.csr_array(X.astype(np.int64)),
+    "sparse float32": lambda X: sp.csr_array(X.astype(np.float32)),
+    **{
+        f"{layout}_{kind}": lambda X, kind=kind, layout=layout: getattr(sp, f"{layout}_{kind}")(X)
+        for kind in ("array", "matrix")
+        for layout in ("csr", "csc", "coo", "dok", "lil", "bsr")
+    },
+    **{
+        f"{layout}_{kind} 64-bit": lambda X, kind=kind, layout=layout: with_64_bit_indices(
+            getattr(sp, f"{layout}_{kind}")(X)
+        )
+        for kind in ("array", "matrix")
+        for layout in ("csr", "csc", "coo")
+    },
+}
+
+
+class TestAcceptedInput:
+    @pytest.mark.parametrize("kind", ACCEPTED)
+    def test_gives_the_same_fit(self, estimator, kind):
+        assert_same_fit(estimator.fit(ACCEPTED[kind](X), SPECIES), reference_fit(type(estimator)))
+
+    def test_memory_mapped(self, variant, tmp_path):
+        assert_same_fit(variant.fit(memory_mapped(X, tmp_path), Y), clone(variant).fit(X, Y))
+
+    @pytest.mark.parametrize("kind", ["float32", "sparse float32", "csr_array", "csc_array"])
+    def test_gives_the_same_fit_with_every_loss(self, variant, kind):
+        assert_same_fit(variant.fit(ACCEPTED[kind](X), Y), clone(variant).fit(X, Y))
+
+    @pytest.mark.parametrize(
+        ("labels", "classes"),
+        [
+            (SPECIES.tolist(), np.unique(SPECIES)),
+            (SPECIES.astype(object), np.unique(SPECIES)),
+            (pd.Series(SPECIES), np.unique(SPECIES)),
+            (pd.Series(SPECIES, dtype="category"), np.unique(SPECIES)),
+            (pl.Series(SPECIES), np.unique(SPECIES)),
+            (Y.astype(np.int8) - 1, [-1, 0, 1]),
+            (Y * 10.0, [0.0, 10.0, 20.0]),
+        ],
+        ids=["list", "object", "pandas", "category", "polars", "int8", "whole floats"],
+    )
+    def test_labels(self, estimator, labels, classes):
+        reference = clone(estimator).fit(X, Y)
+        estimator.fit(X, labels)
+        assert_array_equal(estimator.classes_, classes)
+        assert_array_equal(estimator.coef_, reference.coef_)
+        assert_array_equal(estimator.predict(X), np.asarray(classes)[reference.predict(X)])
+
+    def test_two_labels(self, estimator):
+        reference = clone(estimator).fit(X[50:], Y[50:])
+        estimator.fit(X[50:], Y[50:] == 2)
+        assert_array_equal(estimator.classes_, [False, True])
+        assert_array_equal(estimator.coef_, reference.coef_)
+        assert estimator.predict(X[50:]).dtype == bool
+
+    @pytest.mark.parametrize("kind", [list, pd.Series, pl.Series, np.float32, np.int64, read_only])
+    def test_weights(self, estimator, kind):
+        weight = 1 + Y % 2
+        reference = clone(estimator).fit(X, Y, sample_weight=weight.astype(float))
+        assert_same_fit(estimator.fit(X, Y, sample_weight=kind(weight)), reference)
+
+    @pytest.mark.parametrize("kind", ["float64 C", "float64 F", "float32", "pandas", "sparse not canonical"])
+    def test_is_left_alone(self, variant, kind):
+        data, labels, weight = ACCEPTED[kind](X), SPECIES.copy(), 1.0 + Y
+        before = copy.deepcopy(data)
+        variant.set_params(class_weight="balanced").fit(data, labels, sample_weight=weight)
+        if sp.issparse(data):
+            for part in ("data", "indices", "indptr"):
+                assert_array_equal(getattr(data, part), getattr(before, part))
+        else:
+            assert_array_equal(data, before)
+        assert_array_equal(labels, SPECIES)
+        assert_array_equal(weight, 1.0 + Y)
+
+    def test_pair_margins_are_left_alone(self):
+        margin = np.full((3, 3), 2.0)
+        assert MulticlassSVMClassifier(margin=margin).fit(X, Y).margin is margin
+        assert_array_equal(margin, 2.0)
+
+
+class TestMemory:
+    """The most that a fit and a prediction allocate, beside the data."""
+
+    @pytest.fixture(
+        params=[SoftmaxClassifier(max_iter=3), MulticlassSVMClassifier(max_iter=3)], ids=["softmax", "svm"]
+    )
+    def quick(self, request):
+        return clone(request.param)
+
+    def peak(self, model, X):
+        """Bytes allocated at most during a fit to two classes, which need not converge, and a prediction."""
+        y = np.arange(X.shape[0]) % 2
+        tracemalloc.start()
+        try:
+            model.fit(X, y).predict(X)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    @pytest.mark.parametrize("order", ["C", "F"])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_dense_rows_are_not_copied(self, quick, dtype, order):
+        data = np.random.default_rng(0).standard_normal((16_000, 150), dtype=np.float32)
+        data = np.asarray(data, dtype=dtype, order=order)
+        assert self.peak(quick, data) < 0.7 * data.nbytes
+
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_sparse_rows_are_not_made_dense(self, quick, dtype):
+        data = np.random.default_rng(0).standard_normal((30_000, 100), dtype=np.float32)
+        data *= data > 1.5
+        sparse = sp.csr_array(data.astype(dtype))
+        assert self.peak(quick, sparse) < data.nbytes
+
+
+class TestInterruption:
+    @pytest.mark.parametrize("fitted", [False, True], ids=["new", "fitted"])
+    def test_leaves_the_estimator_as_it_was(self, variant, fitted, monkeypatch):
+        if fitted:
+            fit_to_another_problem(variant)
+        before = copy.deepcopy(vars(variant))
+        evaluate, calls = Objective.evaluate, []
+
+        def interrupted(self, theta):
+            calls.append(theta)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return evaluate(self, theta)
+
+        monkeypatch.setattr(Objective, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            variant.fit(X, Y)
+        assert len(calls) == 3
+        assert_equal(vars(variant), before)
+        monkeypatch.undo()
+        assert_same_fit(variant.fit(X, SPECIES), clone(variant).fit(X, SPECIES), rtol=0)
+
+
+class TestClassWithoutWeight:
+    four = np.where(X[:, 1] > 33, 3, Y)
+
+    def without(self, variant, how, y, absent):
+        """The variant fitted with no weight on one class, one way or the other."""
+        if how == "class_weight":
+            return variant.set_params(class_weight={k: float(k != absent) for k in np.unique(y)}).fit(X, y)
+        return variant.fit(X, y, sample_weight=1.0 * (y != absent))
+
+    @pytest.mark.parametrize("how", ["sample_weight", "class_weight"])
+    @pytest.mark.parametrize("absent", [0, 1, 3])
+    def test_three_classes_are_left(self, variant, how, absent):
+        kept = self.four != absent
+        reference = clone(variant).fit(X[kept], self.four[kept])
+        self.without(variant, how, self.four, absent)
+        rest = np.arange(4) != absent
+        assert_array_equal(variant.classes_, range(4))
+        assert_allclose(variant.objective_, reference.objective_, rtol=1e-9)
+        assert_allclose(variant.coef_[rest], reference.coef_, rtol=1e-6, atol=1e-7)
+        assert_allclose(variant.intercept_[rest], reference.intercept_, rtol=1e-6, atol=1e-6)
+        assert_array_equal(variant.predict(X), reference.predict(X))
+
+    @pytest.mark.parametrize("how", ["sample_weight", "class_weight"])
+    @pytest.mark.parametrize("fit_intercept", [True, False])
+    def test_two_classes_are_left(self, variant, how, fit_intercept):
+        variant.set_params(fit_intercept=fit_intercept)
+        reference = clone(variant).fit(X[Y != 1], Y[Y != 1])
+        self.without(variant, how, Y, 1)
+        assert variant.coef_.shape == (3, 4)
+        assert variant.intercept_.shape == (3,)
+        assert_allclose(variant.coef_[2] - variant.coef_[0], reference.coef_[0], rtol=1e-6, atol=1e-7)
+        assert_array_equal(variant.predict(X), reference.predict(X))
+        probability = variant.predict_proba(X)
+        assert_array_equal(probability[:, 1], 0)
+        assert_allclose(probability.sum(axis=1), 1, rtol=1e-12)
+        assert not np.isnan(variant.predict_log_proba(X)).any()
+
+    def test_is_never_predicted_far_from_the_data(self, variant):
+        self.without(variant, "sample_weight", Y, 1)
+        directions = np.random.default_rng(0).normal(size=(500, 4))
+        assert not (variant.predict(1e6 * directions) == 1).any()
+        assert not (variant.predict(0 * directions) == 1).any()
+
+    def test_balanced_weights_count_the_others(self, variant):
+        variant.set_params(class_weight="balanced")
+        reference = clone(variant).fit(X[Y != 1], Y[Y != 1])
+        self.without(variant, "sample_weight", Y, 1)
+        assert_allclose(variant.objective_, reference.objective_, rtol=1e-9)
+
+    def test_pair_margins_lose_its_row_and_column(self):
+        margin = np.arange(16.0).reshape(4, 4) / 8
+        kept = self.four != 1
+        model = MulticlassSVMClassifier(margin=margin).fit(X, self.four, sample_weight=1.0 * kept)
+        rest = [0, 2, 3]
+        reference = MulticlassSVMClassifier(margin=margin[np.ix_(rest, rest)]).fit(X[kept], self.four[kept])
+        assert_allclose(model.objective_, reference.objective_, rtol=1e-9)
+        assert_allclose(model.coef_[rest], reference.coef_, rtol=1e-6, atol=1e-7)
+
+    def test_of_two_is_refused(self, estimator):
+        with pytest.raises(ValueError, match="at least 2 classes"):
+            estimator.fit(X[:100], Y[:100], sample_weight=1.0 * (Y[:100] == 0))
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_shapes(variant, n_classes, fit_intercept):
+    data, labels = X[50 * (3 - n_classes) :], Y[50 * (3 - n_classes) :]
+    variant.set_params(fit_intercept=fit_intercept).fit(data, labels)
+    n_rows = 1 if n_classes == 2 else n_classes
+    assert variant.coef_.shape == (n_rows, 4)
+    assert variant.intercept_.shape == (n_rows,)
+    assert fit_intercept == variant.intercept_.any()
+    assert variant.decision_function(data).shape == ((100,) if n_classes == 2 else (150, 3))
+    assert (
+        variant.predict_proba(data).shape == variant.predict_log_proba(data).shape == (len(data), n_classes)
+    )
+    assert variant.coef_.dtype == variant.intercept_.dtype == np.float64
+    assert all(column.shape == (variant.n_iter_,) for column in variant.history_.values())
+
+
+class TestWarmStart:
+    @pytest.fixture
+    def starts(self, monkeypatch):
+        """Coefficients and intercepts of the classes at the first point of each fit."""
+        evaluate, objectives, points = Objective.evaluate, [], []
+
+        def recorded(self, theta):
+            if not any(self.rows is objective.rows for objective in objectives):
+                objectives.append(self)
+                points.append(np.vstack(self.class_parameters(theta)))
+            return evaluate(self, theta)
+
+        monkeypatch.setattr(Objective, "evaluate", recorded)
+        return points
+
+    def parameters(self, model):
+        """Coefficients and intercept of each class, of two classes also one row for each."""
+        rows = np.column_stack([model.coef_, model.intercept_])
+        return np.vstack([-rows, rows]) / 2 if len(rows) == 1 else rows
+
+    @pytest.mark.parametrize(
+        ("first", "second", "renamed"),
+        [
+            ([0, 1, 2], [0, 1, 2], {}),
+            ([0, 1, 2], [0, 1, 2], {"versicolor": "violet"}),
+            ([0, 1, 2], [0, 1, 2], {"versicolor": "anemone", "setosa": "versicolor"}),
+            ([0, 1, 2], [0, 2], {}),
+            ([0, 2], [0, 1, 2], {}),
+            ([0, 1], [1, 2], {}),
+            ([0, 1, 2], [0, 1, 2], {"setosa": "a", "versicolor": "b", "virginica": "c"}),
+        ],
+        ids=["same", "renamed", "permuted", "removed", "added", "exchanged", "unknown"],
+    )
+    def test_goes_by_label(self, estimator, starts, first, second, renamed):
+        kept = np.isin(Y, first)
+        estimator.set_params(warm_start=True).fit(X[kept], SPECIES[kept])
+        known = dict(zip(estimator.classes_, self.parameters(estimator), strict=True))
+        labels = np.array([renamed.get(name, name) for name in SPECIES.tolist()])
+        kept = np.isin(Y, second)
+        estimator.fit(X[kept], labels[kept])
+        expected = np.stack([known.get(label, np.zeros(5)) for label in estimator.classes_])
+        expected -= expected.mean(axis=0)
+        assert_allclose(starts[1].T, expected, rtol=1e-9, atol=1e-9)
+
+    def test_saves_iterations(self, variant):
+        variant.set_params(warm_start=True).fit(X, SPECIES)
+        cold, objective = variant.n_iter_, variant.objective_
+        variant.fit(X, SPECIES)
+        assert variant.n_iter_ < cold
+        assert_allclose(variant.objective_, objective, rtol=1e-9)
+
+    @pytest.mark.parametrize("rows", [slice(50, None), slice(0, 100), slice(None)])
+    def test_does_not_change_the_optimum(self, variant, rows):
+        variant.set_params(warm_start=True).fit(X, Y)
+        variant.fit(X[rows], Y[rows] + 1)
+        assert_same_fit(variant, clone(variant).fit(X[rows], Y[rows] + 1), rtol=1e-8)
+
+    def test_begins_afresh_with_other_features(self, variant):
+        variant.set_params(warm_start=True).fit(X[:, :3], Y)
+        assert_same_fit(variant.fit(X, Y), clone(variant).fit(X, Y), rtol=0)
+
+    def test_after_a_class_without_weight(self, variant):
+        variant.set_params(warm_start=True).fit(X, Y, sample_weight=1.0 * (Y != 1))
+        assert_same_fit(variant.fit(X, Y), clone(variant).fit(X, Y), rtol=1e-8)
+
+    def test_cold_fits_forget(self, variant):
+        reference = clone(variant).fit(X, Y)
+        variant.fit(X[:100], Y[:100])
+        assert_same_fit(variant.fit(X, Y), reference, rtol=0)
+
+
+def test_feature_names_come_and_go(estimator):
+    estimator.fit(ACCEPTED["pandas"](X), Y)
+    assert estimator.feature_names_in_.tolist() == COLUMNS
+    estimator.fit(X[:, :3], Y)
+    assert not hasattr(estimator, "feature_names_in_")
+    assert estimator.n_features_in_ == 3
+
+
+@pytest.mark.parametrize(("kind", "n_jobs"), [("float32", 2), ("csr_array", None)])
+def test_same_input_gives_same_bits(variant, kind, n_jobs, monkeypatch):
+    monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", 1)
+    monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", 40)
+    monkeypatch.setattr(_rows, "SPARSE_BLOCK_SCORES", 120)
+    data, labels = make_classification(n_classes=3, n_informative=4, random_state=0)
+    data, labels = ACCEPTED[kind](np.round(100 * data)), labels
+    variant.set_params(n_jobs=n_jobs, C=1e-3)
+    fits = [vars(clone(variant).fit(data, labels)) for _ in range(2)]
+    for held in fits:
+        del held["history_"]["seconds"]
+        assert_equal(held, fits[0])
+
+
+def test_running_out_of_iterations_still_fits(variant):
+    variant.set_params(max_iter=1)
+    with pytest.warns(ConvergenceWarning, match="max_iter"):
+        variant.fit(X, Y)
+    assert not variant.converged_
+    assert variant.predict(X).shape == Y.shape

@@ -1,0 +1,357 @@
+"""Every public loss against plain loops, finite differences and the inequalities that define it."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
+
+
+def pair_margins(n_classes):
+    """Margins in steps of a half, so that half-integer scores meet kinks exactly; the diagonal is noise."""
+    margins = np.random.default_rng(n_classes).integers(0, 6, size=(n_classes, n_classes)) / 2
+    np.fill_diagonal(margins, 99)
+    return margins
+
+
+def variants(n_classes):
+    """Name and loss of every variant."""
+    yield from ((f"softmax-{share}", SoftmaxLoss(label_smoothing=share)) for share in (0.0, 0.1, 0.9))
+    for squared, name in ((False, "ww"), (True, "ww-squared")):
+        yield from ((f"{name}-{margin}", WestonWatkinsLoss(margin, squared)) for margin in (0.5, 1.0, 3.0))
+        yield f"{name}-pairs", WestonWatkinsLoss(pair_margins(n_classes), squared)
+    yield "cs-1.0", CrammerSingerLoss()
+    yield "cs-0.5", CrammerSingerLoss(0.5)
+    yield "cs-pairs", CrammerSingerLoss(pair_margins(n_classes))
+
+
+CASES = [
+    pytest.param(loss, n_classes, id=f"{name}-K{n_classes}")
+    for n_classes in (2, 3, 7)
+    for name, loss in variants(n_classes)
+]
+MARGIN_CASES = [case for case in CASES if not isinstance(case.values[0], SoftmaxLoss)]
+SOFTMAX_CASES = [case for case in CASES if isinstance(case.values[0], SoftmaxLoss)]
+
+
+def samples(n_classes, n_samples=60):
+    """Scores and classes; the first third of the scores lies at exact ties and kinks, and at zero."""
+    rng = np.random.default_rng(n_classes)
+    scores = rng.normal(scale=2, size=(n_samples, n_classes))
+    scores[: n_samples // 3] = np.round(2 * scores[: n_samples // 3]) / 2
+    scores[:n_classes] = 0
+    return scores, np.arange(n_samples) % n_classes
+
+
+def generic_samples(n_classes):
+    """Scores and classes without ties."""
+    scores, y = samples(n_classes)
+    return scores[20:], y[20:]
+
+
+def naive_value(loss, scores, right):
+    """Loss of one sample from its definition."""
+    if isinstance(loss, SoftmaxLoss):
+        normaliser = sum(math.exp(score) for score in scores)
+        value = 0.0
+        for j, score in enumerate(scores):
+            target = (1 - loss.label_smoothing) * (j == right) + loss.label_smoothing / len(scores)
+            value -= target * math.log(math.exp(score) / normaliser)
+        return value
+    margins = np.broadcast_to(loss.margin, (len(scores), len(scores))).tolist()
+    shortfalls = [
+        max(0.0, margins[right][j] + score - scores[right]) for j, score in enumerate(scores) if j != right
+    ]
+    if isinstance(loss, CrammerSingerLoss):
+        return max(shortfalls)
+    return sum(shortfall**2 if loss.squared else shortfall for shortfall in shortfalls)
+
+
+def admissible_flows(y, n_classes):
+    """Flows to the wrong classes that are slopes of every hinge."""
+    flows = np.random.default_rng(1).uniform(0, 0.5 / n_classes, size=(len(y), n_classes))
+    flows[np.arange(len(y)), y] = 0
+    return flows
+
+
+def difference_quotients(function, scores, step):
+    """Forward and backward difference quotients of ``function`` in each score, stacked on a last axis."""
+    forward, backward = [], []
+    for k in range(scores.shape[1]):
+        move = np.zeros(scores.shape[1])
+        move[k] = step
+        centre = function(scores)
+        forward.append((function(scores + move) - centre) / step)
+        backward.append((centre - function(scores - move)) / step)
+    return np.stack(forward, axis=-1), np.stack(backward, axis=-1)
+
+
+def assert_derivative(function, derivative, scores, step=1e-5):
+    """Compare with central differences in the rows where both one-sided quotients agree: not at kinks."""
+    forward, backward = difference_quotients(function, scores, step)
+    apart = np.abs(forward - backward).reshape(len(scores), -1).max(axis=1)
+    smooth = apart < 1e-3
+    assert smooth.mean() > 0.7
+    assert_allclose(derivative[smooth], (forward + backward)[smooth] / 2, rtol=1e-6, atol=1e-7)
+
+
+def dense(curvature):
+    """The matrices ``diag(d) - (l r' + r l') / 2``."""
+    diagonal, left, right = curvature
+    cross = np.einsum("ij,ik->ijk", left, right)
+    return np.einsum("ij,jk->ijk", diagonal, np.eye(diagonal.shape[1])) - (cross + cross.swapaxes(1, 2)) / 2
+
+
+@pytest.mark.parametrize(("loss", "n_classes"), CASES)
+class TestEveryLoss:
+    def test_value_is_the_naive_one(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        naive = [naive_value(loss, row.tolist(), int(right)) for row, right in zip(scores, y, strict=True)]
+        assert_allclose(loss.value(scores, y), naive, rtol=1e-12, atol=1e-14)
+
+    def test_gradient_is_the_difference_quotient(self, loss, n_classes):
+        scores, y = generic_samples(n_classes)
+        assert_derivative(lambda moved: loss.value(moved, y), loss.gradient(scores, y), scores)
+
+    def test_lies_above_its_tangents(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        value, gradient = loss.value_and_gradient(scores, y)
+        for shift in range(1, len(scores)):
+            other = np.roll(scores, shift, axis=0)
+            tangent = value + np.einsum("ij,ij->i", gradient, other - scores)
+            assert (loss.value(other, y) >= tangent - 1e-12 * (1 + np.abs(tangent))).all()
+
+    def test_gradient_sums_to_zero(self, loss, n_classes):
+        gradient = loss.gradient(*samples(n_classes))
+        assert_allclose(gradient.sum(axis=1), 0, atol=1e-13)
+
+    def test_ignores_a_shift_of_all_scores(self, loss, n_classes):
+        scores, y = generic_samples(n_classes)
+        value, gradient = loss.value_and_gradient(scores, y)
+        moved_value, moved_gradient = loss.value_and_gradient(scores + np.arange(len(y))[:, None], y)
+        assert_allclose(moved_value, value, rtol=1e-12, atol=1e-12)
+        assert_allclose(moved_gradient, gradient, rtol=1e-12, atol=1e-12)
+
+    def test_does_not_know_the_order_of_classes(self, loss, n_classes):
+        scores, y = generic_samples(n_classes)
+        order = np.random.default_rng(0).permutation(n_classes)
+        permuted = loss
+        if np.ndim(getattr(loss, "margin", 0)):
+            permuted = replace(loss, margin=loss.margin[np.ix_(order, order)])
+        value, gradient = permuted.value_and_gradient(scores[:, order], np.argsort(order)[y])
+        assert_allclose(value, loss.value(scores, y), rtol=1e-13, atol=1e-15)
+        assert_allclose(gradient, loss.gradient(scores, y)[:, order], rtol=1e-12, atol=1e-15)
+
+    def test_takes_each_sample_alone(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        alone = [loss.value_and_gradient(scores[[i]], y[[i]]) for i in range(len(y))]
+        value, gradient = loss.value_and_gradient(scores, y)
+        assert_allclose(value, np.concatenate([part for part, _ in alone]), rtol=1e-13, atol=1e-15)
+        assert_allclose(gradient, np.concatenate([part for _, part in alone]), rtol=1e-13, atol=1e-15)
+
+    def test_value_and_gradient_are_value_and_gradient(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        value, gradient = loss.value_and_gradient(scores, y)
+        assert value.shape == y.shape
+        assert gradient.shape == scores.shape
+        assert_array_equal(value, loss.value(scores, y))
+        assert_array_equal(gradient, loss.gradient(scores, y))
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_keeps_the_dtype(self, loss, n_classes, dtype):
+        scores, y = generic_samples(n_classes)
+        value, gradient = loss.value_and_gradient(scores.astype(dtype), y)
+        assert value.dtype == gradient.dtype == dtype
+        assert_allclose(value, loss.value(scores, y), rtol=1e-5, atol=1e-5)
+        assert_allclose(gradient, loss.gradient(scores, y), rtol=1e-5, atol=1e-5)
+
+    def test_takes_integers(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        whole = np.round(scores).astype(int)
+        value, gradient = loss.value_and_gradient(whole, y.astype(np.uint8))
+        assert_array_equal(value, loss.value(whole.astype(float), y))
+        assert_array_equal(gradient, loss.gradient(whole.astype(float), y))
+
+    def test_memory_order_does_not_matter(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        for part, fortran in zip(
+            loss.value_and_gradient(scores, y),
+            loss.value_and_gradient(np.asfortranarray(scores), y),
+            strict=True,
+        ):
+            assert_allclose(fortran, part, rtol=1e-13, atol=1e-15)
+
+    def test_leaves_its_input_alone(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        before = scores.copy(), y.copy()
+        scores.flags.writeable = y.flags.writeable = False
+        loss.value_and_gradient(scores, y)
+        loss.conjugate(scores, y)
+        assert_array_equal(scores, before[0])
+        assert_array_equal(y, before[1])
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_is_finite_at_huge_scores(self, loss, n_classes, dtype):
+        scores, y = samples(n_classes)
+        value, gradient = loss.value_and_gradient(1e9 * np.sign(scores).astype(dtype), y)
+        assert np.isfinite(value).all()
+        assert np.isfinite(gradient).all()
+
+    def test_attains_the_fenchel_young_equality(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        value, gradient = loss.value_and_gradient(scores, y)
+        product = np.einsum("ij,ij->i", scores, gradient)
+        assert_allclose(value + loss.conjugate(gradient, y), product, rtol=1e-10, atol=1e-10)
+
+    @pytest.mark.parametrize("wrong", ["backwards", "too much", "unbalanced"])
+    def test_conjugate_is_infinite_outside_its_domain(self, loss, n_classes, wrong):
+        gradient = np.zeros((1, n_classes))
+        if wrong == "backwards":
+            gradient[0, :2] = 2, -2
+        elif wrong == "too much":
+            gradient[0, 1:] = 1.5 / (1 if isinstance(loss, WestonWatkinsLoss) else n_classes - 1)
+            gradient[0, 0] = -gradient.sum()
+        else:
+            gradient[0, 1:] = 0.5 / (n_classes - 1)
+        bounded = wrong != "too much" or not getattr(loss, "squared", False)
+        assert np.isinf(loss.conjugate(gradient, np.array([0])))[0] == bounded
+
+
+@pytest.mark.parametrize(("loss", "n_classes"), MARGIN_CASES)
+class TestEnvelope:
+    def envelope(self, loss, n_classes):
+        """Samples, a smoothing for each, and the envelope as a function of the scores."""
+        scores, y = generic_samples(n_classes)
+        flows = admissible_flows(y, n_classes)
+        smoothing = np.linspace(0.5, 1, len(y))[:, None]
+        return scores, y, smoothing, lambda moved: loss.envelope(moved, y, flows, smoothing)
+
+    @pytest.mark.parametrize("smoothing", [1.0, 1e-3, 1e-9])
+    def test_lies_below_the_loss_and_tends_to_it(self, loss, n_classes, smoothing):
+        scores, y = samples(n_classes)
+        flows = admissible_flows(y, n_classes)
+        value, gradient = loss.value_and_gradient(scores, y)
+        deficit = value - loss.envelope(scores, y, flows, smoothing).value
+        gradient[np.arange(len(y)), y] = 0
+        assert (deficit >= -1e-12 * (1 + value)).all()
+        assert (deficit <= smoothing / 2 * ((gradient - flows) ** 2).sum(axis=1) + 1e-12 * (1 + value)).all()
+
+    def test_gradient_is_the_difference_quotient(self, loss, n_classes):
+        scores, _, _, envelope = self.envelope(loss, n_classes)
+        assert_derivative(lambda moved: envelope(moved).value, envelope(scores).gradient, scores)
+
+    def test_curvature_is_the_difference_quotient(self, loss, n_classes):
+        scores, y, smoothing, envelope = self.envelope(loss, n_classes)
+        curvature = loss.envelope_curvature(envelope(scores).gradient, y, smoothing)
+        assert_derivative(lambda moved: envelope(moved).gradient, dense(curvature), scores)
+
+    def test_carries_the_loss_and_its_conjugate(self, loss, n_classes):
+        scores, y, _, envelope = self.envelope(loss, n_classes)
+        point = envelope(scores)
+        assert_allclose(point.loss, loss.value(scores, y), rtol=1e-14)
+        assert_allclose(point.conjugate, loss.conjugate(point.gradient, y), rtol=1e-12, atol=1e-14)
+        assert_allclose(point.gradient.sum(axis=1), 0, atol=1e-13)
+
+    def test_is_the_loss_at_its_own_multipliers(self, loss, n_classes):
+        scores, y = generic_samples(n_classes)
+        flows = loss.gradient(scores, y)
+        flows[np.arange(len(y)), y] = 0
+        point = loss.envelope(scores, y, flows, 0.7)
+        assert_allclose(point.value, loss.value(scores, y), rtol=1e-12, atol=1e-13)
+        assert_allclose(point.gradient, loss.gradient(scores, y), rtol=1e-12, atol=1e-13)
+
+    def test_leaves_its_input_alone(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        flows = np.zeros_like(scores)
+        scores.flags.writeable = y.flags.writeable = flows.flags.writeable = False
+        point = loss.envelope(scores, y, flows, 0.5)
+        gradient = point.gradient.copy()
+        loss.envelope_curvature(point.gradient, y, 0.5)
+        assert_array_equal(point.gradient, gradient)
+
+    @pytest.mark.parametrize("smoothing", [1e-9, 1e9])
+    def test_is_finite_and_admissible_at_huge_scores(self, loss, n_classes, smoothing):
+        scores, y = samples(n_classes)
+        point = loss.envelope(1e9 * np.sign(scores), y, np.zeros_like(scores), smoothing)
+        for part in point:
+            assert np.isfinite(part).all()
+        assert np.isfinite(loss.conjugate(point.gradient, y)).all()
+
+
+@pytest.mark.parametrize(("loss", "n_classes"), SOFTMAX_CASES)
+class TestSoftmax:
+    def test_curvature_is_the_difference_quotient(self, loss, n_classes):
+        scores, y = generic_samples(n_classes)
+        curvature = dense(loss.curvature(scores, y))
+        assert_derivative(lambda moved: loss.gradient(moved, y), curvature, scores)
+
+    def test_gradient_is_softmax_minus_target(self, loss, n_classes):
+        scores, y = generic_samples(n_classes)
+        terms = np.exp(scores)
+        target = (1 - loss.label_smoothing) * np.eye(n_classes)[y] + loss.label_smoothing / n_classes
+        expected = terms / terms.sum(axis=1, keepdims=True) - target
+        assert_allclose(loss.gradient(scores, y), expected, rtol=1e-12, atol=1e-15)
+
+    def test_is_the_log_of_the_class_count_at_zero(self, loss, n_classes):
+        value = loss.value(np.zeros((n_classes, n_classes)), np.arange(n_classes))
+        assert_allclose(value, np.log(n_classes), rtol=1e-15)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_softmax_keeps_the_digits_of_a_confident_loss(n_classes):
+    scores = np.full((1, n_classes), 3.0)
+    scores[0, 1] += 50
+    value, gradient = SoftmaxLoss().value_and_gradient(scores, np.array([1]))
+    assert_allclose(value, math.exp(-50) * (n_classes - 1), rtol=1e-12)
+    assert_allclose(gradient[0, 1], -math.exp(-50) * (n_classes - 1), rtol=1e-12)
+    assert_allclose(np.delete(gradient[0], 1), math.exp(-50), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+@pytest.mark.parametrize("loss", [SoftmaxLoss(), WestonWatkinsLoss(), CrammerSingerLoss()])
+def test_confident_and_right_costs_nothing(loss, n_classes):
+    value, gradient = loss.value_and_gradient(1000 * np.eye(n_classes), np.arange(n_classes))
+    assert_array_equal(value, 0)
+    assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+@pytest.mark.parametrize("margin", [0.5, 1.0, 3.0])
+def test_hinges_at_zero_scores(n_classes, margin):
+    at_zero = np.zeros((n_classes, n_classes)), np.arange(n_classes)
+    assert_allclose(WestonWatkinsLoss(margin).value(*at_zero), (n_classes - 1) * margin)
+    assert_allclose(WestonWatkinsLoss(margin, squared=True).value(*at_zero), (n_classes - 1) * margin**2)
+    assert_allclose(CrammerSingerLoss(margin).value(*at_zero), margin)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(WestonWatkinsLoss(), 1.58), (SoftmaxLoss(), 1.04), (CrammerSingerLoss(), 1.58)]
+)
+def test_worked_example(loss, expected):
+    W = np.array([[0.01, -0.05, 0.1, 0.05], [0.7, 0.2, 0.05, 0.16], [0.0, -0.45, -0.2, 0.03]])
+    scores = W @ [-15, 22, -44, 56] + [0.0, 0.2, -0.3]
+    assert_allclose(scores, [-2.85, 0.86, 0.28], atol=1e-12)
+    assert_allclose(loss.value(scores[None], np.array([2])), expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("margin", [0.5, 1.0, pair_margins(2)], ids=["0.5", "1.0", "pairs"])
+def test_hinges_agree_on_two_classes(margin):
+    scores, y = samples(2)
+    for one, other in zip(
+        WestonWatkinsLoss(margin).value_and_gradient(scores, y),
+        CrammerSingerLoss(margin).value_and_gradient(scores, y),
+        strict=True,
+    ):
+        assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+@pytest.mark.parametrize("loss", [WestonWatkinsLoss, CrammerSingerLoss])
+def test_one_number_is_the_margin_of_every_pair(loss, n_classes):
+    scores, y = samples(n_classes)
+    every_pair = loss(np.full((n_classes, n_classes), 2.0))
+    assert_array_equal(every_pair.value(scores, y), loss(2.0).value(scores, y))
+    assert_array_equal(every_pair.gradient(scores, y), loss(2.0).gradient(scores, y))

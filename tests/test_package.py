@@ -1,0 +1,155 @@
+"""The package as a whole: its layers, what it imports, what it says of itself."""
+
+import ast
+import importlib
+import inspect
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sk_linear_losses
+from sk_linear_losses import losses
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(sk_linear_losses.__file__).parent
+NAME = sk_linear_losses.__name__
+
+# Each module may import those before it.
+LAYERS = [
+    "losses",
+    "_rows",
+    "_objective",
+    "_certificate",
+    "_preconditioner",
+    "_solver",
+    "_calibration",
+    "_problem",
+    "_classifiers",
+    "__init__",
+    "__main__",
+]
+PUBLIC = [getattr(module, name) for module in (sk_linear_losses, losses) for name in module.__all__]
+
+
+def imports_of(source):
+    """Dotted names that a module of the package imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level < 2, "the package has no packages inside"
+            base = ".".join(filter(None, [NAME * node.level, node.module]))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def layer_of(dotted):
+    """Module of the package that holds what a dotted name stands for."""
+    module = dotted.split(".")[1:2]
+    return module[0] if module and module[0] in LAYERS else "__init__"
+
+
+def test_imports_of_finds_every_form():
+    source = """
+import numpy.linalg as la, sk_linear_losses._rows
+from . import losses
+from ._solver import solve
+def f():
+    from sk_linear_losses import SoftmaxClassifier
+    from sklearn.utils import _param_validation
+"""
+    found = sorted(imports_of(source))
+    assert found == [
+        "numpy.linalg",
+        "sk_linear_losses.SoftmaxClassifier",
+        "sk_linear_losses._rows",
+        "sk_linear_losses._solver.solve",
+        "sk_linear_losses.losses",
+        "sklearn.utils._param_validation",
+    ]
+    assert [layer_of(name) for name in found[1:5]] == ["__init__", "_rows", "_solver", "losses"]
+
+
+def test_layers_name_every_module():
+    assert sorted(LAYERS) == sorted(path.stem for path in PACKAGE.glob("*.py"))
+    assert not list(PACKAGE.glob("*/*.py"))
+
+
+@pytest.mark.parametrize("module", LAYERS)
+def test_imports_go_one_way(module):
+    names = imports_of((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    inside = {layer_of(name) for name in names if name.partition(".")[0] == NAME}
+    assert inside <= set(LAYERS[: LAYERS.index(module)])
+
+
+@pytest.mark.parametrize("module", LAYERS)
+def test_nothing_private_of_others_is_imported(module):
+    names = imports_of((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    outside = [name for name in names if name.partition(".")[0] not in {NAME, "__future__"}]
+    assert not [name for name in outside if re.search(r"(^|\.)_", name)]
+
+
+def test_importing_main_runs_nothing(capsys):
+    importlib.import_module(f"{NAME}.__main__")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_version_is_the_same_everywhere():
+    number = sk_linear_losses.__version__
+    assert version(NAME) == number
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[{re.escape(number)}\]", changelog, re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(rf"^version: {re.escape(number)}$", citation, re.MULTILINE)
+
+
+def test_types_are_published():
+    assert (PACKAGE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("module", [sk_linear_losses, losses])
+def test_public_names_are_sorted_and_exist(module):
+    assert module.__all__ == sorted(module.__all__)
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize("item", PUBLIC, ids=lambda item: item.__name__)
+def test_public_names_have_docstrings(item):
+    assert item.__doc__
+    assert ">>> " in item.__doc__, "a class shows an example"
+    methods = inspect.getmembers(item, inspect.isroutine)
+    bare = [name for name, method in methods if not name.startswith("_") and not inspect.getdoc(method)]
+    assert not bare
+
+
+@pytest.mark.parametrize("module", LAYERS)
+def test_modules_say_what_they_are(module):
+    assert ast.get_docstring(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8")))
+
+
+def test_loss_of_the_contributing_guide():
+    """It does what the text around it asks of a loss."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    namespace = {"np": np, "Curvature": losses.Curvature}
+    exec(code, namespace)
+    loss = namespace["LeastSquaresLoss"]()
+
+    rng = np.random.default_rng(0)
+    scores, direction = rng.normal(size=(2, 6, 4))
+    y = rng.integers(4, size=6)
+    value, gradient = loss.value_and_gradient(scores, y)
+    step = 1e-4 * direction
+    above, gradient_above = loss.value_and_gradient(scores + step, y)
+    below, gradient_below = loss.value_and_gradient(scores - step, y)
+    np.testing.assert_allclose(above - below, 2 * (gradient * step).sum(axis=1), rtol=1e-8)
+    np.testing.assert_allclose(gradient.sum(axis=1), 0, atol=1e-12)
+
+    diagonal, left, right = loss.curvature(scores, y)
+    product = diagonal * step
+    product -= (left * (right * step).sum(axis=1, keepdims=True)) / 2
+    product -= (right * (left * step).sum(axis=1, keepdims=True)) / 2
+    np.testing.assert_allclose(gradient_above - gradient_below, 2 * product, rtol=1e-8)
+    np.testing.assert_allclose(loss.conjugate(gradient, y), (gradient * scores).sum(axis=1) - value)

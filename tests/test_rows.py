@@ -1,0 +1,154 @@
+"""Sums over blocks of rows are the sums over all rows, whatever the storage, block size and threads."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sk_linear_losses import _rows
+from sk_linear_losses._rows import Rows, weighted_grams
+
+N_SAMPLES, N_FEATURES, N_CLASSES, BLOCK_ROWS = 103, 6, 3, 20
+INTEGERS = np.random.default_rng(0).integers(-3, 4, size=(N_SAMPLES, N_FEATURES)).astype(float)
+Y = np.arange(N_SAMPLES) % N_CLASSES
+WEIGHT = np.arange(N_SAMPLES) % 4 / 2
+COEF = np.random.default_rng(1).normal(size=(N_FEATURES, N_CLASSES))
+INTERCEPT = np.array([1.0, -2.0, 0.5])
+# Small integers, which float32 holds exactly.
+STORAGES = {
+    "C": INTEGERS,
+    "F": np.asfortranarray(INTEGERS),
+    "strided": np.repeat(INTEGERS, 2, axis=1)[:, ::2],
+    "float32": INTEGERS.astype(np.float32),
+    "csr": sp.csr_array(INTEGERS),
+    "csr-float32": sp.csr_array(INTEGERS.astype(np.float32)),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Blocks that do not divide the rows, and threads however little there is to do."""
+    monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", BLOCK_ROWS)
+    monkeypatch.setattr(_rows, "SPARSE_BLOCK_SCORES", BLOCK_ROWS * N_CLASSES)
+    monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", 1)
+
+
+@pytest.fixture(params=STORAGES)
+def X(request):
+    return STORAGES[request.param]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+class TestRows:
+    def test_blocks_hold_each_row_once_in_order(self, X, n_threads):
+        rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        assert rows.n_threads == n_threads
+        assert len(rows.blocks) == 6
+        assert rows.map(lambda block: block.index) == list(range(6))
+        assert_array_equal(np.concatenate(rows.map(lambda block: block.y)), Y)
+        assert_array_equal(np.concatenate(rows.map(lambda block: block.weight)), WEIGHT)
+
+    def test_scores(self, X, n_threads):
+        rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        scores = rows.map(lambda block: block.scores(COEF, INTERCEPT))
+        assert {part.dtype for part in scores} == {np.dtype(np.float64)}
+        assert_allclose(np.concatenate(scores), INTEGERS @ COEF + INTERCEPT, rtol=1e-13, atol=1e-13)
+
+    @pytest.mark.parametrize("order", ["C", "F"])
+    def test_pull_back(self, X, n_threads, order):
+        values = np.random.default_rng(2).normal(size=(N_SAMPLES, N_CLASSES))
+        parts = [
+            np.asarray(values[start : start + BLOCK_ROWS], order=order)
+            for start in range(0, N_SAMPLES, BLOCK_ROWS)
+        ]
+        rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        (total,) = rows.sum(lambda block: (block.pull_back(parts[block.index]),))
+        assert total.dtype == np.float64
+        assert_allclose(total, INTEGERS.T @ values, rtol=1e-12, atol=1e-12)
+
+    def test_squares(self, X, n_threads):
+        shift = np.linspace(-2, 2, N_FEATURES)
+        rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        (total,) = rows.sum(lambda block: (block.squares(shift),))
+        assert_allclose(total, WEIGHT @ (INTEGERS - shift) ** 2, rtol=1e-12)
+
+    def test_centred(self, X, n_threads):
+        shift = np.linspace(-2, 2, N_FEATURES)
+        rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        chosen = rows.map(lambda block: block.centred(np.flatnonzero(block.weight), shift))
+        assert_allclose(np.concatenate(chosen), INTEGERS[WEIGHT > 0] - shift, rtol=1e-13, atol=1e-13)
+
+    def test_sum_adds_each_of_several_results(self, X, n_threads):
+        rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        count, weight, classes = rows.sum(
+            lambda block: (len(block.y), block.weight.sum(), np.bincount(block.y, minlength=N_CLASSES))
+        )
+        assert count == N_SAMPLES
+        assert weight == WEIGHT.sum()
+        assert_array_equal(classes, np.bincount(Y))
+
+    def test_blocks_are_views(self, X, n_threads):
+        for block in Rows(X, Y, WEIGHT, N_CLASSES, n_threads).blocks:
+            assert np.shares_memory(block.y, Y)
+            assert np.shares_memory(block.weight, WEIGHT)
+            if sp.issparse(X):
+                assert np.shares_memory(block.X.data, X.data)
+                assert np.shares_memory(block.X.indices, X.indices)
+            else:
+                assert np.shares_memory(block.X, X)
+
+    def test_an_error_in_a_block_is_raised(self, X, n_threads):
+        def fail(block):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            Rows(X, Y, WEIGHT, N_CLASSES, n_threads).map(fail)
+
+
+def test_64_bit_indices():
+    X = STORAGES["csr"].copy()
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads=1)
+    scores = rows.map(lambda block: block.scores(COEF, INTERCEPT))
+    assert_allclose(np.concatenate(scores), INTEGERS @ COEF + INTERCEPT, rtol=1e-13, atol=1e-13)
+    assert all(np.shares_memory(block.X.data, X.data) for block in rows.blocks)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_empty_rows_and_columns(sparse):
+    X = np.zeros((N_SAMPLES, N_FEATURES))
+    rows = Rows(sp.csr_array(X) if sparse else X, Y, WEIGHT, N_CLASSES, n_threads=2)
+    scores = rows.map(lambda block: block.scores(COEF, INTERCEPT))
+    assert_array_equal(np.concatenate(scores), np.tile(INTERCEPT, (N_SAMPLES, 1)))
+    (squares,) = rows.sum(lambda block: (block.squares(np.zeros(N_FEATURES)),))
+    assert_array_equal(squares, 0)
+
+
+def test_one_thread_serves_little_work(monkeypatch):
+    monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", INTEGERS.size * N_CLASSES + 1)
+    assert Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=8).n_threads == 1
+
+
+def test_no_more_threads_than_blocks():
+    assert Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=64).n_threads == 6
+
+
+def test_sum_has_the_same_bits_each_time():
+    values = np.random.default_rng(3).normal(size=N_SAMPLES)
+    rows = Rows(INTEGERS, Y, values, N_CLASSES, n_threads=3)
+    totals = {float(rows.sum(lambda block: (block.weight.sum(),))[0]) for _ in range(20)}
+    assert len(totals) == 1
+
+
+@pytest.mark.parametrize("n_weightings", [1, 2, 5])
+@pytest.mark.parametrize("n_features", [1, 7, _rows.OUTER_PRODUCT_FEATURES + 1])
+@pytest.mark.parametrize("zeros", [0.0, 0.9, 1.0])
+def test_weighted_grams(n_features, n_weightings, zeros):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(50, n_features))
+    weights = rng.normal(size=(50, n_weightings)) * (rng.random((50, n_weightings)) >= zeros)
+    before = rows.copy(), weights.copy()
+    grams = weighted_grams(rows, weights)
+    assert_allclose(grams, np.einsum("ip,ik,iq->kpq", rows, weights, rows), rtol=1e-11, atol=1e-11)
+    assert_array_equal(rows, before[0])
+    assert_array_equal(weights, before[1])
