@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._calibration import fit_temperature
 from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, statistics_of
 from ._problem import Problem, make_problem
+from ._row_space import RowSpace, row_space
 from ._rows import Rows, single_threaded_blas
 from ._solver import Iteration, Result, solve
 from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
@@ -65,15 +66,11 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fitted = copy.copy(self)
         problem = make_problem(fitted, X, y, sample_weight, self.class_weight, self.n_jobs)
         with single_threaded_blas:
-            objective = self._objective(problem)
-            result = solve(
-                objective,
-                self._start(problem, objective),
-                float(self.tol),
-                int(self.max_iter),
-                self._reporter(),
-            )
-            fitted._store(problem, result)
+            space = row_space(problem.X, problem.weight, bool(self.fit_intercept))
+            objective = self._objective(problem, problem.X if space is None else space.rows)
+            start = self._start(problem, objective, space)
+            result = solve(objective, start, float(self.tol), int(self.max_iter), self._reporter())
+            fitted._store(problem, result, space)
         self.__dict__ = fitted.__dict__
         self._warn(result)
         return self
@@ -164,10 +161,10 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The loss as the objective takes it."""
         raise NotImplementedError
 
-    def _objective(self, problem: Problem) -> Objective:
-        """The objective for the classes that have weight."""
+    def _objective(self, problem: Problem, X: Any) -> Objective:
+        """The objective for the classes that have weight, with rows X."""
         n_classes = len(problem.present)
-        rows = Rows(problem.X, problem.y, problem.weight, n_classes, problem.n_threads)
+        rows = Rows(X, problem.y, problem.weight, n_classes, problem.n_threads)
         fit_intercept = bool(self.fit_intercept)
         statistics = statistics_of(rows, n_classes, fit_intercept)
         term = self._term(problem, rows, statistics)
@@ -175,9 +172,9 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         C = float(self.C) if penalty else 1.0
         return Objective(rows, term, C, penalty, n_classes, fit_intercept, statistics)
 
-    def _start(self, problem: Problem, objective: Objective) -> Array:
+    def _start(self, problem: Problem, objective: Objective, space: RowSpace | None) -> Array:
         """Parameters to start from: those of the previous fit for the classes that it knew, or zero."""
-        n_features = objective.rows.n_features
+        n_features = problem.X.shape[1]
         coef = np.zeros((n_features, objective.n_classes))
         intercept = np.zeros(objective.n_classes)
         known = self.warm_start and hasattr(self, "coef_") and self.coef_.shape[1] == n_features
@@ -192,6 +189,8 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             old = position.get(label)
             if old is not None and np.isfinite(old_intercept[old]):
                 coef[:, k], intercept[k] = old_coef[old], old_intercept[old]
+        if space is not None:
+            coef, intercept = space.contract(coef, intercept)
         return objective.coded_parameters(coef, intercept)
 
     def _cold_start(self, objective: Objective) -> Array:
@@ -214,9 +213,11 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         return report
 
-    def _store(self, problem: Problem, result: Result) -> None:
+    def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
         """Set the fitted attributes."""
         coef, intercept = result.problem.class_parameters(result.theta)
+        if space is not None:
+            coef, intercept = space.expand(coef, intercept)
         n_classes = len(problem.classes)
         self.classes_ = problem.classes
         if n_classes == 2:
@@ -501,7 +502,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 "multi_class='crammer_singer' needs loss='hinge': its squared hinge is not differentiable "
                 "at ties."
             )
-        if np.ndim(self.margin) == 0:
+        if np.isscalar(self.margin) or self.margin is None:
             _check_number(
                 "margin", self.margin, lambda margin: 0 < margin < np.inf, "a positive number or an array"
             )
@@ -531,8 +532,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _logits(self, X: Any) -> Array:
         return super()._logits(X) / self.temperature_
 
-    def _store(self, problem: Problem, result: Result) -> None:
-        super()._store(problem, result)
+    def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
+        super()._store(problem, result, space)
         self.temperature_ = fit_temperature(result.problem, result.theta)
 
     def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
@@ -546,7 +547,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
     def _margin(self, problem: Problem) -> float | Array:
         """The margin, checked, for the classes that have weight."""
-        if np.ndim(self.margin) == 0:
+        if np.isscalar(self.margin):
             return float(self.margin)
         try:
             margin = np.array(self.margin, dtype=np.float64)

@@ -110,6 +110,19 @@ class Evaluation(NamedTuple):
     conjugate: float
 
 
+class GapParts(NamedTuple):
+    """Parts of the duality gap at a point with the multipliers that it implies.
+
+    Stationarity vanishes where the envelope is minimised, complementarity where the multipliers are optimal;
+    the two add up to the gap where the intercept is balanced. Proximity is what the envelope charges for the
+    way from the old multipliers to the new ones.
+    """
+
+    stationarity: float
+    complementarity: float
+    proximity: float
+
+
 @dataclass(frozen=True)
 class Statistics:
     """Weighted moments of the features: means, variances, class weights and centred class means."""
@@ -277,15 +290,16 @@ class Objective:
 
         return int(self.rows.sum(contribution)[0])
 
-    def gap_parts(self, at: Evaluation) -> tuple[float, float]:
-        """Stationarity and complementarity: they add up to the gap where the intercept is balanced.
-
-        The first vanishes where the envelope is minimised, the second where the multipliers are optimal.
-        """
+    def gap_parts(self, at: Evaluation) -> GapParts:
+        """What keeps a point and its multipliers from being optimal."""
         V, slope = at.theta[: self.rows.n_features], at.gradient[: self.rows.n_features]
-        stationarity = float(np.vdot(slope, slope)) / 2
-        loss = at.objective - self.penalty / 2 * float(np.vdot(V, V))
-        return stationarity, loss + at.conjugate - float(np.vdot(at.theta, at.pull))
+        norm = self.penalty / 2 * float(np.vdot(V, V))
+        moment = float(np.vdot(at.theta, at.pull))
+        return GapParts(
+            stationarity=float(np.vdot(slope, slope)) / 2,
+            complementarity=at.objective - norm + at.conjugate - moment,
+            proximity=moment - at.conjugate - (at.value - norm),
+        )
 
     def smoothed(self, factor: float) -> "Objective":
         """The objective with its envelope smoothed more, around the same multipliers."""

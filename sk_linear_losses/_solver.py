@@ -25,10 +25,10 @@ MEMORY, LINE_SEARCH = 10, 30
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
 # square of a gradient, and of a gap, which is a difference of sums.
 FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
+# Factor by which `tol` must be undercut where the curvature, and so the decrement, is not exact.
+CAUTION = 10
 # Below this share of the objective a decrease drowns in round-off and is integrated from the slopes.
 ROUNDED = 1e-8
-# An envelope counts as minimised when what is left is this part of the gap that new multipliers can close.
-SUBPROBLEM_SHARE = 0.3
 # Factor on the smoothing when a subproblem took less than half a stage.
 SHRINK = 0.3
 # Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
@@ -157,7 +157,7 @@ def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
         preconditioner = precondition(objective, at.theta)
         if objective.penalty == 0 and _diverges(objective, preconditioner, at):
             return True
-        goal = min(run.tol, FINEST_DECREMENT) if preconditioner.exact else run.tol
+        goal = min(run.tol, FINEST_DECREMENT) if preconditioner.exact else run.tol / CAUTION
 
         def is_finished(at: Evaluation, decrement: float) -> bool:
             run.estimate = decrement
@@ -185,25 +185,26 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
 
     Returns the objective around the last multipliers.
     """
+    objective, at = _sharpened(run, objective, at)
     failures, widening, nearest = 0, 1.0, np.inf
     while True:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         preconditioner = precondition(objective.smoothed(widening), at.theta)
 
         def is_solved(at: Evaluation, decrement: float) -> bool:
-            """Whether the envelope is minimised so well that only new multipliers can narrow the gap."""
-            stationarity, complementarity = objective.gap_parts(at)
-            run.estimate = at.objective - run.best.objective + decrement + complementarity
-            left = max(stationarity, decrement)
-            negligible = FINEST_DECREMENT * abs(at.objective)
-            return left <= SUBPROBLEM_SHARE * complementarity or decrement <= negligible
+            """Whether what is left of the envelope is less than what moving the multipliers brings."""
+            parts = objective.gap_parts(at)
+            distance = decrement + parts.complementarity
+            run.estimate = at.objective - run.best.objective + distance
+            left = max(parts.stationarity, decrement)
+            return left <= max(parts.proximity, FINEST_DECREMENT * abs(at.objective))
 
         end = _run_stage(run, objective, preconditioner, at, is_solved)
         at = end.at
         failures = 0 if run.distance <= 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
         patience = LAST_PATIENCE if run.is_within(run.tol) else PATIENCE
-        goal = min(run.tol, FINEST_GAP) if preconditioner.exact else run.tol
+        goal = min(run.tol, FINEST_GAP) if preconditioner.exact else run.tol / CAUTION
         if run.is_within(goal) or failures >= patience or run.iterations_left == 0:
             break
         stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
@@ -217,6 +218,17 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
             widening = WIDEN * widening if end.iterations == 0 else 1.0
     _certify(run, objective, at)
     return objective
+
+
+def _sharpened(run: _Run, objective: Objective, at: Evaluation) -> tuple[Objective, Evaluation]:
+    """The objective with as little smoothing as improves the bound at the start: less near a solution."""
+    while True:
+        trial = objective.smoothed(SHRINK**2)
+        bound, moved = run.bound, trial.evaluate(at.theta)
+        run.note(trial, moved)
+        if run.bound <= bound + 1e-6 * abs(bound):
+            return objective, at
+        objective, at = trial, moved
 
 
 def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:

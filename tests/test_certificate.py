@@ -43,7 +43,6 @@ VARIANTS = {
 }
 HINGES = [name for name, variant in VARIANTS.items() if variant[0] is MulticlassSVMClassifier]
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
-each_hinge = pytest.mark.parametrize("variant", HINGES)
 # What summing an objective in float64 may lose.
 ROUND_OFF = 1e-13
 
@@ -107,18 +106,11 @@ def test_gap_is_never_below_the_distance(variant, seed, max_iter):
     if max_iter == 1000:
         assert model.converged_
         assert model.objective_ <= optimum * (1 + model.tol)
+        if variant in HINGES:
+            assert model.duality_gap_ <= model.tol * model.objective_
 
 
-@pytest.mark.parametrize("seed", range(40))
-@each_hinge
-def test_hinges_end_within_tol_by_the_certificate(variant, seed):
-    model, X, y, weight, _ = problem(variant, seed)
-    model.set_params(max_iter=1000).fit(X, y, weight)
-    assert model.converged_
-    assert model.duality_gap_ <= model.tol * model.objective_
-
-
-@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("tol", [1e-2, 1e-6])
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer"])
 @each_variant
 def test_gap_on_raw_data(variant, name, tol):
@@ -127,7 +119,7 @@ def test_gap_on_raw_data(variant, name, tol):
     best = estimator(tol=1e-12, **parameters)
     optimum = quiet_fit(best, X, y).objective_
     assert best.duality_gap_ <= 1e-8 * optimum
-    for max_iter in (1, 3, 10, 30, 100, 1000):
+    for max_iter in (1, 3, 10, 50, 1000):
         model = quiet_fit(estimator(tol=tol, max_iter=max_iter, **parameters), X, y)
         assert_bounds(model.objective_, model.duality_gap_, optimum)
 

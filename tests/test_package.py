@@ -21,6 +21,7 @@ NAME = sk_linear_losses.__name__
 LAYERS = [
     "losses",
     "_rows",
+    "_row_space",
     "_objective",
     "_certificate",
     "_preconditioner",
