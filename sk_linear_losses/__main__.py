@@ -67,8 +67,8 @@ def show_worked_example() -> None:
         print(f"  [{weights} ]  [{x[k]:5.0f}]  [{b[k]:4.1f}]   {scores[k]:6.2f}")
     print(f"{'':33}[{x[3]:5.0f}]\n")
     hinge, softmax = losses_of(scores, 2)
-    print(f"  hinge    max(0, {scores[0]:.2f} - {scores[2]:.2f} + 1) + max(0, {scores[1]:.2f} - {scores[2]:.2f} + 1)"
-          f" = {hinge:.2f}")
+    shortfalls = " + ".join(f"max(0, {score:.2f} - {scores[2]:.2f} + 1)" for score in scores[:2])
+    print(f"  hinge    {shortfalls} = {hinge:.2f}")
     probability = np.exp(-softmax)
     print(f"  softmax  -ln {probability:.3f} = {softmax:.2f} nats ({softmax / np.log(10):.3f} with log10)\n")
     print("Now a sample whose right class leads by more than the margin, its scores moved a little:\n")
@@ -88,8 +88,10 @@ def losses_of(scores: Array, label: int) -> tuple[float, float]:
 def show_zero_weights(n_classes: int) -> None:
     """The losses at W = 0, a check that every implementation should pass."""
     hinge, softmax = losses_of(np.zeros(n_classes), 0)
-    print(f"At W = 0 each sample costs {softmax:.4f} = ln {n_classes} (softmax) "
-          f"and {hinge:.0f} = {n_classes} - 1 (hinge).")
+    print(
+        f"At W = 0 each sample costs {softmax:.4f} = ln {n_classes} (softmax) "
+        f"and {hinge:.0f} = {n_classes} - 1 (hinge)."
+    )
 
 
 def compare(X: Array, y: Array) -> None:
@@ -116,17 +118,21 @@ def compare(X: Array, y: Array) -> None:
         fits[name] = fit
         (best_C,) = search.best_params_.values()
         mark = " *" if warned or grid_warned or fit_warned else ""
-        print(f"  {name:23}  {scores.mean():.4f} +- {scores.std():.3f}  {seconds:5.2f} s  {best_C:6g}"
-              f"  {search.best_score_:.4f}  {grid_seconds:5.2f} s  {objective(fit, rows, y):.6f}{mark}")
+        print(
+            f"  {name:23}  {scores.mean():.4f} +- {scores.std():.3f}  {seconds:5.2f} s  {best_C:6g}"
+            f"  {search.best_score_:.4f}  {grid_seconds:5.2f} s  {objective(fit, rows, y):.6f}{mark}"
+        )
     print("\n  Objective: |W|^2 / 2 + C * sum of losses, softmax for the first two and hinge for the others.")
-    print("  LinearSVC minimises another one: squared hinge, one class against the rest, penalised intercept.")
+    print(
+        "  LinearSVC minimises another one: squared hinge, one class against the rest, penalised intercept."
+    )
     print("  * did not converge in 10000 iterations, at some C.")
     print("\nFits on all data, C = 1:\n")
     print("  classifier               iterations  objective       certified gap   relative")
     for name in ("SoftmaxClassifier", "MulticlassSVMClassifier"):
         fit = fits[name]
-        relative = fit.duality_gap_ / fit.objective_
-        print(f"  {name:23}  {fit.n_iter_:10}  {fit.objective_:<14.8g}  {fit.duality_gap_:<13.2e}   {relative:.1e}")
+        gap, relative = fit.duality_gap_, fit.duality_gap_ / fit.objective_
+        print(f"  {name:23}  {fit.n_iter_:10}  {fit.objective_:<14.8g}  {gap:<13.2e}   {relative:.1e}")
 
 
 def timed(work: Any) -> tuple[Any, float, bool]:
@@ -146,7 +152,9 @@ def objective(fit: Any, X: Array, y: Array) -> float:
     scores = X @ fit.coef_.T + fit.intercept_
     if scores.shape[1] == 1:
         scores = np.hstack([-scores / 2, scores / 2])
-    return float((fit.coef_**2).sum() / 2 + fit.C * loss.value(scores, np.searchsorted(fit.classes_, y)).sum())
+    return float(
+        (fit.coef_**2).sum() / 2 + fit.C * loss.value(scores, np.searchsorted(fit.classes_, y)).sum()
+    )
 
 
 if __name__ == "__main__":

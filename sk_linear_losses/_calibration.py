@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import brentq
 
-from ._objective import EnvelopeTerm, Objective, Pointwise
+from ._objective import EnvelopeTerm, Objective
 from ._preconditioner import MAX_PARAMETERS, exact_curvature
 from ._rows import Block, chunks
-from .losses import Array, Curvature, SoftmaxLoss
+from .losses import Array, Curvature, Pointwise, SoftmaxLoss
 
 # Width over which the kinks of a hinge are spread to give it curvature, in margins. On eight data sets the
 # temperatures from 0.05 and 0.1 were within 2 % of the held-out loss of each other; at 0.5 some were not.
@@ -32,7 +32,7 @@ MOST_WORK = 10**11
 DAMPING = 1e-12
 # Most and least temperature: in margins over, and in root mean square scores.
 COLDEST, HOTTEST = 1 / 30, 100.0
-# Temperature where the curvature is too large to factorise, in margins: the slope of the squared hinge's link.
+# Temperature where the curvature is too large to factorise, in margins: that of the squared hinge's link.
 UNCALIBRATED = 1 / 2
 
 
@@ -53,15 +53,19 @@ class _KinkTerm:
         return self.term.conjugate(gradient, y)
 
 
-def fit_temperature(objective: Objective, theta: Array) -> float:
-    """Temperature for the scores of a solved hinge objective."""
+def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
+    """Temperature for the scores of a solved hinge objective.
+
+    `unit` (n_samples,) is the weight that is left out of each sample: that of a single row, so that a weight
+    of two and a repeated row are the same.
+    """
     term = objective.term
     assert isinstance(term, EnvelopeTerm)
     margin = float(np.max(term.loss.margin)) or 1.0
     if objective.shape[0] * objective.shape[1] > MAX_PARAMETERS:
         return UNCALIBRATED * margin
     spread = replace(objective, term=_KinkTerm(term, KINK_WIDTH * margin))
-    scores, y, weight = _left_out_scores(spread, theta)
+    scores, y, weight = _left_out_scores(spread, theta, unit)
     loss = SoftmaxLoss()
 
     def slope(log_inverse: float) -> float:
@@ -78,17 +82,19 @@ def fit_temperature(objective: Objective, theta: Array) -> float:
     return float(np.exp(-brentq(slope, low, high, xtol=1e-12)))
 
 
-def _left_out_scores(objective: Objective, theta: Array) -> tuple[Array, Array, Array]:
-    """Scores (n, n_classes) of samples had they been left out, their classes, and their shares of the weight."""
+def _left_out_scores(objective: Objective, theta: Array, unit: Array) -> tuple[Array, Array, Array]:
+    """Scores (n, n_classes) of samples had they been left out, their classes and shares of the weight."""
     n_features, n_codes = objective.shape
     factor = exact_curvature(objective, theta).factor
     inverse = factor.solve_transposed(factor.solve(np.eye(n_features * n_codes)))
     inverse = inverse.reshape(n_codes, n_features, n_codes, n_features)
     work = objective.rows.n_samples * inverse.size
     step = 1 + work // MOST_WORK
+    ends = np.cumsum([len(block.y) for block in objective.rows.blocks])
+    units = np.split(objective.C * unit, ends[:-1])
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
-        return _leave_out(objective, theta, inverse, block, slice(None, None, step))
+        return _leave_out(objective, theta, inverse, block, units[block.index], step)
 
     parts = objective.rows.map(leave_out)
     scores, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -96,15 +102,15 @@ def _left_out_scores(objective: Objective, theta: Array) -> tuple[Array, Array, 
 
 
 def _leave_out(
-    objective: Objective, theta: Array, inverse: Array, block: Block, part: slice
+    objective: Objective, theta: Array, inverse: Array, block: Block, unit: Array, step: int
 ) -> tuple[Array, Array, Array]:
-    """Left-out scores (n, n_classes), classes and weights of part of a block."""
+    """Left-out scores (n, n_classes), classes and weights of every `step`-th sample of a block."""
+    part = slice(None, None, step)
     coef, intercept = objective.class_parameters(theta)
     scores = block.scores(coef, intercept)
     slope = objective.term.evaluate(scores, block).gradient[part]
     diagonal, left, right = (array[part] for array in objective.term.curvature(scores, block))
-    # One unit of weight is left out, so that two units at one row are the same as two rows.
-    unit = (objective.C * np.minimum(block.weight[part], 1))[:, None, None]
+    unit = unit[part, None, None]
     identity = np.eye(objective.n_classes)
     outer = left[:, :, None] * right[:, None, :]
     curvature = identity * diagonal[:, None, :] - (outer + outer.transpose(0, 2, 1)) / 2

@@ -41,9 +41,7 @@ def lower_bound(objective: Objective, at: Evaluation) -> float:
     return bound if np.isfinite(bound) else -np.inf
 
 
-def _balanced(
-    objective: Objective, pull: Array, residual: Array, conjugate: float
-) -> tuple[Array, float]:
+def _balanced(objective: Objective, pull: Array, residual: Array, conjugate: float) -> tuple[Array, float]:
     """Pull and conjugate of multipliers mixed with class-wise flows so that they sum to zero."""
     weight = objective.statistics.class_weight
     n_classes = objective.n_classes

@@ -9,7 +9,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import scipy.special
@@ -26,8 +26,8 @@ from ._rows import Rows, single_threaded_blas
 from ._solver import Iteration, Result, solve
 from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
 
-# Rows scored at a time, so that float32 rows are scored in float64 without a copy of X.
-SCORED_ROWS = 4096
+# Entries of X scored at a time, so that float32 rows are scored in float64 without a copy of X (4 MB).
+SCORED_ENTRIES = 2**19
 
 
 class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -88,11 +88,9 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             With two classes, the score of ``classes_[1]`` less that of ``classes_[0]``.
         """
         check_is_fitted(self)
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
-        )
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         scores = np.empty((X.shape[0], len(self.coef_)))
-        for batch in gen_batches(X.shape[0], SCORED_ROWS):
+        for batch in gen_batches(X.shape[0], max(1, SCORED_ENTRIES // X.shape[1])):
             scores[batch] = X[batch] @ self.coef_.T + self.intercept_
         return scores[:, 0] if len(self.coef_) == 1 else scores
 
@@ -110,7 +108,7 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         scores = self.decision_function(X)
         winner = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-        return self.classes_[winner]
+        return np.asarray(self.classes_[winner])
 
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities.
@@ -124,7 +122,7 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         array of shape (n_samples, n_classes)
             Each row sums to one; columns in the order of `classes_`.
         """
-        return scipy.special.softmax(self._logits(X), axis=1)
+        return np.asarray(scipy.special.softmax(self._logits(X), axis=1))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Logarithms of the class probabilities, finite however sure the model is.
@@ -138,7 +136,7 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         array of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        return scipy.special.log_softmax(self._logits(X), axis=1)
+        return np.asarray(scipy.special.log_softmax(self._logits(X), axis=1))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -534,7 +532,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
     def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
         super()._store(problem, result, space)
-        self.temperature_ = fit_temperature(result.problem, result.theta)
+        self.temperature_ = fit_temperature(result.problem, result.theta, problem.unit)
 
     def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
         margin = self._margin(problem)
@@ -548,7 +546,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _margin(self, problem: Problem) -> float | Array:
         """The margin, checked, for the classes that have weight."""
         if np.isscalar(self.margin):
-            return float(self.margin)
+            return float(cast(float, self.margin))
         try:
             margin = np.array(self.margin, dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -562,7 +560,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         np.fill_diagonal(margin, 0)
         if not (np.isfinite(margin).all() and (margin >= 0).all()):
             raise ValueError(f"margin={self.margin!r} must hold finite, non-negative numbers.")
-        return margin[np.ix_(problem.present, problem.present)]
+        return np.asarray(margin[np.ix_(problem.present, problem.present)])
 
 
 def _check_number(name: str, value: Any, valid: Callable[[Any], bool], wanted: str) -> None:

@@ -185,12 +185,12 @@ class Objective:
         Two classes are coded (-1/2, 1/2), which makes V the weight vector of the binary model, W_1 - W_0.
         """
         basis = helmert(self.n_classes).T
-        return -basis / np.sqrt(2) if self.n_classes == 2 else basis
+        return np.asarray(-basis / np.sqrt(2) if self.n_classes == 2 else basis)
 
     @cached_property
     def decoding(self) -> Array:
         """Classes by codes, with ``decoding.T @ coding`` the identity."""
-        return self.coding / (self.coding**2).sum(axis=0)
+        return np.asarray(self.coding / (self.coding**2).sum(axis=0))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -233,13 +233,14 @@ class Objective:
 
     def coded_parameters(self, coef: Array, intercept: Array) -> Array:
         """Theta for coefficients (n_features, n_classes) and intercept (n_classes,) of the given features."""
+        coef = np.where(self.statistics.variance[:, None] == 0, 0, coef)
         theta = coef @ self.decoding
         if not self.fit_intercept:
             return np.asarray(theta)
         return np.vstack([theta, (intercept + self.statistics.mean @ coef) @ self.decoding])
 
     def code_pull(self, pull: Array) -> Array:
-        """Coded, scaled form of a sum over samples of centred features times flows (n_features, n_classes)."""
+        """Coded sum over samples of centred features times flows (n_features, n_classes), times C."""
         return np.asarray(self.C * (pull @ self.coding))
 
     def total_curvature(self, theta: Array) -> Array:
@@ -253,9 +254,7 @@ class Objective:
 
         return np.asarray(self.C * self.rows.sum(contribution)[0])
 
-    def class_curvature(
-        self, theta: Array, weightings: Callable[[Curvature], Array]
-    ) -> Array:
+    def class_curvature(self, theta: Array, weightings: Callable[[Curvature], Array]) -> Array:
         """Weighted Gram matrices of the centred rows, one for each weighting that `weightings` returns.
 
         Features are followed by the constant 1 where there is an intercept. Scaled by C.
@@ -266,9 +265,7 @@ class Objective:
             curvature = self.term.curvature(block.scores(coef, intercept), block)
             weights = weightings(curvature) * block.weight[:, None]
             kept = np.flatnonzero(weights.any(axis=1))
-            grams = [
-                weighted_grams(self.centred_rows(block, part), weights[part]) for part in chunks(kept)
-            ]
+            grams = [weighted_grams(self.centred_rows(block, part), weights[part]) for part in chunks(kept)]
             return (sum(grams[1:], start=grams[0]),)
 
         return np.asarray(self.C * self.rows.sum(contribution)[0])
@@ -286,7 +283,7 @@ class Objective:
 
         def contribution(block: Block) -> tuple[int]:
             curvature = self.term.curvature(block.scores(coef, intercept), block)
-            return (np.count_nonzero(weightings(curvature)),)
+            return (int(np.count_nonzero(weightings(curvature))),)
 
         return int(self.rows.sum(contribution)[0])
 
@@ -301,12 +298,12 @@ class Objective:
             proximity=moment - at.conjugate - (at.value - norm),
         )
 
-    def smoothed(self, factor: float) -> "Objective":
+    def smoothed(self, factor: float) -> Objective:
         """The objective with its envelope smoothed more, around the same multipliers."""
         assert isinstance(self.term, EnvelopeTerm)
         return replace(self, term=replace(self.term, smoothing=factor * self.term.smoothing))
 
-    def with_multipliers(self, theta: Array, factor: float) -> "Objective":
+    def with_multipliers(self, theta: Array, factor: float) -> Objective:
         """The objective around the multipliers that theta implies, its smoothing times `factor`."""
         assert isinstance(self.term, EnvelopeTerm)
         coef, intercept = self.class_parameters(theta)
@@ -327,7 +324,8 @@ class Objective:
             own = np.arange(len(block.y)), block.y
             own_scores = scores[own]
             scores[own] = -np.inf
-            return (np.count_nonzero((own_scores <= scores.max(axis=1)) & (block.weight > 0)),)
+            wrong = (own_scores <= scores.max(axis=1)) & (block.weight > 0)
+            return (int(np.count_nonzero(wrong)),)
 
         return bool(self.rows.sum(errors)[0] == 0)
 
@@ -341,6 +339,8 @@ class Objective:
         """Coded, centred gradient of the weighted terms, of the shape of theta."""
         pull = np.empty(self.shape)
         centred = pull_coef - self.statistics.mean[:, None] * pull_intercept
+        # Of a constant feature nothing is left but round-off, which a huge constant would blow up.
+        centred[self.statistics.variance == 0] = 0
         pull[: len(centred)] = self.code_pull(centred)
         if self.fit_intercept:
             pull[-1] = self.C * (pull_intercept @ self.coding)

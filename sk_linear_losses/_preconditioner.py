@@ -19,9 +19,10 @@ from .losses import Array, Curvature
 # (measured on 15000 x 16 with 26 classes and 7291 x 256 with 10).
 THIN_PRODUCT = 3
 SCORE = 200
-# Most that building a preconditioner may cost, in evaluations.
-EXACT_BUDGET = 60
-SHARED_BUDGET = 40
+# Most that building a preconditioner may cost, in evaluations; exact curvature may always cost this many
+# multiply-adds, some ten milliseconds.
+EXACT_BUDGET, SHARED_BUDGET = 60, 40
+SMALL_WORK = 3 * 10**8
 # Largest matrix of second derivatives that is factorised (128 MB).
 MAX_PARAMETERS = 4000
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
@@ -32,10 +33,17 @@ INTERCEPT_FLOOR, FLAT_INTERCEPT = 1e-8, 1e-10
 
 
 class Preconditioner(Protocol):
-    """A linear map T; ``cost`` is what building it took, in evaluations of the objective."""
+    """A linear map T."""
 
-    cost: float
-    exact: bool
+    @property
+    def cost(self) -> float:
+        """What building it took, in evaluations of the objective."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether it comes from all second derivatives."""
+        ...
 
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
@@ -50,7 +58,7 @@ class Preconditioner(Protocol):
 class ExactCurvature:
     """T from the Cholesky factor of all second derivatives: the first step is Newton's."""
 
-    factor: "Factor"
+    factor: Factor
     shape: tuple[int, int]
     cost: float
     exact: bool = True
@@ -71,7 +79,7 @@ class SharedCurvature:
     `rotation` diagonalises the mean curvature of the codes; each of its eigenvalues has a factor.
     """
 
-    factors: tuple["Factor | Scale", ...]
+    factors: tuple[Factor | Scale, ...]
     rotation: Array
     cost: float
     exact: bool = False
@@ -135,7 +143,7 @@ def precondition(objective: Objective, theta: Array) -> Preconditioner:
         if cost > EXACT_BUDGET > factor:
             # Hinges curve at few samples: worth a look before giving up.
             cost = factor + row * objective.count_curved(theta, _pair_weights)
-        if cost <= EXACT_BUDGET:
+        if cost <= max(EXACT_BUDGET, SMALL_WORK / evaluation):
             return exact_curvature(objective, theta, cost)
     cost = (rows.n_samples * n_features**2 + n_codes * n_features**3 / 6) / evaluation
     if cost <= SHARED_BUDGET:

@@ -29,12 +29,14 @@ class Problem:
     """Validated input.
 
     ``y`` indexes ``present``, the positions in ``classes`` of the classes that have weight; rows without
-    weight carry class 0.
+    weight carry class 0. ``weight`` is sample weight times class weight, and ``unit`` what one row of a
+    repeated row has of it.
     """
 
     X: Any
     y: Array
     weight: Array
+    unit: Array
     classes: Array
     present: Array
     n_threads: int
@@ -71,7 +73,8 @@ def make_problem(
             f"{name} needs samples of at least 2 classes, but y has the one class {classes[0]!r}."
         )
     weight = _sample_weight(sample_weight, len(y))
-    weight = weight * _class_weight(class_weight, classes, indices, weight)[indices]
+    per_class = _class_weight(class_weight, classes, indices, weight)[indices]
+    unit, weight = np.minimum(weight, 1) * per_class, weight * per_class
     totals = np.bincount(indices, weights=weight, minlength=len(classes))
     if not np.isfinite(totals.sum()):
         raise ValueError("The sum of sample_weight times class_weight overflows: divide it by its maximum.")
@@ -85,7 +88,7 @@ def make_problem(
     position[present] = np.arange(len(present))
     _check_magnitude(X)
     n_threads = blas_threads() if n_jobs is None else effective_n_jobs(n_jobs)
-    return Problem(_as_rows(X), position[indices], weight, classes, present, n_threads)
+    return Problem(_as_rows(X), position[indices], weight, unit, classes, present, n_threads)
 
 
 def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
@@ -96,7 +99,9 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
         sample_weight = np.full(n_samples, sample_weight)
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != (n_samples,):
-        raise ValueError(f"sample_weight has shape {weight.shape}; expected ({n_samples},), one for each row.")
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}; expected ({n_samples},), one for each row."
+        )
     if weight.min() < 0:
         raise ValueError(
             f"sample_weight has the negative value {weight.min()}: the objective would not be convex. "

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -71,7 +72,7 @@ class SparseBlock:
 
     def scores(self, coef: Array, intercept: Array) -> Array:
         """``X @ coef + intercept`` of shape (rows, classes), contiguous along rows."""
-        return np.asfortranarray(self.X @ coef) + intercept
+        return np.asarray(np.asfortranarray(self.X @ coef) + intercept)
 
     def pull_back(self, values: Array) -> Array:
         """``X.T @ values`` of shape (features, classes) for values of shape (rows, classes)."""
@@ -83,7 +84,7 @@ class SparseBlock:
         sums = self._transposed @ self.weight
         squared = _share(sp.csc_array(self._transposed.shape), self._transposed)
         squared.data = np.square(self.X.data, dtype=np.float64)
-        return np.maximum(squared @ self.weight - 2 * shift * sums + total * shift**2, 0)
+        return np.asarray(np.maximum(squared @ self.weight - 2 * shift * sums + total * shift**2, 0))
 
     def centred(self, rows: Array, shift: Array) -> Array:
         """The rows selected, less `shift`, as a dense array."""
@@ -130,7 +131,7 @@ class Rows:
         if self.n_threads == 1:
             return [work(self.blocks)]
         bounds = np.linspace(0, len(self.blocks), self.n_threads + 1).astype(int)
-        shares = [self.blocks[i:j] for i, j in zip(bounds, bounds[1:], strict=False)]
+        shares = [self.blocks[i:j] for i, j in pairwise(bounds)]
         with ThreadPoolExecutor(self.n_threads) as pool:
             return list(pool.map(work, shares))
 
@@ -141,7 +142,7 @@ def chunks(selected: Array) -> list[Array]:
 
 
 def weighted_grams(rows: Array, weights: Array) -> Array:
-    """``rows.T @ diag(w) @ rows`` for each column w of `weights`, of shape (weightings, features, features)."""
+    """``rows.T @ diag(w) @ rows`` for each column w of `weights`: (n_weightings, n_features, n_features)."""
     n_features, n_weightings = rows.shape[1], weights.shape[1]
     if n_features > OUTER_PRODUCT_FEATURES or n_weightings == 1:
         return np.stack([_gram(rows, weight) for weight in weights.T])

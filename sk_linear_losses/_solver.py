@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,9 @@ from ._objective import EnvelopeTerm, Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from .losses import Array
 
-# Iterations before the curvature is taken anew: as many as it cost in evaluations, within these bounds.
-MIN_STAGE, MAX_STAGE = 8, 30
+# Iterations before exact curvature is taken anew: as many as it cost in evaluations, within these bounds.
+# Where it is not exact, what L-BFGS has learnt is worth as much, and is lost with the change of variables.
+MIN_STAGE, MAX_STAGE, INEXACT_STAGE = 8, 30, 50
 # Curvature pairs that L-BFGS keeps, and evaluations that it spends on one line search.
 MEMORY, LINE_SEARCH = 10, 30
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
@@ -35,8 +37,8 @@ SHRINK = 0.3
 WIDEN, WIDEST = 10.0, 1e8
 # Stages that may fail to bring the optimum nearer by a tenth: before `tol` is reached, and after.
 PATIENCE, LAST_PATIENCE = 100, 4
-# Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this share
-# of the objective; near a finite optimum the change is then tiny.
+# Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
+# share of the objective; near a finite optimum the change is then tiny.
 DIVERGING_STEP, SETTLED = 0.1, 1e-10
 
 
@@ -158,18 +160,28 @@ def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
         if objective.penalty == 0 and _diverges(objective, preconditioner, at):
             return True
         goal = min(run.tol, FINEST_DECREMENT) if preconditioner.exact else run.tol / CAUTION
-
-        def is_finished(at: Evaluation, decrement: float) -> bool:
-            run.estimate = decrement
-            return run.is_within(goal)
-
-        end = _run_stage(run, objective, preconditioner, at, is_finished)
+        end = _run_stage(run, objective, preconditioner, at, partial(_is_minimised, run, goal))
         stalled = end.at.value >= at.value and end.decrement >= nearest / 10
         at, nearest = end.at, end.decrement
         if end.finished or stalled or run.iterations_left == 0:
             break
     _certify(run, objective, at)
     return False
+
+
+def _is_minimised(run: _Run, goal: float, at: Evaluation, decrement: float) -> bool:
+    """Whether a differentiable objective is within a relative `goal` of its optimum."""
+    run.estimate = decrement
+    return run.is_within(goal)
+
+
+def _is_solved(run: _Run, objective: Objective, at: Evaluation, decrement: float) -> bool:
+    """Whether what is left of the envelope is less than what moving the multipliers brings."""
+    parts = objective.gap_parts(at)
+    distance = decrement + parts.complementarity
+    run.estimate = at.objective - run.best.objective + distance
+    left = max(parts.stationarity, decrement)
+    return left <= max(parts.proximity, FINEST_DECREMENT * abs(at.objective))
 
 
 def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluation) -> bool:
@@ -186,27 +198,20 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
     Returns the objective around the last multipliers.
     """
     objective, at = _sharpened(run, objective, at)
-    failures, widening, nearest = 0, 1.0, np.inf
+    failures, widening, nearest, enough = 0, 1.0, np.inf, False
     while True:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         preconditioner = precondition(objective.smoothed(widening), at.theta)
-
-        def is_solved(at: Evaluation, decrement: float) -> bool:
-            """Whether what is left of the envelope is less than what moving the multipliers brings."""
-            parts = objective.gap_parts(at)
-            distance = decrement + parts.complementarity
-            run.estimate = at.objective - run.best.objective + distance
-            left = max(parts.stationarity, decrement)
-            return left <= max(parts.proximity, FINEST_DECREMENT * abs(at.objective))
-
-        end = _run_stage(run, objective, preconditioner, at, is_solved)
+        end = _run_stage(run, objective, preconditioner, at, partial(_is_solved, run, objective))
         at = end.at
         failures = 0 if run.distance <= 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
         patience = LAST_PATIENCE if run.is_within(run.tol) else PATIENCE
         goal = min(run.tol, FINEST_GAP) if preconditioner.exact else run.tol / CAUTION
-        if run.is_within(goal) or failures >= patience or run.iterations_left == 0:
+        # One step more than the goal asks for: near the solution it squares what is left.
+        if enough or failures >= patience or run.iterations_left == 0:
             break
+        enough = run.is_within(goal)
         stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
         if end.finished or stuck or widening >= WIDEST:
             easy = end.iterations <= _stage_length(preconditioner) // 2
@@ -240,7 +245,7 @@ def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
             return
         curvature = objective.coding.T @ objective.total_curvature(at.theta) @ objective.coding
         theta = at.theta.copy()
-        theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1])[0]
+        theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
         moved = objective.evaluate(theta)
         if not np.linalg.norm(moved.gradient[-1]) < np.linalg.norm(at.gradient[-1]):
             return
@@ -250,6 +255,8 @@ def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
 
 def _stage_length(preconditioner: Preconditioner) -> int:
     """Iterations after which the curvature is taken anew."""
+    if not preconditioner.exact:
+        return INEXACT_STAGE
     return int(np.clip(preconditioner.cost, MIN_STAGE, MAX_STAGE))
 
 

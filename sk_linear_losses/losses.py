@@ -61,9 +61,9 @@ class HingeLoss(Protocol):
 
     def conjugate(self, gradient: Array, y: Array) -> Array: ...
 
-    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: float) -> Pointwise: ...
+    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Pointwise: ...
 
-    def envelope_curvature(self, gradient: Array, y: Array, smoothing: float) -> Curvature: ...
+    def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature: ...
 
     def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature: ...
 
@@ -161,14 +161,38 @@ class SoftmaxLoss:
         return value, gradient
 
     def curvature(self, scores: Array, y: Array) -> Curvature:
-        """Second derivative in the scores, ``diag(p) - p p'`` with p = softmax(s)."""
+        """Second derivative in the scores, ``diag(p) - p p'`` with p = softmax(s).
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
         scores = _floating(scores)
         probabilities = np.exp(scores - scores.max(axis=1)[:, None])
         probabilities /= probabilities.sum(axis=1)[:, None]
         return Curvature(probabilities, probabilities, probabilities)
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
-        """Convex conjugate: the negative entropy of ``gradient + target``, infinite off the simplex."""
+        """Convex conjugate: the negative entropy of ``gradient + target``, infinite off the simplex.
+
+        Parameters
+        ----------
+        gradient : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            In nats.
+        """
         n_classes = gradient.shape[1]
         probabilities = gradient + self.label_smoothing / n_classes
         probabilities[np.arange(len(y)), y] += 1 - self.label_smoothing
@@ -231,13 +255,28 @@ class _MarginLoss:
         value, flows = self._value_and_flows(self._shortfalls(_floating(scores), y))
         return value, _gradient_of(flows, y)
 
-    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: float) -> Pointwise:
+    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Pointwise:
         """Moreau envelope of the loss, shifted by the multipliers.
 
         The loss is ``max_a <a, z> - h(a)`` over flows ``a`` from the right class to each wrong one; the
         envelope subtracts ``smoothing / 2 * |a - flows|^2`` inside the maximum and so becomes
         differentiable, with the maximiser as its slope (R. T. Rockafellar, "Augmented Lagrangians and
         applications of the proximal point algorithm in convex programming", 1976).
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+        flows : array of shape (n_samples, n_classes)
+            The multipliers, zero at the right class.
+        smoothing : float or array of shape (n_samples, 1)
+            Above zero; the envelope tends to the loss as it tends to zero.
+
+        Returns
+        -------
+        Pointwise
+            Value and gradient of the envelope, the loss itself, and its conjugate at that gradient.
         """
         shortfalls = self._shortfalls(scores, y)
         new = self._best_flows(shortfalls, flows, smoothing)
@@ -252,7 +291,19 @@ class _MarginLoss:
         return Pointwise(value, _gradient_of(new, y), loss, conjugate)
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
-        """Convex conjugate, infinite where ``gradient`` is the slope of no scores."""
+        """Convex conjugate, infinite where ``gradient`` is the slope of no scores.
+
+        Parameters
+        ----------
+        gradient : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            In units of the margin.
+        """
         flows = flows_of(gradient, y)
         cost = self._flow_penalty(flows) - self._margin_gain(flows, y)
         return np.where(self._feasible(flows) & _balanced(gradient), cost, np.inf)
@@ -275,13 +326,13 @@ class _MarginLoss:
         margins = self._margins(y)
         if margins.ndim == 0:
             return np.asarray(margins * flows.sum(axis=1))
-        return np.einsum("ij,ij->i", flows, margins)
+        return np.asarray(np.einsum("ij,ij->i", flows, margins))
 
     def _value_and_flows(self, shortfalls: Array) -> tuple[Array, Array]:
         """Loss of each sample and the flow to each wrong class."""
         raise NotImplementedError
 
-    def _best_flows(self, shortfalls: Array, flows: Array, smoothing: float) -> Array:
+    def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         """Maximiser of ``<a, z> - h(a) - smoothing / 2 * |a - flows|^2``."""
         raise NotImplementedError
 
@@ -323,15 +374,44 @@ class WestonWatkinsLoss(_MarginLoss):
 
     squared: bool = False
 
-    def envelope_curvature(self, gradient: Array, y: Array, smoothing: float) -> Curvature:
-        """Second derivative of the envelope where its gradient is ``gradient``."""
+    def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature:
+        """Second derivative of the envelope where its gradient is ``gradient``.
+
+        Parameters
+        ----------
+        gradient : array of shape (n_samples, n_classes)
+            Gradient of the envelope.
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+        smoothing : float or array of shape (n_samples, 1)
+            That of the envelope.
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
         flows = flows_of(gradient, y)
         if self.squared:
             return _independent_flows((flows > 0) / (smoothing + 0.5), y)
         return _independent_flows(((flows > 0) & (flows < 1)) / smoothing, y)
 
     def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature:
-        """Second derivative in the scores with each kink spread over `width`."""
+        """Second derivative in the scores with each kink spread over `width`.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+        width : float
+            In units of the scores.
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
         shortfalls = self._shortfalls(scores, y)
         if self.squared:
             return _independent_flows(2.0 * (shortfalls > 0), y)
@@ -345,7 +425,7 @@ class WestonWatkinsLoss(_MarginLoss):
             return np.einsum("ij,ij->i", positive, positive), 2 * positive
         return positive.sum(axis=1), np.greater(shortfalls, 0).astype(shortfalls.dtype)
 
-    def _best_flows(self, shortfalls: Array, flows: Array, smoothing: float) -> Array:
+    def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         if self.squared:
             return np.maximum((shortfalls + smoothing * flows) / (smoothing + 0.5), 0)
         best = shortfalls / smoothing
@@ -354,7 +434,7 @@ class WestonWatkinsLoss(_MarginLoss):
 
     def _flow_penalty(self, flows: Array) -> Array:
         if self.squared:
-            return np.einsum("ij,ij->i", flows, flows) / 4
+            return np.asarray(np.einsum("ij,ij->i", flows, flows) / 4)
         return super()._flow_penalty(flows)
 
     def _feasible(self, flows: Array) -> Array:
@@ -388,13 +468,42 @@ class CrammerSingerLoss(_MarginLoss):
     array([1.58])
     """
 
-    def envelope_curvature(self, gradient: Array, y: Array, smoothing: float) -> Curvature:
-        """Second derivative of the envelope where its gradient is ``gradient``."""
+    def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature:
+        """Second derivative of the envelope where its gradient is ``gradient``.
+
+        Parameters
+        ----------
+        gradient : array of shape (n_samples, n_classes)
+            Gradient of the envelope.
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+        smoothing : float or array of shape (n_samples, 1)
+            That of the envelope.
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
         flows = flows_of(gradient, y)
         return self._face_curvature(flows > 0, flows.sum(axis=1) >= 1 - DOMAIN_SLACK, 1 / smoothing, y)
 
     def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature:
-        """Second derivative in the scores with each kink spread over `width`."""
+        """Second derivative in the scores with each kink spread over `width`.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+        width : float
+            In units of the scores.
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
         shortfalls = self._shortfalls(scores, y)
         worst = shortfalls.max(axis=1)
         at_kink = shortfalls > worst[:, None] - width / 2
@@ -422,7 +531,7 @@ class CrammerSingerLoss(_MarginLoss):
         flows[np.arange(len(worst)), worst] = value > 0
         return value, flows
 
-    def _best_flows(self, shortfalls: Array, flows: Array, smoothing: float) -> Array:
+    def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         target = shortfalls / smoothing
         target += flows
         # The right class sits at zero in `target`, where it can take nothing from the others.
