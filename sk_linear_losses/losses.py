@@ -68,33 +68,8 @@ class HingeLoss(Protocol):
     def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature: ...
 
 
-@dataclass(frozen=True)
-class SoftmaxLoss:
-    """Cross-entropy of softmax probabilities, in nats.
-
-    For scores s and class y the loss is ``log(sum_j exp(s_j)) - <t, s>`` with the target
-    ``t = (1 - label_smoothing) * onehot(y) + label_smoothing / n_classes``; its gradient is
-    ``softmax(s) - t``.
-
-    Parameters
-    ----------
-    label_smoothing : float, default=0.0
-        Share of the target spread evenly over all classes, in [0, 1).
-
-    References
-    ----------
-    C. Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016,
-    section 7 (label smoothing).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sk_linear_losses.losses import SoftmaxLoss
-    >>> SoftmaxLoss().value(np.array([[-2.85, 0.86, 0.28]]), np.array([2])).round(2)
-    array([1.04])
-    """
-
-    label_smoothing: float = 0.0
+class _Loss:
+    """A loss of scores, as its users see it."""
 
     def value(self, scores: Array, y: Array) -> Array:
         """Loss of each sample.
@@ -108,12 +83,12 @@ class SoftmaxLoss:
         Returns
         -------
         array of shape (n_samples,)
-            In nats.
+            In nats or in units of the margin.
         """
         return self.value_and_gradient(scores, y)[0]
 
     def gradient(self, scores: Array, y: Array) -> Array:
-        """Gradient in the scores: softmax minus target.
+        """Gradient in the scores; at a kink, the subgradient of the satisfied side.
 
         Parameters
         ----------
@@ -141,7 +116,42 @@ class SoftmaxLoss:
         value : array of shape (n_samples,)
         gradient : array of shape (n_samples, n_classes)
         """
-        scores = _floating(scores)
+        return self._value_and_gradient(_floating(scores), y)
+
+    def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
+        """Loss and gradient for floating scores."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SoftmaxLoss(_Loss):
+    """Cross-entropy of softmax probabilities, in nats.
+
+    For scores s and class y the loss is ``log(sum_j exp(s_j)) - <t, s>`` with the target
+    ``t = (1 - label_smoothing) * onehot(y) + label_smoothing / n_classes``; its gradient is
+    ``softmax(s) - t``.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        Share of the target spread evenly over all classes, in [0, 1).
+
+    References
+    ----------
+    C. Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016,
+    section 7 (label smoothing).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_linear_losses.losses import SoftmaxLoss
+    >>> SoftmaxLoss().value(np.array([[-2.85, 0.86, 0.28]]), np.array([2])).round(2)
+    array([1.04])
+    """
+
+    label_smoothing: float = 0.0
+
+    def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         own = np.arange(len(y)), y
         shift = scores.max(axis=1)
         gradient = np.exp(scores - shift[:, None])
@@ -202,57 +212,13 @@ class SoftmaxLoss:
 
 
 @dataclass(frozen=True, eq=False)
-class _MarginLoss:
+class _MarginLoss(_Loss):
     """Shortfalls ``z_j = margin[y, j] + s_j - s_y`` of the wrong classes, zero for the right one."""
 
     margin: float | Array = 1.0
 
-    def value(self, scores: Array, y: Array) -> Array:
-        """Loss of each sample.
-
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
-
-        Returns
-        -------
-        array of shape (n_samples,)
-            In units of the margin.
-        """
-        return self.value_and_gradient(scores, y)[0]
-
-    def gradient(self, scores: Array, y: Array) -> Array:
-        """Gradient in the scores; at a kink, the subgradient of the satisfied side.
-
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
-
-        Returns
-        -------
-        array of shape (n_samples, n_classes)
-        """
-        return self.value_and_gradient(scores, y)[1]
-
-    def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
-        """Loss and gradient of each sample, sharing the work.
-
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
-
-        Returns
-        -------
-        value : array of shape (n_samples,)
-        gradient : array of shape (n_samples, n_classes)
-        """
-        value, flows = self._value_and_flows(self._shortfalls(_floating(scores), y))
+    def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
+        value, flows = self._value_and_flows(self._shortfalls(scores, y))
         return value, _gradient_of(flows, y)
 
     def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Pointwise:
