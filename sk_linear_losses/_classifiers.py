@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import Any, Self, cast
 
 import numpy as np
+import scipy.sparse as sp
 import scipy.special
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -162,9 +163,13 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _objective(self, problem: Problem, X: Any) -> Objective:
         """The objective for the classes that have weight, with rows X."""
         n_classes = len(problem.present)
-        rows = Rows(X, problem.y, problem.weight, n_classes, problem.n_threads)
+        samples = X, problem.y, problem.weight, n_classes, problem.n_threads
+        rows = Rows(*samples)
         fit_intercept = bool(self.fit_intercept)
         statistics = statistics_of(rows, n_classes, fit_intercept)
+        if statistics.is_far_from_zero() and not sp.issparse(X):
+            rows = Rows(*samples, offset=statistics.mean)
+            statistics = statistics_of(rows, n_classes, fit_intercept)
         term = self._term(problem, rows, statistics)
         penalty = float(np.isfinite(self.C))
         C = float(self.C) if penalty else 1.0
@@ -213,7 +218,7 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
         """Set the fitted attributes."""
-        coef, intercept = result.problem.class_parameters(result.theta)
+        coef, intercept = result.problem.feature_parameters(result.theta)
         if space is not None:
             coef, intercept = space.expand(coef, intercept)
         n_classes = len(problem.classes)

@@ -20,6 +20,9 @@ from scipy.linalg import helmert
 from ._rows import Block, Rows, chunks, weighted_grams
 from .losses import Array, Curvature, HingeLoss, Pointwise, SmoothLoss, flows_of
 
+# Means in standard deviations beyond which rows are centred one by one: four digits are lost by then.
+FAR = 1e4
+
 
 class Term(Protocol):
     """The function of one sample's scores that is summed over samples."""
@@ -132,6 +135,11 @@ class Statistics:
     class_weight: Array
     centroids: Array
 
+    def is_far_from_zero(self) -> bool:
+        """Whether some feature's mean is so far from zero that to centre it implicitly costs digits."""
+        far = np.abs(self.mean) > FAR * np.sqrt(self.variance)
+        return bool((far & (self.variance > 0)).any())
+
 
 def statistics_of(rows: Rows, n_classes: int, fit_intercept: bool) -> Statistics:
     """Weighted moments in two passes; the shift is zero where no intercept can absorb it."""
@@ -224,12 +232,17 @@ class Objective:
         )
 
     def class_parameters(self, theta: Array) -> tuple[Array, Array]:
-        """Coefficients (n_features, n_classes) and intercept (n_classes,) for the features as given."""
+        """Coefficients (n_features, n_classes) and intercept (n_classes,) for the rows."""
         V = theta[: self.rows.n_features]
         coef = np.ascontiguousarray(V @ self.coding.T)
         if not self.fit_intercept:
             return coef, np.zeros(self.n_classes)
         return coef, self.coding @ theta[-1] - self.statistics.mean @ coef
+
+    def feature_parameters(self, theta: Array) -> tuple[Array, Array]:
+        """Class parameters for the features before the rows' offset was taken off."""
+        coef, intercept = self.class_parameters(theta)
+        return coef, intercept - self.rows.offset @ coef
 
     def coded_parameters(self, coef: Array, intercept: Array) -> Array:
         """Theta for coefficients (n_features, n_classes) and intercept (n_classes,) of the given features."""
@@ -237,7 +250,8 @@ class Objective:
         theta = coef @ self.decoding
         if not self.fit_intercept:
             return np.asarray(theta)
-        return np.vstack([theta, (intercept + self.statistics.mean @ coef) @ self.decoding])
+        shift = self.statistics.mean + self.rows.offset
+        return np.vstack([theta, (intercept + shift @ coef) @ self.decoding])
 
     def code_pull(self, pull: Array) -> Array:
         """Coded sum over samples of centred features times flows (n_features, n_classes), times C."""

@@ -34,10 +34,10 @@ MIN_WORK_PER_THREAD = 5_000_000
 
 
 class DenseBlock:
-    """Consecutive rows of a dense X with their classes and weights."""
+    """Consecutive rows of a dense X, less `offset`, with their classes and weights."""
 
-    def __init__(self, index: int, X: Array, y: Array, weight: Array) -> None:
-        self.index, self.X, self.y, self.weight = index, X, y, weight
+    def __init__(self, index: int, X: Array, y: Array, weight: Array, offset: Array | None) -> None:
+        self.index, self.X, self.y, self.weight, self.offset = index, X, y, weight, offset
 
     def scores(self, coef: Array, intercept: Array) -> Array:
         """``X @ coef + intercept`` of shape (rows, classes), contiguous along rows."""
@@ -51,7 +51,7 @@ class DenseBlock:
 
     def squares(self, shift: Array) -> Array:
         """Weighted sums of ``(x - shift) ** 2`` of shape (features,)."""
-        shifted = self.X - shift
+        shifted = self._rows() - shift
         return np.asarray(np.einsum("ij,ij,i->j", shifted, shifted, self.weight))
 
     def centred(self, rows: Array, shift: Array) -> Array:
@@ -59,7 +59,9 @@ class DenseBlock:
         return np.asarray(self._rows()[rows] - shift)
 
     def _rows(self) -> Array:
-        """The rows in float64, so that float32 input costs no digits; no copy of float64 rows."""
+        """The rows in float64, so that float32 input costs no digits; no copy where nothing is to be done."""
+        if self.offset is not None:
+            return np.asarray(self.X - self.offset)
         return self.X.astype(np.float64, copy=False)
 
 
@@ -104,11 +106,22 @@ class Rows:
     weight : float64 array of shape (n_samples,)
     n_classes : int
     n_threads : int
+    offset : float64 array of shape (n_features,), optional
+        Subtracted from each row of a dense X whenever it is used.
     """
 
-    def __init__(self, X: Any, y: Array, weight: Array, n_classes: int, n_threads: int) -> None:
+    def __init__(
+        self,
+        X: Any,
+        y: Array,
+        weight: Array,
+        n_classes: int,
+        n_threads: int,
+        offset: Array | None = None,
+    ) -> None:
         self.n_samples, self.n_features = X.shape
-        self.blocks = list(_split(X, y, weight, n_classes))
+        self.offset = np.zeros(self.n_features) if offset is None else offset
+        self.blocks = list(_split(X, y, weight, n_classes, offset))
         self.n_stored = int(X.nnz if sp.issparse(X) else X.size)
         useful = 1 + self.n_stored * n_classes // MIN_WORK_PER_THREAD
         self.n_threads = min(n_threads, useful, len(self.blocks))
@@ -162,7 +175,7 @@ def _gram(rows: Array, weight: Array) -> Array:
     return np.asarray(rows.T @ (rows * weight[:, None]))
 
 
-def _split(X: Any, y: Array, weight: Array, n_classes: int) -> Iterator[Block]:
+def _split(X: Any, y: Array, weight: Array, n_classes: int, offset: Array | None) -> Iterator[Block]:
     """The blocks, as views of X."""
     n_samples = X.shape[0]
     sparse = sp.issparse(X)
@@ -175,7 +188,7 @@ def _split(X: Any, y: Array, weight: Array, n_classes: int) -> Iterator[Block]:
         if sparse:
             yield SparseBlock(index, _row_view(X, part), y[part], weight[part])
         else:
-            yield DenseBlock(index, X[part], y[part], weight[part])
+            yield DenseBlock(index, X[part], y[part], weight[part], offset)
 
 
 def _row_view(X: sp.csr_array, part: slice) -> sp.csr_array:

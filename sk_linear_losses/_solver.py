@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from ._certificate import lower_bound
+from ._certificate import ROUND_OFF, lower_bound
 from ._objective import EnvelopeTerm, Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from .losses import Array
@@ -145,7 +145,7 @@ def solve(
         run.best.theta,
         objective,
         run.best.objective,
-        run.gap,
+        max(run.gap, ROUND_OFF * abs(run.best.objective)),
         run.is_within(tol) and not unbounded,
         unbounded,
         tuple(run.history),

@@ -146,7 +146,7 @@ def test_units_that_C_makes_up_for(variant, name, factor):
     assert found.duality_gap_ * factor**2 <= max(1e-6 * wanted.objective_, 10 * wanted.duality_gap_)
 
 
-@pytest.mark.parametrize("shift", [1e3, 1e6, -1e6])
+@pytest.mark.parametrize("shift", [1e3, 1e6, -1e6, 1e8])
 @each_data_set
 @each_variant
 def test_origin_does_not_matter(variant, name, shift):
