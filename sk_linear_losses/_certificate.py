@@ -27,9 +27,7 @@ def lower_bound(objective: Objective, at: Evaluation) -> float:
     """A number that the optimum is not below; minus infinity where there is no penalty."""
     if objective.penalty == 0:
         return -np.inf
-    pull, conjugate = at.pull[: objective.rows.n_features], at.conjugate
-    if objective.fit_intercept:
-        pull, conjugate = _balanced(objective, pull, at.pull[-1], conjugate)
+    pull, conjugate = _balanced(objective, at)
     n_classes = objective.n_classes
     at_rest = objective.term.conjugate(np.zeros((n_classes, n_classes)), np.arange(n_classes))
     rest = objective.C * float(objective.statistics.class_weight @ at_rest)
@@ -41,17 +39,16 @@ def lower_bound(objective: Objective, at: Evaluation) -> float:
     return bound if np.isfinite(bound) else -np.inf
 
 
-def _balanced(objective: Objective, pull: Array, residual: Array, conjugate: float) -> tuple[Array, float]:
+def _balanced(objective: Objective, at: Evaluation) -> tuple[Array, float]:
     """Pull and conjugate of multipliers mixed with class-wise flows so that they sum to zero."""
-    weight = objective.statistics.class_weight
-    n_classes = objective.n_classes
-    excess = objective.decoding @ residual / objective.C
-    needed = n_classes * float((np.maximum(excess, 0) / weight).max())
+    pull, conjugate = at.pull[: objective.rows.n_features], at.conjugate
+    needed = objective.imbalance(at)
     if needed == 0:
         return pull, conjugate
-    # At this share no sample passes on more than 1 / n_classes, which every loss admits.
+    weight = objective.statistics.class_weight
+    n_classes = objective.n_classes
     share = needed / (1 + needed)
-    wanted = -excess / needed
+    wanted = -(objective.decoding @ at.pull[-1]) / objective.C / needed
     received, given = np.maximum(wanted, 0), np.maximum(-wanted, 0)
     flows = np.outer(given / weight, received / received.sum())
     np.fill_diagonal(flows, 0)

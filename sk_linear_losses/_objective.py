@@ -116,12 +116,14 @@ class Evaluation(NamedTuple):
 class GapParts(NamedTuple):
     """Parts of the duality gap at a point with the multipliers that it implies.
 
-    Stationarity vanishes where the envelope is minimised, complementarity where the multipliers are optimal;
-    the two add up to the gap where the intercept is balanced. Proximity is what the envelope charges for the
-    way from the old multipliers to the new ones.
+    Stationarity and imbalance (of the intercept's condition) vanish where the envelope is minimised,
+    complementarity where the multipliers are optimal; where the intercept is balanced, stationarity and
+    complementarity add up to the gap. Proximity is what the envelope charges for the way from the old
+    multipliers to the new ones.
     """
 
     stationarity: float
+    imbalance: float
     complementarity: float
     proximity: float
 
@@ -308,9 +310,20 @@ class Objective:
         moment = float(np.vdot(at.theta, at.pull))
         return GapParts(
             stationarity=float(np.vdot(slope, slope)) / 2,
+            imbalance=self.imbalance(at) * abs(at.objective),
             complementarity=at.objective - norm + at.conjugate - moment,
             proximity=moment - at.conjugate - (at.value - norm),
         )
+
+    def imbalance(self, at: Evaluation) -> float:
+        """Share of class-wise flows that it takes to carry back what the multipliers do not balance.
+
+        At this share no sample passes on more than 1 / n_classes, which every loss admits.
+        """
+        if not self.fit_intercept:
+            return 0.0
+        excess = self.decoding @ at.pull[-1] / self.C
+        return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_weight).max())
 
     def smoothed(self, factor: float) -> Objective:
         """The objective with its envelope smoothed more, around the same multipliers."""

@@ -180,8 +180,11 @@ def _is_solved(run: _Run, objective: Objective, at: Evaluation, decrement: float
     parts = objective.gap_parts(at)
     distance = decrement + parts.complementarity
     run.estimate = at.objective - run.best.objective + distance
-    left = max(parts.stationarity, decrement)
-    return left <= max(parts.proximity, FINEST_DECREMENT * abs(at.objective))
+    if decrement <= FINEST_DECREMENT * abs(at.objective):
+        return True
+    # Round-off keeps the intercept's condition from zero, so it is not held to the smallest part.
+    balanced = parts.imbalance <= max(parts.proximity, parts.complementarity)
+    return balanced and max(decrement, parts.stationarity) <= parts.proximity
 
 
 def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluation) -> bool:

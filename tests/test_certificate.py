@@ -177,3 +177,16 @@ def test_rows_that_are_all_alike(variant, counts):
     assert model.duality_gap_ <= model.tol * model.objective_
     if variant == "softmax":
         np.testing.assert_allclose(model.objective_, -2 * counts @ np.log(counts / len(y)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("variant", HINGES)
+def test_rows_that_are_all_alike_but_for_their_weights(variant, seed):
+    """The intercept alone, where the multipliers of heavy rows must match those of many light ones."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(4, size=30)
+    model = MulticlassSVMClassifier(0.03, **VARIANTS[variant][1])
+    model.fit(np.full((30, 1), 3.7), y, 10.0 ** rng.uniform(-3, 3, 30))
+    assert model.converged_
+    assert_bounds(model.objective_, model.duality_gap_, model.objective_)
+    assert model.duality_gap_ <= model.tol * model.objective_

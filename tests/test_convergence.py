@@ -262,6 +262,18 @@ def test_softmax_with_more_features_than_rows_in_bad_units(shape, C):
     assert_optimal(model, "softmax", X, y, optimum("softmax", span(X), y, C))
 
 
+@pytest.mark.parametrize("C", [1.0, 1e4])
+@pytest.mark.parametrize("shape", [(20, 60, 15), (20, 40, 4)], ids=str)
+@each_variant
+def test_few_separable_rows_in_bad_units(variant, shape, C):
+    X, y = generated(1, *shape)
+    X *= np.random.default_rng(1).permutation(np.logspace(-4, 4, X.shape[1]))
+    model = build(variant, C).fit(X, y)
+    assert model.converged_
+    if variant != "softmax":
+        assert model.duality_gap_ <= 1e-6 * model.objective_
+
+
 @each_variant
 def test_many_classes_without_structure(variant):
     rng = np.random.default_rng(1)
