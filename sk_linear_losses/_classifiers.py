@@ -408,7 +408,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
     class_weight : dict or "balanced", default=None
         Weight of each class; "balanced" is ``sum(w) / (n_classes * sum(w of the class))``.
     tol : float, default=1e-6
-        The fit stops when the objective is certified to be within ``tol * objective`` of the optimum.
+        The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
+        or, where that is loose, by an estimate from the Newton decrement; or when it is within the
+        round-off of the sum of losses, which hard margins at large `C` come to first.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
     warm_start : bool, default=False

@@ -325,6 +325,13 @@ class Objective:
         excess = self.decoding @ at.pull[-1] / self.C
         return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_weight).max())
 
+    def loss_round_off(self) -> float:
+        """Round-off in the sum of a hinge's losses, each a margin less a lead of the same size."""
+        assert isinstance(self.term, EnvelopeTerm)
+        margin = float(np.max(self.term.loss.margin))
+        total = float(self.statistics.class_weight.sum())
+        return float(np.finfo(float).eps) * self.C * total * margin
+
     def smoothed(self, factor: float) -> Objective:
         """The objective with its envelope smoothed more, around the same multipliers."""
         assert isinstance(self.term, EnvelopeTerm)

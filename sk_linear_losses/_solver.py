@@ -76,6 +76,7 @@ class _Run:
     best: Evaluation
     bound: float = -np.inf
     estimate: float = np.inf
+    round_off: float = 0.0
     history: list[Iteration] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
@@ -109,8 +110,8 @@ class _Run:
         return min(self.gap, self.estimate)
 
     def is_within(self, tol: float) -> bool:
-        """Whether the best point is within a relative `tol` of the optimum."""
-        return self.distance <= tol * abs(self.best.objective)
+        """Whether the best point is within a relative `tol` of the optimum, or of its round-off."""
+        return self.distance <= max(tol * abs(self.best.objective), self.round_off)
 
 
 class _StageEnd(NamedTuple):
@@ -200,6 +201,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
 
     Returns the objective around the last multipliers.
     """
+    run.round_off = objective.loss_round_off()
     objective, at = _sharpened(run, objective, at)
     failures, widening, nearest, enough = 0, 1.0, np.inf, False
     while True:

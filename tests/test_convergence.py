@@ -271,7 +271,9 @@ def test_few_separable_rows_in_bad_units(variant, shape, C):
     model = build(variant, C).fit(X, y)
     assert model.converged_
     if variant != "softmax":
-        assert model.duality_gap_ <= 1e-6 * model.objective_
+        # The hinges' losses are sums of differences from 1, whose round-off C multiplies.
+        round_off = np.finfo(float).eps * C * len(y)
+        assert model.duality_gap_ <= max(1e-6 * model.objective_, round_off)
 
 
 @each_variant
