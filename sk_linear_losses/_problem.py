@@ -70,7 +70,7 @@ def make_problem(
     name = type(estimator).__name__
     if len(classes) < 2:
         raise ValueError(
-            f"{name} needs samples of at least 2 classes, but y has the one class {classes[0]!r}."
+            f"{name} needs samples of at least 2 classes, but y has the one class {classes.tolist()[0]!r}."
         )
     weight = _sample_weight(sample_weight, len(y))
     per_class = _class_weight(class_weight, classes, indices, weight)[indices]
@@ -82,7 +82,7 @@ def make_problem(
     if len(present) < 2:
         raise ValueError(
             f"{name} needs weight on samples of at least 2 classes: sample_weight times class_weight is zero "
-            f"for all samples but those of {[classes[k] for k in present]}."
+            f"for all samples but those of {classes[present].tolist()}."
         )
     position = np.zeros(len(classes), dtype=np.intp)
     position[present] = np.arange(len(present))

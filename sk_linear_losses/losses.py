@@ -274,6 +274,43 @@ class _MarginLoss(_Loss):
         cost = self._flow_penalty(flows) - self._margin_gain(flows, y)
         return np.where(self._feasible(flows) & _balanced(gradient), cost, np.inf)
 
+    def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature:
+        """Second derivative of the envelope where its gradient is ``gradient``.
+
+        Parameters
+        ----------
+        gradient : array of shape (n_samples, n_classes)
+            Gradient of the envelope.
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+        smoothing : float or array of shape (n_samples, 1)
+            That of the envelope.
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
+        return self._envelope_curvature(flows_of(gradient, y), y, smoothing)
+
+    def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature:
+        """Second derivative in the scores with each kink spread over `width`.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+        width : float
+            In units of the scores.
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
+        return self._kink_curvature(self._shortfalls(scores, y), y, width)
+
     def _shortfalls(self, scores: Array, y: Array) -> Array:
         """``z`` of shape (n_samples, n_classes), zero at the right class."""
         own = np.arange(len(y)), y
@@ -300,6 +337,14 @@ class _MarginLoss(_Loss):
 
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         """Maximiser of ``<a, z> - h(a) - smoothing / 2 * |a - flows|^2``."""
+        raise NotImplementedError
+
+    def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
+        """Curvature of the envelope where its flows are `flows`."""
+        raise NotImplementedError
+
+    def _kink_curvature(self, shortfalls: Array, y: Array, width: float) -> Curvature:
+        """Curvature at the shortfalls with the kinks spread."""
         raise NotImplementedError
 
     def _flow_penalty(self, flows: Array) -> Array:
@@ -340,45 +385,12 @@ class WestonWatkinsLoss(_MarginLoss):
 
     squared: bool = False
 
-    def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature:
-        """Second derivative of the envelope where its gradient is ``gradient``.
-
-        Parameters
-        ----------
-        gradient : array of shape (n_samples, n_classes)
-            Gradient of the envelope.
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
-        smoothing : float or array of shape (n_samples, 1)
-            That of the envelope.
-
-        Returns
-        -------
-        Curvature
-            Arrays of shape (n_samples, n_classes).
-        """
-        flows = flows_of(gradient, y)
+    def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
         if self.squared:
             return _independent_flows((flows > 0) / (smoothing + 0.5), y)
         return _independent_flows(((flows > 0) & (flows < 1)) / smoothing, y)
 
-    def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature:
-        """Second derivative in the scores with each kink spread over `width`.
-
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
-        width : float
-            In units of the scores.
-
-        Returns
-        -------
-        Curvature
-            Arrays of shape (n_samples, n_classes).
-        """
-        shortfalls = self._shortfalls(scores, y)
+    def _kink_curvature(self, shortfalls: Array, y: Array, width: float) -> Curvature:
         if self.squared:
             return _independent_flows(2.0 * (shortfalls > 0), y)
         at_kink = np.abs(shortfalls) < width / 2
@@ -434,43 +446,10 @@ class CrammerSingerLoss(_MarginLoss):
     array([1.58])
     """
 
-    def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature:
-        """Second derivative of the envelope where its gradient is ``gradient``.
-
-        Parameters
-        ----------
-        gradient : array of shape (n_samples, n_classes)
-            Gradient of the envelope.
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
-        smoothing : float or array of shape (n_samples, 1)
-            That of the envelope.
-
-        Returns
-        -------
-        Curvature
-            Arrays of shape (n_samples, n_classes).
-        """
-        flows = flows_of(gradient, y)
+    def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
         return self._face_curvature(flows > 0, flows.sum(axis=1) >= 1 - DOMAIN_SLACK, 1 / smoothing, y)
 
-    def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature:
-        """Second derivative in the scores with each kink spread over `width`.
-
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
-        width : float
-            In units of the scores.
-
-        Returns
-        -------
-        Curvature
-            Arrays of shape (n_samples, n_classes).
-        """
-        shortfalls = self._shortfalls(scores, y)
+    def _kink_curvature(self, shortfalls: Array, y: Array, width: float) -> Curvature:
         worst = shortfalls.max(axis=1)
         at_kink = shortfalls > worst[:, None] - width / 2
         at_kink[np.arange(len(y)), y] = False
