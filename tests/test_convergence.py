@@ -155,6 +155,15 @@ def test_origin_does_not_matter(variant, name, shift):
     assert_optimal(model, variant, X + shift, y, optimum(variant, X, y))
 
 
+@each_variant
+def test_far_origin_costs_no_digits(variant):
+    """Fits of the same numbers, far from zero and moved back without round-off."""
+    X, y = thinned("iris")
+    far = X + 1e9
+    found, wanted = build(variant).fit(far, y), build(variant).fit(far - 1e9, y)
+    assert relative_error(found.coef_, wanted.coef_) <= 1e-6
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, -1e6, 0.1])
 @each_data_set
 @each_variant
