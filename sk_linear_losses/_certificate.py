@@ -14,6 +14,8 @@ mixture is bounded from below by convexity, so no further pass over the data is 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ._objective import Evaluation, Objective
@@ -26,17 +28,15 @@ ROUND_OFF = 16 * float(np.finfo(float).eps)
 def lower_bound(objective: Objective, at: Evaluation) -> float:
     """A number that the optimum is not below; minus infinity where there is no penalty."""
     if objective.penalty == 0:
-        return -np.inf
+        return -math.inf
     pull, conjugate = _balanced(objective, at)
-    n_classes = objective.n_classes
-    at_rest = objective.term.conjugate(np.zeros((n_classes, n_classes)), np.arange(n_classes))
-    rest = objective.C * float(objective.statistics.class_weight @ at_rest)
+    rest = objective.conjugate_at_rest
     norm = float(np.vdot(pull, pull))
     # The best multiple of the multipliers: far from the optimum they are far too long.
-    share = 1.0 if norm == 0 else float(np.clip((rest - conjugate) / norm, 0, 1))
+    share = 1.0 if norm == 0 else min(max((rest - conjugate) / norm, 0.0), 1.0)
     terms = (share**2 * norm / 2, share * conjugate, (1 - share) * rest)
     bound = -sum(terms) - ROUND_OFF * sum(map(abs, terms))
-    return bound if np.isfinite(bound) else -np.inf
+    return bound if math.isfinite(bound) else -math.inf
 
 
 def _balanced(objective: Objective, at: Evaluation) -> tuple[Array, float]:
@@ -46,16 +46,11 @@ def _balanced(objective: Objective, at: Evaluation) -> tuple[Array, float]:
     if needed == 0:
         return pull, conjugate
     weight = objective.statistics.class_weight
-    n_classes = objective.n_classes
     share = needed / (1 + needed)
     wanted = -(objective.decoding @ at.pull[-1]) / objective.C / needed
     received, given = np.maximum(wanted, 0), np.maximum(-wanted, 0)
+    # No class both gives and receives, so the diagonal is free for what each class gives.
     flows = np.outer(given / weight, received / received.sum())
-    np.fill_diagonal(flows, 0)
-    np.fill_diagonal(flows, -flows.sum(axis=1))
-    cost = objective.term.conjugate(flows, np.arange(n_classes))
-    repair = objective.code_pull((objective.statistics.centroids.T * weight) @ flows)
-    return (
-        (1 - share) * pull + share * repair,
-        (1 - share) * conjugate + share * objective.C * float(weight @ cost),
-    )
+    np.fill_diagonal(flows, -given / weight)
+    repair, cost = objective.class_flows(flows)
+    return (1 - share) * pull + share * repair, (1 - share) * conjugate + share * cost

@@ -41,7 +41,7 @@ class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features, as they are: neither scaling nor centring is needed for convergence. float64 and
-            float32 are used as given, other types are converted to float64.
+            float32 are used as given, memory-mapped arrays too, other types are converted to float64.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -286,13 +286,15 @@ class SoftmaxClassifier(_LinearClassifier):
         Share of each target spread evenly over all classes, in [0, 1).
     tol : float, default=1e-6
         The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
-        or, where that is loose, by the Newton decrement.
+        or, where all second derivatives are too dear and the gap is loose, by a tenfold margin on the Newton
+        decrement. Where they are cheap, the coefficients are as accurate as the objective.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label.
     n_jobs : int, default=None
-        Threads that share the rows of large data. None means as many as BLAS would use, -1 all cores.
+        Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
+        threadpoolctl and joblib; -1 all cores.
     verbose : int, default=0
         Whether to print each iteration.
 
@@ -416,7 +418,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label.
     n_jobs : int, default=None
-        Threads that share the rows of large data. None means as many as BLAS would use, -1 all cores.
+        Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
+        threadpoolctl and joblib; -1 all cores.
     verbose : int, default=0
         Whether to print each iteration.
 

@@ -12,22 +12,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from scipy.linalg import helmert
 
-from ._rows import Block, Rows, chunks, weighted_grams
+from ._rows import GRAM_ROWS, Block, Rows, chunks, weighted_grams
 from .losses import Array, Curvature, HingeLoss, Pointwise, SmoothLoss, flows_of
+
+Result = TypeVar("Result")
 
 # Means in standard deviations beyond which rows are centred one by one: four digits are lost by then.
 FAR = 1e4
 
 
+class BlockSums(NamedTuple):
+    """Weighted sums over the samples of a block, and each sample's weighted gradient in its scores.
+
+    ``value`` and ``gradient`` are of the function that is minimised, ``loss`` is the loss itself and
+    ``conjugate`` its convex conjugate at the unweighted gradient.
+    """
+
+    value: float
+    loss: float
+    conjugate: float
+    gradient: Array
+
+
 class Term(Protocol):
     """The function of one sample's scores that is summed over samples."""
 
-    def evaluate(self, scores: Array, block: Block) -> Pointwise: ...
+    def evaluate(self, scores: Array, block: Block) -> BlockSums: ...
+
+    def gradient(self, scores: Array, block: Block) -> Array: ...
 
     def curvature(self, scores: Array, block: Block) -> Curvature: ...
 
@@ -40,11 +57,16 @@ class SmoothTerm:
 
     loss: SmoothLoss
 
-    def evaluate(self, scores: Array, block: Block) -> Pointwise:
-        """Value, gradient and conjugate; the conjugate by Fenchel and Young's equality."""
+    def evaluate(self, scores: Array, block: Block) -> BlockSums:
+        """Sums over the block; the conjugate by Fenchel and Young's equality."""
         value, gradient = self.loss.value_and_gradient(scores, block.y)
-        conjugate = np.einsum("ij,ij->i", scores, gradient) - value
-        return Pointwise(value, gradient, value, conjugate)
+        gradient *= block.weight[:, None]
+        total = float(block.weight @ value)
+        return BlockSums(total, total, float(np.vdot(scores.T, gradient.T)) - total, gradient)
+
+    def gradient(self, scores: Array, block: Block) -> Array:
+        """Gradient of the loss."""
+        return self.loss.value_and_gradient(scores, block.y)[1]
 
     def curvature(self, scores: Array, block: Block) -> Curvature:
         """Second derivative of the loss."""
@@ -63,18 +85,29 @@ class EnvelopeTerm:
     flows: tuple[Array, ...]
     smoothing: float
 
-    def evaluate(self, scores: Array, block: Block) -> Pointwise:
-        """Envelope and its gradient, with the loss itself and its conjugate."""
-        return self.loss.envelope(scores, block.y, self.flows[block.index], self._smoothing(block))
+    def evaluate(self, scores: Array, block: Block) -> BlockSums:
+        """Sums over the block, of the envelope and of the loss itself with its conjugate."""
+        point = self._envelope(scores, block)
+        value, loss, conjugate = (float(block.weight @ part) for part in (point.value, *point[2:]))
+        gradient = point.gradient
+        gradient *= block.weight[:, None]
+        return BlockSums(value, loss, conjugate, gradient)
+
+    def gradient(self, scores: Array, block: Block) -> Array:
+        """Gradient of the envelope."""
+        return self._envelope(scores, block).gradient
 
     def curvature(self, scores: Array, block: Block) -> Curvature:
         """Second derivative of the envelope."""
-        gradient = self.evaluate(scores, block).gradient
-        return self.loss.envelope_curvature(gradient, block.y, self._smoothing(block))
+        return self.loss.envelope_curvature(self.gradient(scores, block), block.y, self._smoothing(block))
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
         """Conjugate of the loss."""
         return self.loss.conjugate(gradient, y)
+
+    def _envelope(self, scores: Array, block: Block) -> Pointwise:
+        """The envelope of each sample."""
+        return self.loss.envelope(scores, block.y, self.flows[block.index], self._smoothing(block))
 
     def _smoothing(self, block: Block) -> Array:
         """Smoothing of each sample, (n_samples, 1): in proportion to its weight, so that all curve alike."""
@@ -101,14 +134,16 @@ class Evaluation(NamedTuple):
     """The objective at one point.
 
     ``value`` and ``gradient`` are of the function that is minimised; ``objective`` has the loss itself in
-    place of its envelope. ``pull`` is the part of the gradient that the samples contribute, of the shape
-    of ``theta``, and ``conjugate`` the weighted sum of the conjugates times C.
+    place of its envelope, and ``norm`` is the penalty's share of both. ``pull`` is the part of the gradient
+    that the samples contribute, of the shape of ``theta``, and ``conjugate`` the weighted sum of the
+    conjugates times C.
     """
 
     theta: Array
     value: float
     gradient: Array
     objective: float
+    norm: float
     pull: Array
     conjugate: float
 
@@ -137,6 +172,11 @@ class Statistics:
     class_weight: Array
     centroids: Array
 
+    @cached_property
+    def constant(self) -> Array:
+        """Indices of the features that do not vary."""
+        return np.flatnonzero(self.variance == 0)
+
     def is_far_from_zero(self) -> bool:
         """Whether some feature's mean is so far from zero that to centre it implicitly costs digits."""
         far = np.abs(self.mean) > FAR * np.sqrt(self.variance)
@@ -155,8 +195,8 @@ def statistics_of(rows: Rows, n_classes: int, fit_intercept: bool) -> Statistics
     mean = sums.sum(axis=1) / class_weight.sum()
     if not fit_intercept:
         mean = np.zeros_like(mean)
-    (squares,) = rows.sum(lambda block: (block.squares(mean),))
-    variance = squares / class_weight.sum()
+    (squares,) = rows.sum(lambda block: (block.squares(mean, block.weight[:, None]),))
+    variance = squares[:, 0] / class_weight.sum()
     # What is left of a constant column after centring is round-off, not a feature.
     variance[variance <= (1e-14 * mean) ** 2] = 0
     return Statistics(mean, variance, class_weight, (sums / class_weight).T - mean)
@@ -212,26 +252,18 @@ class Objective:
         coef, intercept = self.class_parameters(theta)
 
         def contribution(block: Block) -> tuple[Array | float, ...]:
-            point = self.term.evaluate(block.scores(coef, intercept), block)
-            gradient = point.gradient
-            gradient *= block.weight[:, None]
-            sums = (block.weight @ part for part in (point.value, point.loss, point.conjugate))
+            *sums, gradient = self.term.evaluate(block.scores(coef, intercept), block)
             return *sums, block.pull_back(gradient), gradient.sum(axis=0)
 
         value, loss, conjugate, pull_coef, pull_intercept = self.rows.sum(contribution)
         pull = self._code(pull_coef, pull_intercept)
         V = theta[: self.rows.n_features]
         gradient = pull.copy()
-        gradient[: len(V)] += self.penalty * V
+        if self.penalty:
+            gradient[: len(V)] += V
         norm = self.penalty / 2 * float(np.vdot(V, V))
-        return Evaluation(
-            theta,
-            norm + self.C * float(value),
-            gradient,
-            norm + self.C * float(loss),
-            pull,
-            self.C * float(conjugate),
-        )
+        C = self.C
+        return Evaluation(theta, norm + C * value, gradient, norm + C * loss, norm, pull, C * conjugate)
 
     def class_parameters(self, theta: Array) -> tuple[Array, Array]:
         """Coefficients (n_features, n_classes) and intercept (n_classes,) for the rows."""
@@ -248,71 +280,151 @@ class Objective:
 
     def coded_parameters(self, coef: Array, intercept: Array) -> Array:
         """Theta for coefficients (n_features, n_classes) and intercept (n_classes,) of the given features."""
-        coef = np.where(self.statistics.variance[:, None] == 0, 0, coef)
+        coef = coef.copy()
+        coef[self.statistics.constant] = 0
         theta = coef @ self.decoding
         if not self.fit_intercept:
             return np.asarray(theta)
         shift = self.statistics.mean + self.rows.offset
         return np.vstack([theta, (intercept + shift @ coef) @ self.decoding])
 
-    def code_pull(self, pull: Array) -> Array:
-        """Coded sum over samples of centred features times flows (n_features, n_classes), times C."""
-        return np.asarray(self.C * (pull @ self.coding))
+    @cached_property
+    def conjugate_at_rest(self) -> float:
+        """C times the weighted sum of the conjugates of multipliers that are all zero."""
+        return self._class_conjugate(np.zeros((self.n_classes, self.n_classes)))
+
+    def class_flows(self, flows: Array) -> tuple[Array, float]:
+        """Coded pull and weighted conjugate, times C, where all samples of a class have its row of flows."""
+        weight = self.statistics.class_weight[:, None]
+        pull = self.statistics.centroids.T @ (self.C * weight * flows @ self.coding)
+        return pull, self._class_conjugate(flows)
+
+    def _class_conjugate(self, flows: Array) -> float:
+        """C times the weighted sum of the conjugates at one row of flows for each class."""
+        conjugate = self.term.conjugate(flows, np.arange(self.n_classes))
+        return self.C * float(self.statistics.class_weight @ conjugate)
 
     def total_curvature(self, theta: Array) -> Array:
         """Sum over samples of the curvature in the scores, weighted and times C: (n_classes, n_classes)."""
-        coef, intercept = self.class_parameters(theta)
 
-        def contribution(block: Block) -> tuple[Array]:
-            diagonal, left, right = self.term.curvature(block.scores(coef, intercept), block)
-            cross = (left * block.weight[:, None]).T @ right
-            return (np.diag(block.weight @ diagonal) - (cross + cross.T) / 2,)
+        def contribution(block: Block, curvature: Curvature) -> tuple[Array]:
+            diagonal, left, right = curvature
+            cross = left.T @ right
+            return (np.diag(diagonal.sum(axis=0)) - (cross + cross.T) / 2,)
 
-        return np.asarray(self.C * self.rows.sum(contribution)[0])
+        return np.asarray(self.C * self.sum_curvature(theta, contribution)[0])
 
-    def class_curvature(self, theta: Array, weightings: Callable[[Curvature], Array]) -> Array:
+    def class_curvature(
+        self,
+        theta: Array,
+        weightings: Callable[[Curvature], Array],
+        choose: Callable[[Block, Curvature], Array],
+    ) -> Array:
         """Weighted Gram matrices of the centred rows, one for each weighting that `weightings` returns.
 
-        Features are followed by the constant 1 where there is an intercept. Scaled by C.
+        Features are followed by the constant 1 where there is an intercept. Scaled by C. `choose` returns
+        factors on the weightings of a block's samples; a sample with none but zeros is skipped.
         """
+
+        def contribution(block: Block, curvature: Curvature) -> tuple[Array | float]:
+            factors = choose(block, curvature)
+            chosen = np.flatnonzero(factors.any(axis=1))
+            grams: Array | float = 0.0
+            for part in chunks(chosen):
+                weights = weightings(Curvature(*(array[part] for array in curvature))) * factors[part]
+                grams = grams + weighted_grams(self.centred_rows(block, part), weights)
+            return (grams,)
+
+        return np.asarray(self.C * self.sum_curvature(theta, contribution)[0])
+
+    def map_grams(
+        self,
+        theta: Array,
+        weightings: Callable[[Curvature], Array],
+        choose: Callable[[Block, Curvature], Array],
+        function: Callable[[Array], Result],
+    ) -> list[Result]:
+        """What `function` makes of each matrix of `class_curvature`, for weightings that are not negative.
+
+        For many features: each weighting gathers its own rows, so that sums are over many rows at a time, and
+        there is only one matrix for each thread.
+        """
+
+        def selection(block: Block, curvature: Curvature) -> tuple[Array, Array, Array, Array]:
+            weights = weightings(curvature) * choose(block, curvature)
+            rows, columns = weights.nonzero()
+            counts = np.bincount(columns, minlength=weights.shape[1])
+            return counts, columns, rows + block.start, np.sqrt(weights[rows, columns])
+
+        counts, *selected = zip(*self.rows.map(self._on_curvature(theta, selection)), strict=True)
+        columns, rows, roots = map(np.concatenate, selected)
+        order = np.argsort(columns, kind="stable")
+
+        def one(chosen: Array) -> Result:
+            return function(self.C * self._gathered_gram(rows[chosen], roots[chosen]))
+
+        # A weighting without rows has a matrix too, of zeros.
+        return self.rows.share_out(one, np.split(order, np.cumsum(sum(counts))[:-1]))
+
+    def _gathered_gram(self, rows: Array, factors: Array) -> Array:
+        """Gram matrix of centred rows times factors, from a few rows at a time."""
+        gram = np.zeros((self.shape[0], self.shape[0]))
+        for part in chunks(np.arange(len(rows)), GRAM_ROWS):
+            centred = self._with_constant(self.rows.centred(rows[part], self.statistics.mean))
+            centred *= factors[part, None]
+            gram += centred.T @ centred
+        return gram
+
+    def feature_curvature(self, theta: Array, weightings: Callable[[Curvature], Array]) -> Array:
+        """Diagonals of `class_curvature`, (n_weightings, n_features or one more), from all samples."""
+
+        def contribution(block: Block, curvature: Curvature) -> tuple[Array, Array]:
+            weights = weightings(curvature)
+            return block.squares(self.statistics.mean, weights), weights.sum(axis=0)
+
+        squares, totals = self.sum_curvature(theta, contribution)
+        diagonals = np.vstack([squares, totals]) if self.fit_intercept else squares
+        return np.asarray(self.C * diagonals.T)
+
+    def sum_curvature(
+        self, theta: Array, contribution: Callable[[Block, Curvature], tuple[Any, ...]]
+    ) -> tuple[Any, ...]:
+        """Sum over blocks of what `contribution` makes of a block and its samples' weighted curvature."""
+        return self.rows.sum(self._on_curvature(theta, contribution))
+
+    def _on_curvature(
+        self, theta: Array, function: Callable[[Block, Curvature], Result]
+    ) -> Callable[[Block], Result]:
+        """The function as one of a block alone, given its samples' weighted curvature at theta."""
         coef, intercept = self.class_parameters(theta)
 
-        def contribution(block: Block) -> tuple[Array]:
+        def on_block(block: Block) -> Result:
             curvature = self.term.curvature(block.scores(coef, intercept), block)
-            weights = weightings(curvature) * block.weight[:, None]
-            kept = np.flatnonzero(weights.any(axis=1))
-            grams = [weighted_grams(self.centred_rows(block, part), weights[part]) for part in chunks(kept)]
-            return (sum(grams[1:], start=grams[0]),)
+            weight = block.weight[:, None]
+            scaled = Curvature(curvature.diagonal * weight, curvature.left * weight, curvature.right)
+            return function(block, scaled)
 
-        return np.asarray(self.C * self.rows.sum(contribution)[0])
+        return on_block
 
     def centred_rows(self, block: Block, chosen: Array) -> Array:
         """Dense centred rows of a block, followed by the constant 1 where there is an intercept."""
-        centred = block.centred(chosen, self.statistics.mean)
+        return self._with_constant(block.centred(chosen, self.statistics.mean))
+
+    def _with_constant(self, rows: Array) -> Array:
+        """The rows, followed by the constant 1 where there is an intercept."""
         if not self.fit_intercept:
-            return centred
-        return np.column_stack([centred, np.ones(len(chosen))])
-
-    def count_curved(self, theta: Array, weightings: Callable[[Curvature], Array]) -> int:
-        """How many entries of the weightings at theta are not zero."""
-        coef, intercept = self.class_parameters(theta)
-
-        def contribution(block: Block) -> tuple[int]:
-            curvature = self.term.curvature(block.scores(coef, intercept), block)
-            return (int(np.count_nonzero(weightings(curvature))),)
-
-        return int(self.rows.sum(contribution)[0])
+            return rows
+        return np.column_stack([rows, np.ones(len(rows))])
 
     def gap_parts(self, at: Evaluation) -> GapParts:
         """What keeps a point and its multipliers from being optimal."""
-        V, slope = at.theta[: self.rows.n_features], at.gradient[: self.rows.n_features]
-        norm = self.penalty / 2 * float(np.vdot(V, V))
+        slope = at.gradient[: self.rows.n_features]
         moment = float(np.vdot(at.theta, at.pull))
         return GapParts(
             stationarity=float(np.vdot(slope, slope)) / 2,
             imbalance=self.imbalance(at) * abs(at.objective),
-            complementarity=at.objective - norm + at.conjugate - moment,
-            proximity=moment - at.conjugate - (at.value - norm),
+            complementarity=at.objective - at.norm + at.conjugate - moment,
+            proximity=moment - at.conjugate - (at.value - at.norm),
         )
 
     def imbalance(self, at: Evaluation) -> float:
@@ -332,6 +444,11 @@ class Objective:
         total = float(self.statistics.class_weight.sum())
         return float(np.finfo(float).eps) * self.C * total * margin
 
+    def in_single_precision(self) -> Objective | None:
+        """The objective with the products of its rows in float32; None unless that is what X holds."""
+        rows = self.rows.in_single_precision()
+        return None if rows is None else replace(self, rows=rows)
+
     def smoothed(self, factor: float) -> Objective:
         """The objective with its envelope smoothed more, around the same multipliers."""
         assert isinstance(self.term, EnvelopeTerm)
@@ -344,7 +461,7 @@ class Objective:
         term = self.term
 
         def flows(block: Block) -> Array:
-            return flows_of(term.evaluate(block.scores(coef, intercept), block).gradient, block.y)
+            return flows_of(term.gradient(block.scores(coef, intercept), block), block.y)
 
         moved = replace(term, flows=tuple(self.rows.map(flows)), smoothing=factor * term.smoothing)
         return replace(self, term=moved)
@@ -372,10 +489,14 @@ class Objective:
     def _code(self, pull_coef: Array, pull_intercept: Array) -> Array:
         """Coded, centred gradient of the weighted terms, of the shape of theta."""
         pull = np.empty(self.shape)
-        centred = pull_coef - self.statistics.mean[:, None] * pull_intercept
+        centred = pull[: len(pull_coef)]
+        total = pull_intercept @ self.coding
+        np.matmul(pull_coef, self.coding, out=centred)
+        centred -= self.statistics.mean[:, None] * total
         # Of a constant feature nothing is left but round-off, which a huge constant would blow up.
-        centred[self.statistics.variance == 0] = 0
-        pull[: len(centred)] = self.code_pull(centred)
+        if len(constant := self.statistics.constant):
+            centred[constant] = 0
         if self.fit_intercept:
-            pull[-1] = self.C * (pull_intercept @ self.coding)
+            pull[-1] = total
+        pull *= self.C
         return pull

@@ -5,24 +5,36 @@ Knows the objective's curvature and what it costs. Knows nothing of how the solv
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import cho_solve
+from scipy.linalg.blas import dtrsv
+from scipy.linalg.lapack import dpotrf
 
 from ._objective import Objective
+from ._rows import Block, pairs, products_of_pairs
 from .losses import Array, Curvature
 
-# The cost model counts multiply-adds of a large matrix product. Beside it, the thin products of an
-# evaluation run at a third of the speed, and the loss of one score costs as much as 200 multiply-adds
-# (measured on 15000 x 16 with 26 classes and 7291 x 256 with 10).
-THIN_PRODUCT = 3
-SCORE = 200
-# Most that building a preconditioner may cost, in evaluations; exact curvature may always cost this many
-# multiply-adds, some ten milliseconds.
-EXACT_BUDGET, SHARED_BUDGET = 60, 40
-SMALL_WORK = 3 * 10**8
+# The cost model counts multiply-adds of a large matrix product. Beside it, the thin products of an evaluation
+# run at two thirds of the speed, sparse ones at a ninth; the loss of one score costs as much as 100
+# multiply-adds, and what Python and scipy do around an evaluation as much as two million.
+THIN_PRODUCT, SPARSE_PRODUCT = 1.5, 9.0
+SCORE, CALL = 100, 2 * 10**6
+# To weight a row costs a Gram matrix as much as this many features more.
+FORMING = 8
+# Most that taking all second derivatives anew may cost, in evaluations or in multiply-adds (some ten
+# milliseconds), and those of each class alone, in evaluations.
+BUDGET, SMALL_WORK = 60, 3 * 10**8
+CLASS_BUDGET = 500
+# Curvature comes from a sample of the rows where that is much cheaper: from at least so many rows for each
+# feature, for all second derivatives and for one class, and from as many as cost this many evaluations.
+EXACT_ROWS, CLASS_ROWS = 50, 10
+SAMPLE_BUDGET = 5
+# Share of a sample that is drawn without regard to curvature.
+UNIFORM_SHARE = 0.1
 # Largest matrix of second derivatives that is factorised (128 MB).
 MAX_PARAMETERS = 4000
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
@@ -37,12 +49,17 @@ class Preconditioner(Protocol):
 
     @property
     def cost(self) -> float:
-        """What building it took, in evaluations of the objective."""
+        """What taking curvature anew costs, in evaluations of the objective."""
         ...
 
     @property
     def exact(self) -> bool:
         """Whether it comes from all second derivatives."""
+        ...
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it comes from a part of the samples."""
         ...
 
     def step(self, u: Array) -> Array:
@@ -61,6 +78,7 @@ class ExactCurvature:
     factor: Factor
     shape: tuple[int, int]
     cost: float
+    sampled: bool
     exact: bool = True
 
     def step(self, u: Array) -> Array:
@@ -73,28 +91,49 @@ class ExactCurvature:
 
 
 @dataclass(frozen=True)
-class SharedCurvature:
-    """T from one Gram matrix for all classes times their mean curvature, a Kronecker product.
+class BlockCurvature:
+    """T from one factor for each row of an orthonormal or tight frame of the codes.
 
-    `rotation` diagonalises the mean curvature of the codes; each of its eigenvalues has a factor.
+    `frame` has shape (n_factors, n_codes), with ``frame.T @ frame`` the identity.
     """
 
-    factors: tuple[Factor | Scale, ...]
-    rotation: Array
+    factors: tuple[Factor, ...]
+    frame: Array
     cost: float
+    sampled: bool
     exact: bool = False
 
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
         parts = u.reshape(len(self.factors), -1)
         solved = [f.solve_transposed(part) for f, part in zip(self.factors, parts, strict=True)]
-        return np.stack(solved, axis=1) @ self.rotation.T
+        return np.asarray(np.stack(solved).T @ self.frame)
 
     def gradient(self, gradient: Array) -> Array:
         """``T' gradient``, a vector."""
-        rotated = (gradient @ self.rotation).T
-        solved = [f.solve(part) for f, part in zip(self.factors, rotated, strict=True)]
-        return np.concatenate(solved)
+        parts = self.frame @ gradient.T
+        return np.concatenate([f.solve(part) for f, part in zip(self.factors, parts, strict=True)])
+
+
+@dataclass(frozen=True)
+class DiagonalCurvature:
+    """T from the square roots of each class's second derivatives, (n_classes, n_features)."""
+
+    scales: Array
+    frame: Array
+    cost: float
+    sampled: bool = False
+    exact: bool = False
+
+    def step(self, u: Array) -> Array:
+        """``T u``, of the shape of theta."""
+        return np.asarray((u.reshape(self.scales.shape) / self.scales).T @ self.frame)
+
+    def gradient(self, gradient: Array) -> Array:
+        """``T' gradient``, a vector."""
+        parts = self.frame @ gradient.T
+        parts /= self.scales
+        return np.asarray(parts.ravel())
 
 
 @dataclass(frozen=True)
@@ -104,104 +143,199 @@ class Factor:
     lower: Array
     scale: Array
 
-    def solve(self, vectors: Array) -> Array:
-        """``inv(L) @ vectors`` for the unscaled factor L and a vector or a matrix of columns."""
-        scaled = (vectors.T / self.scale).T
-        return np.asarray(solve_triangular(self.lower, scaled, lower=True, check_finite=False))
-
-    def solve_transposed(self, vectors: Array) -> Array:
-        """``inv(L).T @ vectors`` for the unscaled factor L and a vector or a matrix of columns."""
-        solved = solve_triangular(self.lower, vectors, lower=True, trans="T", check_finite=False)
-        return np.asarray((solved.T / self.scale).T)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The factor of a diagonal matrix."""
-
-    scale: Array
-
     def solve(self, vector: Array) -> Array:
-        """``inv(L) @ vector``."""
-        return np.asarray(vector / self.scale)
+        """``inv(L) @ vector`` for the unscaled factor L."""
+        return np.asarray(dtrsv(self.lower, vector / self.scale, lower=True, overwrite_x=True))
 
-    solve_transposed = solve
+    def solve_transposed(self, vector: Array) -> Array:
+        """``inv(L).T @ vector`` for the unscaled factor L."""
+        return np.asarray(dtrsv(self.lower, vector, lower=True, trans=True) / self.scale)
+
+    def inverse(self) -> Array:
+        """Inverse of the unscaled matrix."""
+        inverse = cho_solve((self.lower, True), np.eye(len(self.lower)), check_finite=False)
+        return np.asarray(inverse / self.scale / self.scale[:, None])
 
 
 def precondition(objective: Objective, theta: Array) -> Preconditioner:
-    """The best preconditioner at theta whose cost is within its budget."""
-    n_features, n_codes = objective.shape
-    rows = objective.rows
-    evaluation = rows.n_stored * objective.n_classes * 2 * THIN_PRODUCT
-    evaluation += rows.n_samples * objective.n_classes * SCORE
-    size = n_features * n_codes
-    if size <= MAX_PARAMETERS:
-        factor = size**3 / 6 / evaluation
-        row = n_features**2 / evaluation
-        pairs = n_codes * (n_codes + 1) // 2
-        cost = factor + rows.n_samples * pairs * row
-        if cost > EXACT_BUDGET > factor:
-            # Hinges curve at few samples: worth a look before giving up.
-            cost = factor + row * objective.count_curved(theta, _pair_weights)
-        if cost <= max(EXACT_BUDGET, SMALL_WORK / evaluation):
-            return exact_curvature(objective, theta, cost)
-    cost = (rows.n_samples * n_features**2 + n_codes * n_features**3 / 6) / evaluation
-    if cost <= SHARED_BUDGET:
-        return _shared(objective, theta, cost)
-    return _diagonal(objective, theta)
+    """The best preconditioner at theta that can be had within the budget."""
+    model = _CostModel(objective)
+    at_zero = not theta[: objective.rows.n_features].any()
+    if (cost := model.exact) <= model.exact_budget:
+        if at_zero:
+            return _shared(objective, theta, cost, True, model.shared_rows)
+        return exact_curvature(objective, theta, model.exact_rows, cost)
+    if not at_zero and model.factor <= BUDGET:
+        # Hinges curve at few samples: worth a look before giving up.
+        cost = model.factor + model.entry * _count_curved(objective, theta)
+        if cost <= model.exact_budget:
+            return exact_curvature(objective, theta, objective.rows.n_samples, cost)
+    if (cost := model.blocks) > CLASS_BUDGET:
+        return _diagonal(objective, theta)
+    if at_zero:
+        return _shared(objective, theta, cost, False, model.shared_rows)
+    return _class_blocks(objective, theta, cost, model.class_rows)
+
+
+class _CostModel:
+    """What taking curvature costs in evaluations, and how many rows it is taken from."""
+
+    def __init__(self, objective: Objective) -> None:
+        rows, n_classes = objective.rows, objective.n_classes
+        n_features, n_codes = objective.shape
+        product = SPARSE_PRODUCT if rows.is_sparse else THIN_PRODUCT
+        evaluation = CALL + n_classes * (2 * product * rows.n_stored + SCORE * rows.n_samples)
+        self.entry = (n_features + FORMING) ** 2 / 2 / evaluation
+        self.exact_budget = max(BUDGET, SMALL_WORK / evaluation)
+
+        size = n_features * n_codes
+        n_pairs = n_codes * (n_codes + 1) // 2
+        self.factor = size**3 / 6 / evaluation if size <= MAX_PARAMETERS else np.inf
+        self.exact_rows = self._rows(objective, EXACT_ROWS, n_pairs)
+        self.exact = self.factor + self.exact_rows * n_pairs * self.entry
+
+        self.shared_rows = self._rows(objective, CLASS_ROWS, 1)
+        self.class_rows = self._rows(objective, CLASS_ROWS, n_classes)
+        self.blocks = n_classes * (n_features**3 / 6 / evaluation + self.class_rows * self.entry)
+
+    def _rows(self, objective: Objective, per_feature: float, n_weightings: int) -> float:
+        """Rows to take so many weighted Gram matrices from."""
+        wanted = max(per_feature * objective.shape[0], SAMPLE_BUDGET / (n_weightings * self.entry))
+        return float(min(wanted, objective.rows.n_samples))
+
+
+def _count_curved(objective: Objective, theta: Array) -> int:
+    """How many curvatures of samples for pairs of classes are not zero."""
+
+    def contribution(block: Block, curvature: Curvature) -> tuple[int]:
+        return (int(np.count_nonzero(_pair_weights(curvature))),)
+
+    return int(objective.sum_curvature(theta, contribution)[0])
+
+
+class _Sample:
+    """Chooses `n_rows` rows for each weighting, with probabilities in proportion to curvature and reach.
+
+    Called with a block and its curvature it returns factors (n_samples, n_weightings): the inverse
+    probabilities of the rows that are chosen, zero for the others. The draw depends on the row alone.
+    """
+
+    def __init__(
+        self, objective: Objective, theta: Array, weightings: Callable[[Curvature], Array], n_rows: float
+    ) -> None:
+        self.weightings, self.n_rows = weightings, n_rows
+        self.shift = objective.statistics.mean
+        self.all = n_rows >= objective.rows.n_samples
+        if not self.all:
+            self.n_samples = objective.rows.n_samples
+            ridge = objective.penalty / (objective.C * objective.statistics.class_weight.sum())
+            self.scale = 1 / np.maximum(objective.statistics.variance + ridge, np.finfo(float).tiny)
+            self.totals = objective.sum_curvature(theta, lambda *args: (self._sizes(*args).sum(axis=0),))[0]
+
+    def __call__(self, block: Block, curvature: Curvature) -> Array:
+        if self.all:
+            return np.any(self.weightings(curvature) != 0, axis=1)[:, None]
+        sizes = self._sizes(block, curvature)
+        shares = sizes / np.maximum(self.totals, np.finfo(float).tiny)
+        shares = (1 - UNIFORM_SHARE) * shares + UNIFORM_SHARE / self.n_samples * (sizes > 0)
+        probability = np.minimum(self.n_rows * shares, 1)
+        draws = np.random.Generator(np.random.PCG64(0).advance(block.start * sizes.shape[1]))
+        chosen = draws.random(sizes.shape) < probability
+        return np.asarray(np.divide(chosen, probability, out=np.zeros_like(probability), where=chosen))
+
+    def _sizes(self, block: Block, curvature: Curvature) -> Array:
+        """Curvature of each row in each weighting, times one more than its squared distance from the mean."""
+        weights = np.abs(self.weightings(curvature))
+        reach = 1 + np.maximum(block.lengths(self.shift, self.scale), 0)
+        return np.asarray(weights * reach[:, None])
 
 
 def _pair_weights(curvature: Curvature) -> Array:
     """Each sample's curvature for the pairs of classes without the last, (n_samples, n_pairs)."""
-    diagonal, left, right = curvature
-    n_free = diagonal.shape[1] - 1
-    first, second = np.triu_indices(n_free)
-    weights = -(left[:, first] * right[:, second] + left[:, second] * right[:, first]) / 2
-    weights[:, first == second] += diagonal[:, :n_free]
-    return np.asarray(weights)
+    diagonal, left, right = (part[:, :-1].T for part in curvature)
+    weights = products_of_pairs(left, right)
+    weights += products_of_pairs(right, left)
+    weights /= -2
+    n_free = len(diagonal)
+    weights[np.equal(*pairs(n_free))] += diagonal
+    return np.asarray(weights.T)
 
 
-def exact_curvature(objective: Objective, theta: Array, cost: float = 0.0) -> ExactCurvature:
+def exact_curvature(
+    objective: Objective, theta: Array, n_rows: float = np.inf, cost: float = 0.0
+) -> ExactCurvature:
     """The preconditioner from the second derivatives of all parameters, codes before features."""
-    grams = objective.class_curvature(theta, _pair_weights)
+    choose = _Sample(objective, theta, _trace, n_rows)
+    grams = objective.class_curvature(theta, _pair_weights, choose)
     n_free, n_features = objective.n_classes - 1, grams.shape[1]
     blocks = np.empty((n_free, n_free, n_features, n_features))
-    first, second = np.triu_indices(n_free)
+    first, second = pairs(n_free)
     blocks[first, second] = blocks[second, first] = grams
     # Curvature sums to zero over classes, so the pairs without the last class hold all of it.
     code = objective.coding[:-1] - objective.coding[-1]
-    blocks = np.tensordot(code.T, np.tensordot(code.T, blocks, (1, 1)), (1, 1))
+    blocks = (code.T @ blocks.reshape(n_free, -1)).reshape(n_free, n_free, -1)
+    blocks = (code.T @ blocks).reshape(n_free, n_free, n_features, n_features)
     size = n_free * n_features
     hessian = blocks.transpose(0, 2, 1, 3).reshape(size, size)
-    hessian[np.diag_indices(size)] += np.tile(_penalty(objective), n_free)
-    return ExactCurvature(_factorise(hessian, objective), objective.shape, cost)
+    hessian.flat[:: size + 1] += np.tile(_penalty(objective), n_free)
+    return ExactCurvature(_factorise(hessian, objective), objective.shape, cost, not choose.all)
 
 
-def _shared(objective: Objective, theta: Array, cost: float) -> SharedCurvature:
-    """From the Gram matrix weighted by each sample's mean curvature."""
+def _shared(objective: Objective, theta: Array, cost: float, exact: bool, n_rows: float) -> BlockCurvature:
+    """From one Gram matrix, weighted by each sample's mean curvature, times that of the classes.
+
+    Where all samples curve alike, as those of the softmax do for zero coefficients, these are all second
+    derivatives; for a hinge they are near enough to start from.
+    """
     mean = _mean_curvature(objective, theta)
-    gram = objective.class_curvature(theta, _trace)[0]
+    choose = _Sample(objective, theta, _trace, n_rows)
+    (gram,) = objective.map_grams(theta, _trace, choose, lambda gram: gram)
     eigenvalues, rotation = np.linalg.eigh(mean / max(np.trace(mean), np.finfo(float).tiny))
-    factors = []
-    for eigenvalue in np.maximum(eigenvalues, 0):
-        matrix = eigenvalue * gram
-        matrix[np.diag_indices(len(gram))] += _penalty(objective)
-        factors.append(_factorise(matrix, objective))
-    return SharedCurvature(tuple(factors), rotation, cost)
+    factors = (_penalised_factor(e * gram, objective) for e in np.maximum(eigenvalues, 0))
+    return BlockCurvature(tuple(factors), rotation.T, cost, not choose.all, exact)
 
 
-def _diagonal(objective: Objective, theta: Array) -> SharedCurvature:
-    """From the features' variances and the mean curvature."""
-    mean = _mean_curvature(objective, theta)
-    eigenvalues, rotation = np.linalg.eigh(mean)
-    variance = objective.statistics.variance
-    if objective.fit_intercept:
-        variance = np.append(variance, 1.0)
-    factors = []
-    for eigenvalue in np.maximum(eigenvalues, 0):
-        diagonal = eigenvalue * variance + _penalty(objective)
-        factors.append(Scale(_scales(diagonal, objective)))
-    return SharedCurvature(tuple(factors), rotation, 1.0)
+def _class_blocks(objective: Objective, theta: Array, cost: float, n_rows: float) -> BlockCurvature:
+    """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
+    choose = _Sample(objective, theta, _class_weights, n_rows)
+    scale = _class_scale(objective)
+
+    def factor(gram: Array) -> Factor:
+        gram *= scale
+        return _penalised_factor(gram, objective)
+
+    factors = objective.map_grams(theta, _class_weights, choose, factor)
+    return BlockCurvature(tuple(factors), _class_frame(objective), cost, not choose.all)
+
+
+def _diagonal(objective: Objective, theta: Array) -> DiagonalCurvature:
+    """From the diagonals of the Gram matrices of the classes."""
+    diagonals = _class_scale(objective) * objective.feature_curvature(theta, _class_weights)
+    diagonals += _penalty(objective)
+    scales = _scales(diagonals, objective).reshape(diagonals.shape)
+    return DiagonalCurvature(scales, _class_frame(objective), 1.0)
+
+
+def _class_frame(objective: Objective) -> Array:
+    """The coding, scaled to a tight frame."""
+    return np.asarray(objective.coding / np.sqrt((objective.coding[:, 0] ** 2).sum()))
+
+
+def _class_scale(objective: Objective) -> float:
+    """Factor on curvature by class that makes it exact where all classes curve alike."""
+    n_classes = objective.n_classes
+    return float((objective.coding[:, 0] ** 2).sum()) * n_classes / (n_classes - 1)
+
+
+def _penalised_factor(gram: Array, objective: Objective) -> Factor:
+    """Factor of a Gram matrix of the features with the penalty added."""
+    gram.flat[:: len(gram) + 1] += _penalty(objective)
+    return _factorise(gram, objective)
+
+
+def _class_weights(curvature: Curvature) -> Array:
+    """Each sample's curvature in the score of each class alone, (n_samples, n_classes)."""
+    return np.asarray(curvature.diagonal - curvature.left * curvature.right)
 
 
 def _trace(curvature: Curvature) -> Array:
@@ -230,8 +364,7 @@ def _scales(diagonal: Array, objective: Objective) -> Array:
     diagonal = diagonal.reshape(-1, objective.shape[0]).copy()
     statistics = objective.statistics
     # Round-off is all that the data say of a constant feature.
-    constant = np.flatnonzero(statistics.variance == 0)
-    diagonal[:, constant] = objective.penalty
+    diagonal[:, statistics.constant] = objective.penalty
     if objective.fit_intercept:
         floor = INTERCEPT_FLOOR * diagonal[:, -1].max()
         flat = FLAT_INTERCEPT * objective.C * statistics.class_weight.sum()
@@ -242,11 +375,12 @@ def _scales(diagonal: Array, objective: Objective) -> Array:
 def _factorise(matrix: Array, objective: Objective) -> Factor:
     """Cholesky factor, with as much added to the scaled diagonal as it takes."""
     scale = _scales(matrix.diagonal(), objective)
-    scaled = matrix / scale / scale[:, None]
     ridge = RIDGE
     while True:
-        scaled[np.diag_indices(len(scaled))] = 1 + ridge
-        try:
-            return Factor(cholesky(scaled, lower=True, check_finite=False), scale)
-        except LinAlgError:
-            ridge *= 100
+        scaled = matrix / scale / scale[:, None]
+        scaled.flat[:: len(scaled) + 1] = 1 + ridge
+        # LAPACK's own order is that of the transpose, which is the same matrix.
+        lower, failed = dpotrf(scaled.T, lower=True, overwrite_a=True)
+        if not failed:
+            return Factor(lower, scale)
+        ridge *= 100

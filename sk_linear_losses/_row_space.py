@@ -1,9 +1,10 @@
-"""Few rows with many features, in coordinates of the space that the rows span.
+"""Features in fewer coordinates, where the penalised solution lies in a space that is cheap to find.
 
 Knows matrices. Knows nothing of losses, objectives and scikit-learn.
 
-The penalised solution lies in that space, where it has as many coordinates as there are rows, and the penalty
-is the same. The coordinates are singular vectors, so features in very different units stay apart.
+The penalised solution lies in the space that the rows span, and the penalty is the same in orthonormal
+coordinates of that space. A few rows have as many coordinates as there are rows. Of many sparse rows, columns
+that are multiples of each other, as words are that occur in one text only, make one coordinate.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
+from scipy.linalg.lapack import dpocon, dpotrf
 
 from .losses import Array
 
@@ -21,20 +23,33 @@ from .losses import Array
 MAX_ROWS = 1000
 # Most entries of a dense and of a sparse X, which is made dense for it (400 MB, 32 MB).
 MAX_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
+# Least reciprocal condition of the Gram matrix of the rows for its factor to have ten digits.
+WELL_CONDITIONED = 1e-6
+# Share of the columns that must go for merging the others to be worth a copy.
+WORTH_MERGING = 0.1
+# Random products that tell columns apart, and the digits to which those of multiples agree.
+N_PROBES = 4
+DIGITS = {np.dtype(np.float64): 10, np.dtype(np.float32): 5}
 
 
 @dataclass(frozen=True)
 class RowSpace:
-    """Rows as ``(X - shift) @ basis``, with orthonormal columns of shape (n_features, n_coordinates)."""
+    """Rows as ``(X - shift) @ basis + constant``.
 
-    rows: Array
-    basis: Array
+    The columns of the basis (n_features, n_coordinates) are orthonormal, in spite of the constant but for a
+    direction in which the solution does not extend.
+    """
+
+    rows: Any
+    basis: Any
     shift: Array
+    constant: Array | float = 0.0
 
     def expand(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Coefficients (n_features, n_classes) and intercept for the features, from those for the rows."""
+        constant = self.constant @ coef if np.ndim(self.constant) else 0.0
         coef = self.basis @ coef
-        return coef, intercept - self.shift @ coef
+        return coef, intercept + constant - self.shift @ coef
 
     def contract(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Coefficients (n_coordinates, n_classes) and intercept for the rows, from those for the features."""
@@ -44,15 +59,66 @@ class RowSpace:
 def row_space(X: Any, weight: Array, fit_intercept: bool) -> RowSpace | None:
     """The space of the rows, where it is small and cheap to find; None elsewhere."""
     n_samples, n_features = X.shape
-    most = MAX_SPARSE_ENTRIES if sp.issparse(X) else MAX_ENTRIES
-    if n_samples >= n_features or n_samples > MAX_ROWS or n_samples * n_features > most:
+    if n_samples >= n_features:
         return None
-    dense = X.toarray() if sp.issparse(X) else X
-    shift = np.zeros(n_features)
+    sparse = sp.issparse(X)
+    if n_samples > MAX_ROWS or n_samples * n_features > (MAX_SPARSE_ENTRIES if sparse else MAX_ENTRIES):
+        return _merged_columns(X) if sparse else None
+    rows = X.toarray() if sparse else X
+    shift, constant = np.zeros(n_features), 0.0
     if fit_intercept:
-        shift = weight @ dense / weight.sum()
+        shift = weight @ rows / weight.sum()
+        constant = float(rows.std(dtype=np.float64)) * np.sqrt(n_features)
+    return _by_gram(rows, shift, constant) or _by_svd(rows, shift)
+
+
+def _by_gram(X: Array, shift: Array, constant: float) -> RowSpace | None:
+    """Coordinates from the Cholesky factor of the Gram matrix of the rows, unless that is ill-conditioned.
+
+    Centred rows are linearly dependent. A constant feature makes them independent again; beside an intercept
+    it has no use, so its coefficient is zero at the optimum.
+    """
+    X = X - shift
+    gram = X @ X.T + constant**2
+    scale = np.abs(gram).sum(axis=0).max()
+    lower, failed = dpotrf(gram, lower=True)
+    if failed or dpocon(lower, scale, uplo="L")[0] < WELL_CONDITIONED:
+        return None
+    basis = scipy.linalg.solve_triangular(lower, X, lower=True, check_finite=False).T
+    ones = scipy.linalg.solve_triangular(lower, np.ones(len(X)), lower=True, check_finite=False)
+    return RowSpace(np.tril(lower), basis, shift, constant**2 * ones)
+
+
+def _by_svd(X: Array, shift: Array) -> RowSpace:
+    """Coordinates from singular vectors, which keep features in very different units apart."""
     left, lengths, right = scipy.linalg.svd(
-        dense - shift, full_matrices=False, check_finite=False, lapack_driver="gesdd"
+        X - shift, full_matrices=False, check_finite=False, lapack_driver="gesdd"
     )
     kept = lengths > lengths[0] * np.finfo(float).eps
     return RowSpace(left[:, kept] * lengths[kept], right[kept].T, shift)
+
+
+def _merged_columns(X: sp.csr_array) -> RowSpace | None:
+    """One coordinate for all columns that are multiples of each other; None if these are few.
+
+    Such columns are told by their products with random vectors, over their lengths.
+    """
+    n_samples, n_features = X.shape
+    squared = X.copy()
+    squared.data = np.square(X.data, dtype=np.float64)
+    lengths = np.sqrt(squared.T @ np.ones(n_samples))
+    kept = np.flatnonzero(lengths)
+    if len(kept) == 0:
+        return None
+    probes = np.random.default_rng(0).standard_normal((n_samples, N_PROBES))
+    directions = np.round((X.T @ probes)[kept] / lengths[kept, None], DIGITS[X.dtype])
+    _, group = np.unique(directions, axis=0, return_inverse=True)
+    n_groups = int(group.max()) + 1
+    if n_groups > (1 - WORTH_MERGING) * n_features:
+        return None
+    length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
+    shares = (lengths[kept] / length[group]).astype(X.dtype)
+    basis = sp.csr_array((shares, (kept, group)), shape=(n_features, n_groups))
+    rows = X @ basis
+    rows.sort_indices()
+    return RowSpace(rows, basis, np.zeros(n_features))

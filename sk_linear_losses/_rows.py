@@ -5,10 +5,11 @@ Knows the storage of X (dense, sparse, memory-mapped) and threads. Knows no loss
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -18,79 +19,109 @@ from threadpoolctl import ThreadpoolController
 
 from .losses import Array
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Rows of a dense block: few enough for the block to be in cache for its second product, many enough for
+# A dense block has few enough entries (2 MB) to be in cache for its second product and enough rows for
 # Python's share to be small (512 to 1024 measured alike on 784 features).
-DENSE_BLOCK_ROWS = 512
+DENSE_BLOCK_ENTRIES, DENSE_BLOCK_ROWS = 2**18, 512
 # A sparse block has at least this many scores (0.5 MB) and, since each block's contribution is added to one
-# number for each feature, this many stored entries a feature.
-SPARSE_BLOCK_SCORES, SPARSE_BLOCK_STORED = 2**16, 4
-# Up to this many features the outer products of a row fit in cache beside the block, and one matrix
-# product does all weightings at once; beyond it, one product for each weighting is faster.
-OUTER_PRODUCT_FEATURES = 40
+# number for each feature and class, as many rows as there are features.
+SPARSE_BLOCK_SCORES = 2**16
+# Up to this many features for each weighting, one product of all pairs of features with all weightings is
+# faster than one product for each weighting: it has half the multiply-adds, but the pairs have to be formed.
+FEATURES_PER_WEIGHTING = 3
+# Rows whose outer products are added up at a time.
+GRAM_ROWS = 1024
 # Multiply-adds of one pass below which a second thread costs more than it brings.
 MIN_WORK_PER_THREAD = 5_000_000
 
 
 class DenseBlock:
-    """Consecutive rows of a dense X, less `offset`, with their classes and weights."""
+    """Consecutive rows of a dense X, less `offset`, with their classes and weights.
 
-    def __init__(self, index: int, X: Array, y: Array, weight: Array, offset: Array | None) -> None:
-        self.index, self.X, self.y, self.weight, self.offset = index, X, y, weight, offset
+    Products with parameters are made in the precision `dtype`; what they return is float64.
+    """
+
+    def __init__(
+        self, index: int, start: int, X: Array, y: Array, weight: Array, offset: Array | None
+    ) -> None:
+        self.index, self.start, self.X, self.y, self.weight = index, start, X, y, weight
+        self.offset = offset
+        self.dtype: type[np.floating[Any]] = np.float64
 
     def scores(self, coef: Array, intercept: Array) -> Array:
         """``X @ coef + intercept`` of shape (rows, classes), contiguous along rows."""
-        scores = coef.T @ self._rows().T
+        scores = (coef.T.astype(self.dtype, copy=False) @ self._rows().T).astype(np.float64, copy=False)
         scores += intercept[:, None]
         return np.asarray(scores.T)
 
     def pull_back(self, values: Array) -> Array:
         """``X.T @ values`` of shape (features, classes) for values of shape (rows, classes)."""
-        return np.asarray(self._rows().T @ values)
+        product = values.T.astype(self.dtype, copy=False) @ self._rows()
+        return np.asarray(product.astype(np.float64, copy=False).T)
 
-    def squares(self, shift: Array) -> Array:
-        """Weighted sums of ``(x - shift) ** 2`` of shape (features,)."""
-        shifted = self._rows() - shift
-        return np.asarray(np.einsum("ij,ij,i->j", shifted, shifted, self.weight))
+    def squares(self, shift: Array, weights: Array) -> Array:
+        """``((X - shift) ** 2).T @ weights`` of shape (features, weightings)."""
+        return np.asarray((weights.T @ np.square(self._rows() - shift)).T)
+
+    def lengths(self, shift: Array, scale: Array) -> Array:
+        """Sum of ``scale * (x - shift) ** 2`` over the features of each row, up to round-off not negative."""
+        rows, weighted = self._rows(), shift * scale
+        return np.asarray(np.square(rows) @ scale - 2 * (rows @ weighted) + shift @ weighted)
 
     def centred(self, rows: Array, shift: Array) -> Array:
         """The rows selected, less `shift`, as a dense array."""
-        return np.asarray(self._rows()[rows] - shift)
+        return _centred(self.X, rows, shift if self.offset is None else shift + self.offset)
 
     def _rows(self) -> Array:
-        """The rows in float64, so that float32 input costs no digits; no copy where nothing is to be done."""
+        """The rows as products take them; no copy where nothing is to be done."""
         if self.offset is not None:
-            return np.asarray(self.X - self.offset)
-        return self.X.astype(np.float64, copy=False)
+            return np.asarray((self.X - self.offset).astype(self.dtype, copy=False))
+        return self.X.astype(self.dtype, copy=False)
 
 
 class SparseBlock:
-    """Consecutive rows of a CSR matrix with their classes and weights."""
+    """Consecutive rows of a CSR matrix with their classes and weights; see `DenseBlock`."""
 
-    def __init__(self, index: int, X: sp.csr_array, y: Array, weight: Array) -> None:
-        self.index, self.X, self.y, self.weight = index, X, y, weight
+    def __init__(self, index: int, start: int, X: sp.csr_array, y: Array, weight: Array) -> None:
+        self.index, self.start, self.X, self.y, self.weight = index, start, X, y, weight
+        self.dtype: type[np.floating[Any]] = np.float64
         self._transposed = _share(sp.csc_array(X.shape[::-1], dtype=X.dtype), X)
 
     def scores(self, coef: Array, intercept: Array) -> Array:
         """``X @ coef + intercept`` of shape (rows, classes), contiguous along rows."""
-        return np.asarray(np.asfortranarray(self.X @ coef) + intercept)
+        scores = np.asfortranarray(self.X @ coef.astype(self.dtype, copy=False), dtype=np.float64)
+        scores += intercept
+        return scores
 
     def pull_back(self, values: Array) -> Array:
         """``X.T @ values`` of shape (features, classes) for values of shape (rows, classes)."""
-        return np.asarray(self._transposed @ np.ascontiguousarray(values))
+        product = self._transposed @ np.ascontiguousarray(values, dtype=self.dtype)
+        return np.asarray(product, dtype=np.float64)
 
-    def squares(self, shift: Array) -> Array:
-        """Weighted sums of ``(x - shift) ** 2`` of shape (features,)."""
-        total = self.weight.sum()
-        sums = self._transposed @ self.weight
-        squared = _share(sp.csc_array(self._transposed.shape), self._transposed)
-        squared.data = np.square(self.X.data, dtype=np.float64)
-        return np.asarray(np.maximum(squared @ self.weight - 2 * shift * sums + total * shift**2, 0))
+    def squares(self, shift: Array, weights: Array) -> Array:
+        """``((X - shift) ** 2).T @ weights`` of shape (features, weightings)."""
+        weights = np.ascontiguousarray(weights)
+        shift = shift[:, None]
+        sums = self._transposed @ weights
+        squares = self._squared() @ weights - shift * (2 * sums - shift * weights.sum(axis=0))
+        return np.asarray(np.maximum(squares, 0))
+
+    def lengths(self, shift: Array, scale: Array) -> Array:
+        """Sum of ``scale * (x - shift) ** 2`` over the features of each row, up to round-off not negative."""
+        weighted = shift * scale
+        return np.asarray(self._squared().T @ scale - 2 * (self.X @ weighted) + shift @ weighted)
 
     def centred(self, rows: Array, shift: Array) -> Array:
         """The rows selected, less `shift`, as a dense array."""
-        return np.asarray(self.X[rows].toarray() - shift)
+        return _centred(self.X, rows, shift)
+
+    def _squared(self) -> sp.csc_array:
+        """Transposed rows with every entry squared."""
+        squared = _share(sp.csc_array(self._transposed.shape), self._transposed)
+        squared.data = np.square(self.X.data, dtype=np.float64)
+        return squared
 
 
 Block = DenseBlock | SparseBlock
@@ -108,6 +139,11 @@ class Rows:
     n_threads : int
     offset : float64 array of shape (n_features,), optional
         Subtracted from each row of a dense X whenever it is used.
+
+    Attributes
+    ----------
+    resolution : float
+        Relative round-off of products with the rows.
     """
 
     def __init__(
@@ -119,76 +155,131 @@ class Rows:
         n_threads: int,
         offset: Array | None = None,
     ) -> None:
-        self.n_samples, self.n_features = X.shape
+        self.n_samples, self.n_features = int(X.shape[0]), int(X.shape[1])
         self.offset = np.zeros(self.n_features) if offset is None else offset
-        self.blocks = list(_split(X, y, weight, n_classes, offset))
-        self.n_stored = int(X.nnz if sp.issparse(X) else X.size)
+        self._X = X
+        self.is_sparse = sp.issparse(X)
+        self.resolution = float(np.finfo(np.float64).eps)
+        self.n_stored = int(X.nnz if self.is_sparse else X.size)
         useful = 1 + self.n_stored * n_classes // MIN_WORK_PER_THREAD
-        self.n_threads = min(n_threads, useful, len(self.blocks))
+        self.n_threads = min(n_threads, useful, self.n_samples)
+        n_blocks = -(-self.n_samples // _block_rows(self, n_classes))
+        # Each thread has as many blocks as the others.
+        n_blocks += -n_blocks % self.n_threads
+        bounds = np.linspace(0, self.n_samples, n_blocks + 1).astype(int)
+        self.blocks = list(_split(X, y, weight, bounds, offset))
+
+    def centred(self, rows: Array, shift: Array) -> Array:
+        """The rows selected out of all, less `shift`, as a dense array."""
+        return _centred(self._X, rows, shift + self.offset)
+
+    def in_single_precision(self) -> Rows | None:
+        """The same rows with their products in float32; None unless that is what X holds."""
+        if self.blocks[0].X.dtype != np.float32:
+            return None
+        single = copy.copy(self)
+        single.resolution = float(np.finfo(np.float32).eps)
+        single.blocks = [copy.copy(block) for block in self.blocks]
+        for block in single.blocks:
+            block.dtype = np.float32
+        return single
 
     def sum(self, function: Callable[[Block], tuple[Any, ...]]) -> tuple[Any, ...]:
         """Sum over blocks of the arrays and numbers that `function` returns for each.
 
         The order of summation depends on the number of threads alone.
         """
-        parts = self._each_share(lambda share: _sum_blocks(function, share))
+        if self.n_threads == 1:
+            return _sum_blocks(function, self.blocks)
+        n_blocks = len(self.blocks) // self.n_threads
+        shares = [self.blocks[i : i + n_blocks] for i in range(0, len(self.blocks), n_blocks)]
+        parts = self.share_out(lambda share: _sum_blocks(function, share), shares)
         return tuple(sum(terms[1:], start=terms[0]) for terms in zip(*parts, strict=True))
 
     def map(self, function: Callable[[Block], Result]) -> list[Result]:
         """What `function` returns for each block, in order."""
-        parts = self._each_share(lambda share: [function(block) for block in share])
-        return [result for part in parts for result in part]
+        return self.share_out(function, self.blocks)
 
-    def _each_share(self, work: Callable[[list[Block]], Result]) -> list[Result]:
-        """Results of `work` on consecutive shares of the blocks, one share a thread."""
+    def share_out(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """What `function` returns for each item, in order, the items shared out among the threads."""
         if self.n_threads == 1:
-            return [work(self.blocks)]
-        bounds = np.linspace(0, len(self.blocks), self.n_threads + 1).astype(int)
-        shares = [self.blocks[i:j] for i, j in pairwise(bounds)]
+            return [function(item) for item in items]
         with ThreadPoolExecutor(self.n_threads) as pool:
-            return list(pool.map(work, shares))
+            return list(pool.map(function, items))
 
 
-def chunks(selected: Array) -> list[Array]:
-    """The selected rows in parts small enough to be made dense."""
-    return np.array_split(selected, range(DENSE_BLOCK_ROWS, len(selected), DENSE_BLOCK_ROWS))
+def _centred(X: Any, rows: Array, shift: Array) -> Array:
+    """The rows selected, less `shift`, as a dense float64 array."""
+    selected = X[rows].toarray() if sp.issparse(X) else X[rows]
+    return np.asarray(selected - shift)
+
+
+def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:
+    """The selected rows in parts small enough to be made dense; one part at least."""
+    return [selected[i : i + size] for i in range(0, max(len(selected), 1), size)]
 
 
 def weighted_grams(rows: Array, weights: Array) -> Array:
     """``rows.T @ diag(w) @ rows`` for each column w of `weights`: (n_weightings, n_features, n_features)."""
     n_features, n_weightings = rows.shape[1], weights.shape[1]
-    if n_features > OUTER_PRODUCT_FEATURES or n_weightings == 1:
+    if FEATURES_PER_WEIGHTING * n_weightings < n_features:
         return np.stack([_gram(rows, weight) for weight in weights.T])
-    upper = np.triu_indices(n_features)
-    packed = weights.T @ (rows[:, upper[0]] * rows[:, upper[1]])
+    upper = pairs(n_features)
+    packed = products_of_pairs(rows.T) @ weights
     grams = np.empty((n_weightings, n_features, n_features))
-    grams[:, upper[0], upper[1]] = packed
-    grams[:, upper[1], upper[0]] = packed
+    grams[:, upper[0], upper[1]] = packed.T
+    grams[:, upper[1], upper[0]] = packed.T
     return grams
+
+
+def products_of_pairs(left: Array, right: Array | None = None) -> Array:
+    """``left[i] * right[j]`` for all i <= j, in the order of `pairs`; `right` is `left` unless given."""
+    left = np.ascontiguousarray(left)
+    right = left if right is None else np.ascontiguousarray(right)
+    n, n_samples = left.shape
+    products = np.empty((n * (n + 1) // 2, n_samples))
+    start = 0
+    for i in range(n):
+        np.multiply(left[i], right[i:], out=products[start : start + n - i])
+        start += n - i
+    return products
+
+
+@lru_cache(maxsize=8)
+def pairs(n: int) -> tuple[Array, Array]:
+    """Indices of the upper triangle of an (n, n) array."""
+    return np.triu_indices(n)
 
 
 def _gram(rows: Array, weight: Array) -> Array:
     """``rows.T @ diag(weight) @ rows``, from the rows whose weight is not zero."""
     kept = np.flatnonzero(weight)
-    if len(kept) < len(weight) // 2:
+    if len(kept) < len(weight):
         rows, weight = rows[kept], weight[kept]
-    return np.asarray(rows.T @ (rows * weight[:, None]))
+    scaled = rows * np.sqrt(np.abs(weight))[:, None]
+    # For a matrix and its own transpose BLAS needs half the work.
+    if (weight > 0).all():
+        return np.asarray(scaled.T @ scaled)
+    if (weight < 0).all():
+        return np.asarray(-(scaled.T @ scaled))
+    return np.asarray(scaled.T @ (scaled * np.sign(weight)[:, None]))
 
 
-def _split(X: Any, y: Array, weight: Array, n_classes: int, offset: Array | None) -> Iterator[Block]:
-    """The blocks, as views of X."""
-    n_samples = X.shape[0]
-    sparse = sp.issparse(X)
-    step = DENSE_BLOCK_ROWS
-    if sparse:
-        enough_stored = SPARSE_BLOCK_STORED * X.shape[1] * n_samples // max(X.nnz, 1)
-        step = max(1, SPARSE_BLOCK_SCORES // n_classes, enough_stored)
-    for index, start in enumerate(range(0, n_samples, step)):
-        part = slice(start, min(start + step, n_samples))
-        if sparse:
-            yield SparseBlock(index, _row_view(X, part), y[part], weight[part])
+def _block_rows(rows: Rows, n_classes: int) -> int:
+    """Most rows that a block should have."""
+    if rows.is_sparse:
+        return max(SPARSE_BLOCK_SCORES // n_classes, rows.n_features)
+    return max(DENSE_BLOCK_ROWS, DENSE_BLOCK_ENTRIES // (rows.n_features + n_classes))
+
+
+def _split(X: Any, y: Array, weight: Array, bounds: Array, offset: Array | None) -> Iterator[Block]:
+    """The blocks between the bounds, as views of X."""
+    for index, (start, stop) in enumerate(pairwise(bounds.tolist())):
+        part = slice(start, stop)
+        if sp.issparse(X):
+            yield SparseBlock(index, start, _row_view(X, part), y[part], weight[part])
         else:
-            yield DenseBlock(index, X[part], y[part], weight[part], offset)
+            yield DenseBlock(index, start, X[part], y[part], weight[part], offset)
 
 
 def _row_view(X: sp.csr_array, part: slice) -> sp.csr_array:

@@ -5,6 +5,7 @@ Knows an objective, its preconditioners and its certificate. Knows neither label
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,18 +20,18 @@ from ._objective import EnvelopeTerm, Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from .losses import Array
 
-# Iterations before exact curvature is taken anew: as many as it cost in evaluations, within these bounds.
-# Where it is not exact, what L-BFGS has learnt is worth as much, and is lost with the change of variables.
-MIN_STAGE, MAX_STAGE, INEXACT_STAGE = 8, 30, 50
+# Iterations before curvature is taken anew: as many as that costs in evaluations, within these bounds. Where
+# it is not exact, what L-BFGS has learnt is worth more, and is lost with the change of variables.
+EXACT_STAGE, INEXACT_STAGE = (8, 30), (25, 100)
 # Curvature pairs that L-BFGS keeps, and evaluations that it spends on one line search.
-MEMORY, LINE_SEARCH = 10, 30
+MEMORY, LINE_SEARCH = 5, 30
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
 # square of a gradient, and of a gap, which is a difference of sums.
 FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
 # Factor by which `tol` must be undercut where the curvature, and so the decrement, is not exact.
 CAUTION = 10
-# Below this share of the objective a decrease drowns in round-off and is integrated from the slopes.
-ROUNDED = 1e-8
+# Decrement, in units of `tol`, from which on each iterate's bound is computed: before, it says little.
+NEAR = 1e3
 # Factor on the smoothing when a subproblem took less than half a stage.
 SHRINK = 0.3
 # Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
@@ -80,16 +81,17 @@ class _Run:
     history: list[Iteration] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
-    def note(self, objective: Objective, at: Evaluation) -> None:
-        """Take a point and its bound into account."""
-        self.bound = max(self.bound, lower_bound(objective, at))
+    def note(self, objective: Objective, at: Evaluation, decrement: float = 0.0) -> None:
+        """Take a point into account, and its bound where that is near enough to say much."""
+        if decrement <= NEAR * self.tol * abs(at.objective):
+            self.bound = max(self.bound, lower_bound(objective, at))
         # Of points that round-off cannot tell apart the last is the best.
         if at.objective <= self.best.objective + FINEST_GAP * abs(self.best.objective):
             self.best = at
 
-    def accept(self, objective: Objective, at: Evaluation) -> None:
+    def accept(self, objective: Objective, at: Evaluation, decrement: float) -> None:
         """Note an iterate and add it to the history."""
-        self.note(objective, at)
+        self.note(objective, at, decrement)
         seconds = time.perf_counter() - self.started
         self.history.append(Iteration(at.objective, at.objective - self.bound, seconds))
         self.report(self.history[-1])
@@ -108,6 +110,11 @@ class _Run:
     def distance(self) -> float:
         """How far the best point is from the optimum at most, as certified or estimated."""
         return min(self.gap, self.estimate)
+
+    @property
+    def is_certified(self) -> bool:
+        """Whether the best point is certified to be within a relative `tol` of the optimum."""
+        return self.gap <= self.tol * abs(self.best.objective)
 
     def is_within(self, tol: float) -> bool:
         """Whether the best point is within a relative `tol` of the optimum, or of its round-off."""
@@ -154,26 +161,52 @@ def solve(
 
 
 def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
-    """Stages under curvature taken anew; returns whether the optimum turned out to be at infinity."""
+    """Minimise, in float32 first where X is; returns whether the optimum turned out to be at infinity."""
+    preconditioner = None
+    if (rounded := objective.in_single_precision()) is not None:
+        preconditioner, _ = _run_stages(run, rounded, at, None)
+        at = objective.evaluate(run.best.theta)
+        run.best, run.bound = at, -np.inf
+        run.note(objective, at)
+    _, unbounded = _run_stages(run, objective, at, preconditioner)
+    return unbounded
+
+
+def _run_stages(
+    run: _Run, objective: Objective, at: Evaluation, preconditioner: Preconditioner | None
+) -> tuple[Preconditioner | None, bool]:
+    """Stages, each but the first with curvature taken anew.
+
+    Returns the last curvature and whether the optimum turned out to be at infinity.
+    """
     nearest = np.inf
-    while True:
-        preconditioner = precondition(objective, at.theta)
+    while run.iterations_left > 0:
+        preconditioner = preconditioner or precondition(objective, at.theta)
         if objective.penalty == 0 and _diverges(objective, preconditioner, at):
-            return True
-        goal = min(run.tol, FINEST_DECREMENT) if preconditioner.exact else run.tol / CAUTION
-        end = _run_stage(run, objective, preconditioner, at, partial(_is_minimised, run, goal))
+            return preconditioner, True
+        end = _run_stage(run, objective, preconditioner, at, partial(_is_minimised, run, preconditioner))
         stalled = end.at.value >= at.value and end.decrement >= nearest / 10
         at, nearest = end.at, end.decrement
-        if end.finished or stalled or run.iterations_left == 0:
+        if end.finished or stalled:
             break
+        preconditioner = None
     _certify(run, objective, at)
-    return False
+    return preconditioner, False
 
 
-def _is_minimised(run: _Run, goal: float, at: Evaluation, decrement: float) -> bool:
-    """Whether a differentiable objective is within a relative `goal` of its optimum."""
+def _is_minimised(run: _Run, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> bool:
+    """Whether a differentiable objective is close enough to its optimum.
+
+    The certificate decides where it can be had: exact curvature makes it tight. From all samples, exact
+    curvature also makes digits cheap, so that the coefficients, of which the decrement bounds the squared
+    error, get as accurate as the objective.
+    """
     run.estimate = decrement
-    return run.is_within(goal)
+    scale = abs(run.best.objective)
+    if not preconditioner.exact:
+        return run.is_certified or run.is_within(run.tol / CAUTION)
+    accurate = preconditioner.sampled or decrement <= (run.tol / CAUTION) ** 2 * (at.norm or scale)
+    return (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale
 
 
 def _is_solved(run: _Run, objective: Objective, at: Evaluation, decrement: float) -> bool:
@@ -246,7 +279,7 @@ def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
     if not objective.fit_intercept:
         return
     for _ in range(3):
-        if run.gap <= run.tol * abs(run.best.objective):
+        if run.is_certified:
             return
         curvature = objective.coding.T @ objective.total_curvature(at.theta) @ objective.coding
         theta = at.theta.copy()
@@ -260,9 +293,8 @@ def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
 
 def _stage_length(preconditioner: Preconditioner) -> int:
     """Iterations after which the curvature is taken anew."""
-    if not preconditioner.exact:
-        return INEXACT_STAGE
-    return int(np.clip(preconditioner.cost, MIN_STAGE, MAX_STAGE))
+    least, most = EXACT_STAGE if preconditioner.exact else INEXACT_STAGE
+    return int(min(max(preconditioner.cost, least), most))
 
 
 def _run_stage(
@@ -279,27 +311,33 @@ def _run_stage(
     curvature met on the way, so a preconditioner that misses some curvature does not end the fit early.
     """
     slope = preconditioner.gradient(start.gradient)
-    length = float(np.linalg.norm(slope))
+    length = math.sqrt(slope @ slope)
     end = _StageEnd(start, length**2 / 2, 0, False)
-    if preconditioner.exact and is_finished(start, end.decrement):
+    if (preconditioner.exact or run.is_certified) and is_finished(start, end.decrement):
         return end._replace(finished=True)
     if length**2 == 0:
         return end
-    rounded = length**2 <= ROUNDED * abs(start.value)
+    # Smaller changes of the objective drown in round-off and are integrated from the slopes.
+    rounded = math.sqrt(objective.rows.resolution) * abs(start.value)
     slope = slope / length
     latest = accepted = _Trial(np.zeros_like(slope), start, 0.0, slope)
     least_curvature = 1.0
 
-    def value_and_slope(u: Array) -> tuple[float, Array]:
+    def value_at(u: Array) -> float:
         nonlocal latest
-        at = objective.evaluate(start.theta + length * preconditioner.step(u))
-        slope = preconditioner.gradient(at.gradient) / length
-        if rounded:
+        if not u.any():
+            return latest.value
+        theta = preconditioner.step(u)
+        theta *= length
+        theta += start.theta
+        at = objective.evaluate(theta)
+        slope = preconditioner.gradient(at.gradient)
+        slope /= length
+        value = (at.value - start.value) / length**2
+        if abs(at.value - accepted.at.value) <= rounded:
             value = accepted.value + float((accepted.slope + slope) @ (u - accepted.u)) / 2
-        else:
-            value = (at.value - start.value) / length**2
         latest = _Trial(u.copy(), at, value, slope)
-        return value, slope
+        return latest.value
 
     def accept(intermediate_result: OptimizeResult) -> None:
         nonlocal accepted, end, least_curvature
@@ -310,7 +348,7 @@ def _run_stage(
         accepted = latest
         decrement = length**2 * float(latest.slope @ latest.slope) / 2
         decrement /= max(least_curvature, np.finfo(float).eps)
-        run.accept(objective, latest.at)
+        run.accept(objective, latest.at, decrement)
         finished = is_finished(latest.at, decrement)
         end = _StageEnd(latest.at, decrement, end.iterations + 1, finished)
         if finished:
@@ -325,7 +363,10 @@ def _run_stage(
         "gtol": 0.0,
     }
     origin = np.zeros_like(slope)
-    minimize(value_and_slope, origin, jac=True, method="L-BFGS-B", callback=accept, options=options)
+    # scipy asks for the slope where it has just asked for the value.
+    minimize(
+        value_at, origin, jac=lambda u: latest.slope, method="L-BFGS-B", callback=accept, options=options
+    )
     return end
 
 

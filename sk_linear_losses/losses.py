@@ -490,7 +490,7 @@ class CrammerSingerLoss(_MarginLoss):
 def _floating(scores: Array) -> Array:
     """The scores, in float64 unless they are floating already."""
     scores = np.asarray(scores)
-    return scores if np.issubdtype(scores.dtype, np.floating) else scores.astype(np.float64)
+    return scores if scores.dtype.kind == "f" else scores.astype(np.float64)
 
 
 def _balanced(gradient: Array) -> Array:

@@ -29,6 +29,7 @@ STORAGES = {
 def small_blocks(monkeypatch):
     """Blocks that do not divide the rows, and threads however little there is to do."""
     monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", BLOCK_ROWS)
+    monkeypatch.setattr(_rows, "DENSE_BLOCK_ENTRIES", 1)
     monkeypatch.setattr(_rows, "SPARSE_BLOCK_SCORES", BLOCK_ROWS * N_CLASSES)
     monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", 1)
 
@@ -57,11 +58,9 @@ class TestRows:
     @pytest.mark.parametrize("order", ["C", "F"])
     def test_pull_back(self, X, n_threads, order):
         values = np.random.default_rng(2).normal(size=(N_SAMPLES, N_CLASSES))
-        parts = [
-            np.asarray(values[start : start + BLOCK_ROWS], order=order)
-            for start in range(0, N_SAMPLES, BLOCK_ROWS)
-        ]
         rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        ends = np.cumsum([len(block.y) for block in rows.blocks])
+        parts = [np.asarray(part, order=order) for part in np.split(values, ends[:-1])]
         (total,) = rows.sum(lambda block: (block.pull_back(parts[block.index]),))
         assert total.dtype == np.float64
         assert_allclose(total, INTEGERS.T @ values, rtol=1e-12, atol=1e-12)
@@ -69,8 +68,17 @@ class TestRows:
     def test_squares(self, X, n_threads):
         shift = np.linspace(-2, 2, N_FEATURES)
         rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
-        (total,) = rows.sum(lambda block: (block.squares(shift),))
-        assert_allclose(total, WEIGHT @ (INTEGERS - shift) ** 2, rtol=1e-12)
+        weights = np.column_stack([WEIGHT, np.ones(N_SAMPLES)])
+        ends = np.cumsum([len(block.y) for block in rows.blocks])
+        parts = np.split(weights, ends[:-1])
+        (total,) = rows.sum(lambda block: (block.squares(shift, parts[block.index]),))
+        assert_allclose(total, ((INTEGERS - shift) ** 2).T @ weights, rtol=1e-12)
+
+    def test_lengths(self, X, n_threads):
+        shift, scale = np.linspace(-2, 2, N_FEATURES), np.linspace(0, 3, N_FEATURES)
+        rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        lengths = rows.map(lambda block: block.lengths(shift, scale))
+        assert_allclose(np.concatenate(lengths), (INTEGERS - shift) ** 2 @ scale, rtol=1e-12, atol=1e-12)
 
     def test_centred(self, X, n_threads):
         shift = np.linspace(-2, 2, N_FEATURES)
@@ -120,7 +128,7 @@ def test_empty_rows_and_columns(sparse):
     rows = Rows(sp.csr_array(X) if sparse else X, Y, WEIGHT, N_CLASSES, n_threads=2)
     scores = rows.map(lambda block: block.scores(COEF, INTERCEPT))
     assert_array_equal(np.concatenate(scores), np.tile(INTERCEPT, (N_SAMPLES, 1)))
-    (squares,) = rows.sum(lambda block: (block.squares(np.zeros(N_FEATURES)),))
+    (squares,) = rows.sum(lambda block: (block.squares(np.zeros(N_FEATURES), block.weight[:, None]),))
     assert_array_equal(squares, 0)
 
 
@@ -129,8 +137,12 @@ def test_one_thread_serves_little_work(monkeypatch):
     assert Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=8).n_threads == 1
 
 
-def test_no_more_threads_than_blocks():
-    assert Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=64).n_threads == 6
+@pytest.mark.parametrize("n_threads", [4, 64, 1000])
+def test_threads_share_the_blocks_evenly(n_threads):
+    rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads)
+    assert rows.n_threads == min(n_threads, N_SAMPLES)
+    assert len(rows.blocks) % rows.n_threads == 0
+    assert min(len(block.y) for block in rows.blocks) > 0
 
 
 def test_sum_has_the_same_bits_each_time():
@@ -141,7 +153,7 @@ def test_sum_has_the_same_bits_each_time():
 
 
 @pytest.mark.parametrize("n_weightings", [1, 2, 5])
-@pytest.mark.parametrize("n_features", [1, 7, _rows.OUTER_PRODUCT_FEATURES + 1])
+@pytest.mark.parametrize("n_features", [1, 7, 5 * _rows.FEATURES_PER_WEIGHTING + 1])
 @pytest.mark.parametrize("zeros", [0.0, 0.9, 1.0])
 def test_weighted_grams(n_features, n_weightings, zeros):
     rng = np.random.default_rng(0)

@@ -1,0 +1,161 @@
+"""The results of each command as markdown, which the commands print too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .ratios import flags, ratio_summary, ratio_table
+from .solvers import TARGETS
+from .tables import megabytes, seconds, table
+
+Entries = list[dict[str, Any]]
+
+ABOUT_RATIOS = """\
+Times of others over ours: more than 1 means that ours is faster. Summaries give the geometric mean over
+problems and, in brackets, the minimum. The time to a target is the least time of a whole fit that came
+within that relative error of the optimum, out of fits with ever larger budgets, all solvers by turns: ours
+over `tol`, the solvers of LogisticRegression and LinearSVC's primal over `max_iter`, refined around each
+target, the others over ever finer `tol`. ">" marks a lower bound: the solver did not reach the target, in the
+longest time that it was given or before it stopped by itself; "<" marks an upper bound: ours did not."""
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The whole report."""
+    parts = ["# Results", _environment(content)]
+    for section, (title, render) in SECTIONS.items():
+        if section in content["sections"]:
+            parts += [f"## {title}", render(content["sections"][section])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _environment(content: dict[str, Any]) -> str:
+    """Machine, versions and dates."""
+    facts = content["environment"]
+    dates = sorted({entry["date"] for entries in content["sections"].values() for entry in entries})
+    machine = f"{facts['processor']}, {facts['cores']} cores, {facts['system']}; {', '.join(facts['blas'])}"
+    names = ("sk_linear_losses", "scikit-learn", "scipy", "numpy", "python")
+    versions = ", ".join(f"{name} {facts[name]}" for name in names)
+    return f"Measured on {' to '.join(dict.fromkeys([dates[0], dates[-1]]))} by `python -m benchmarks`.\n" + (
+        f"\n* {machine}\n* {versions}"
+    )
+
+
+def accuracy(entries: Entries) -> str:
+    """Summaries of the ratios, every problem's ratios folded, and fits at default parameters."""
+    parts = [ABOUT_RATIOS, ratio_summary(entries)]
+    for threads in sorted({entry["threads"] for entry in entries}):
+        chosen = [entry for entry in entries if entry["threads"] == threads]
+        parts += [_folded(f"To {t:g}, threads: {threads}", ratio_table(chosen, t)) for t in TARGETS]
+        parts.append(_folded(f"Ours at default parameters, threads: {threads}", _defaults(chosen)))
+    return "\n\n".join([*parts, *flags(entries)])
+
+
+def svm(entries: Entries) -> str:
+    """The same for each hinge problem."""
+    parts = [ABOUT_RATIOS]
+    for problem in dict.fromkeys(entry["problem"] for entry in entries):
+        chosen = [entry for entry in entries if entry["problem"] == problem]
+        parts += [f"### {problem}", ratio_summary(chosen)]
+        parts += [_folded(f"To {target:g}", ratio_table(chosen, target)) for target in TARGETS]
+        parts += flags(chosen)
+    return "\n\n".join(parts)
+
+
+def _folded(title: str, text: str) -> str:
+    """Text that is shown on demand."""
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
+def _defaults(entries: Entries) -> str:
+    """Ours at default parameters; memory is that of Python objects and numpy arrays beyond X."""
+    rows = []
+    for entry in entries:
+        fit = entry["default"]
+        rows.append(
+            [
+                *(entry["dataset"], f"{entry['C']:g}", entry["scaling"], seconds(fit["seconds"])),
+                *(f"{max(fit['error'], 0):.0e}", f"{fit['relative_gap']:.0e}", str(fit["n_iter"])),
+                *(str(fit["evaluations"]), seconds(fit["seconds_per_evaluation"])),
+                *(megabytes(fit["peak_bytes"]), ", ".join(fit["warnings"])),
+            ]
+        )
+    header = ["data", "C", "features", "time", "error", "certified gap", "iterations"]
+    return table([*header, "evaluations", "each", "memory beyond X", "warnings"], rows)
+
+
+def evaluation(entries: Entries) -> str:
+    """One evaluation against the bare products, and what a default fit spends elsewhere."""
+    rows = [
+        [
+            *(entry["dataset"], entry["dtype"], str(entry["threads"])),
+            *(seconds(entry["evaluation_seconds"]), seconds(entry["bare_seconds"])),
+            f"{entry['evaluation_seconds'] / entry['bare_seconds']:.2f}",
+            *(seconds(entry["fit_seconds"]), str(entry["evaluations"]), f"{entry['share_outside']:.0%}"),
+        ]
+        for entry in entries
+    ]
+    header = ["data", "precision", "threads", "evaluation", "bare products", "ratio"]
+    return table([*header, "default fit", "evaluations", "time outside them"], rows)
+
+
+def threads(entries: Entries) -> str:
+    """Default fits with one core and with all."""
+    rows = []
+    for entry in entries:
+        times = entry["seconds"]
+        one, most = times["1"], times[max(times, key=int)]
+        difference = f"{entry['coef_difference'] / entry['largest_coef']:.0e}"
+        rows.append(
+            [entry["dataset"], entry["dtype"], seconds(one), seconds(most), f"{one / most:.2f}", difference]
+        )
+    return table(["data", "precision", "one core", "all cores", "ratio", "coefficients differ by"], rows)
+
+
+def small(entries: Entries) -> str:
+    """Default fits of both classes on the bundled data; an asterisk marks a warning."""
+    rows = []
+    for entry in entries:
+        (ours, theirs), cells = entry["models"].values(), []
+        for model in (ours, theirs):
+            mark = " *" if model["warnings"] else ""
+            cells += [seconds(model["seconds"]) + mark, f"{model['objective']:.6g}"]
+        ratio = f"{theirs['seconds'] / ours['seconds']:.2f}"
+        rows.append([entry["dataset"], entry["scaling"], *cells, ratio])
+    names = [part for name in entries[0]["models"] for part in (name, "objective")]
+    return table(["data", "features", *names, "ratio"], rows) + "\n\n\\* warned that it did not converge."
+
+
+def memory(entries: Entries) -> str:
+    """Peak memory beyond X."""
+    rows = [
+        [
+            *(entry["case"], str(entry["n_samples"]), megabytes(entry["bytes"])),
+            *(megabytes(entry["peak_bytes"]), seconds(entry["seconds"])),
+        ]
+        for entry in entries
+    ]
+    return table(["X", "samples", "size", "memory beyond X", "time"], rows)
+
+
+def growth(entries: Entries) -> str:
+    """Time of an evaluation as one dimension grows, against growth in proportion."""
+    rows = []
+    for entry in entries:
+        first_size, first_time = entry["sizes"][0], entry["seconds"][0]
+        for size, time in zip(entry["sizes"], entry["seconds"], strict=True):
+            ratio = f"{time / first_time / (size / first_size):.2f}"
+            fixed = ", ".join(f"{value} {name}" for name, value in entry["fixed"].items())
+            rows.append([entry["case"], str(size), fixed, seconds(time), ratio])
+    return table(["growing", "size", "at", "evaluation", "over proportional"], rows)
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Entries], str]]] = {
+    "accuracy": ("Softmax: time to accuracy", accuracy),
+    "svm": ("Hinge losses: time to accuracy", svm),
+    "small": ("Small fits at default parameters", small),
+    "evaluation": ("One evaluation against its bare matrix products", evaluation),
+    "threads": ("Threads and precision", threads),
+    "memory": ("Memory beyond X", memory),
+    "growth": ("Growth of one evaluation", growth),
+}

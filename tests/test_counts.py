@@ -1,0 +1,77 @@
+"""What fits cost, in evaluations and iterations: counts do not depend on the machine, seconds do.
+
+The expected numbers are those of the version that set them. A change that needs more than a fifth more has
+made fits slower; one that needs fewer should lower them here.
+"""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+from sk_linear_losses._objective import Objective
+
+from .oracles import bundled, generated
+
+SLACK = 1.2
+
+
+@cache
+def data(name):
+    """Fixed problems, each for another way to take curvature."""
+    if name == "sampled":
+        return generated(0, 6000, 60, 6)
+    if name == "float32":
+        X, y = generated(0, 6000, 60, 6)
+        return X.astype(np.float32), y
+    if name == "blocks":
+        return generated(0, 3000, 250, 20)
+    if name == "few rows":
+        return generated(0, 100, 1000, 4)
+    if name == "sparse":
+        rng = np.random.default_rng(0)
+        counts = rng.poisson(np.exp(rng.normal(-3, 1.5, size=(1500, 3000)).clip(max=1)))
+        topics = rng.normal(size=(3000, 8)) * (rng.random((3000, 8)) < 0.1)
+        X = sp.csr_array(counts / np.linalg.norm(counts, axis=1)[:, None])
+        return X, (X @ topics + 0.1 * rng.normal(size=(1500, 8))).argmax(axis=1)
+    return bundled(name)
+
+
+EXPECTED = [
+    (SoftmaxClassifier(), "iris", 15, 17),
+    (SoftmaxClassifier(100), "iris", 19, 20),
+    (SoftmaxClassifier(), "wine", 17, 18),
+    (SoftmaxClassifier(), "breast_cancer", 17, 18),
+    (SoftmaxClassifier(), "digits", 61, 64),
+    (SoftmaxClassifier(100), "digits", 83, 92),
+    (SoftmaxClassifier(), "sampled", 15, 16),
+    (SoftmaxClassifier(), "float32", 17, 19),
+    (SoftmaxClassifier(), "blocks", 37, 39),
+    (SoftmaxClassifier(100), "blocks", 49, 53),
+    (SoftmaxClassifier(), "few rows", 12, 13),
+    (SoftmaxClassifier(), "sparse", 4, 6),
+    (SoftmaxClassifier(100), "sparse", 30, 37),
+    (MulticlassSVMClassifier(), "iris", 37, 58),
+    (MulticlassSVMClassifier(), "wine", 80, 124),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 80, 127),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 167, 248),
+]
+
+
+@pytest.mark.parametrize(("model", "name", "iterations", "evaluations"), EXPECTED, ids=repr)
+def test_counts(model, name, iterations, evaluations, monkeypatch):
+    calls = 0
+    evaluate = Objective.evaluate
+
+    def counted(self, theta):
+        nonlocal calls
+        calls += 1
+        return evaluate(self, theta)
+
+    monkeypatch.setattr(Objective, "evaluate", counted)
+    model.fit(*data(name))
+    assert model.converged_
+    assert model.n_iter_ <= SLACK * iterations
+    assert calls <= SLACK * evaluations
