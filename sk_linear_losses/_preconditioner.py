@@ -234,7 +234,7 @@ class _Sample:
 
     def __call__(self, block: Block, curvature: Curvature) -> Array:
         if self.all:
-            return np.any(self.weightings(curvature) != 0, axis=1)[:, None]
+            return np.asarray(np.any(self.weightings(curvature) != 0, axis=1, keepdims=True))
         sizes = self._sizes(block, curvature)
         shares = sizes / np.maximum(self.totals, np.finfo(float).tiny)
         shares = (1 - UNIFORM_SHARE) * shares + UNIFORM_SHARE / self.n_samples * (sizes > 0)
