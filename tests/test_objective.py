@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
@@ -10,11 +11,12 @@ from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import SoftmaxLoss
 
-from .test_rows import COEF, INTERCEPT, STORAGES, WEIGHT, Y
-
-X = STORAGES["C"]
-N_CLASSES = 3
-C = 2.5
+N_SAMPLES, N_FEATURES, N_CLASSES, C = 103, 6, 3, 2.5
+X = np.random.default_rng(0).integers(-3, 4, size=(N_SAMPLES, N_FEATURES)).astype(float)
+Y = np.arange(N_SAMPLES) % N_CLASSES
+WEIGHT = np.arange(N_SAMPLES) % 4 / 2
+COEF = np.random.default_rng(1).normal(size=(N_FEATURES, N_CLASSES))
+INTERCEPT = np.array([1.0, -2.0, 0.5])
 
 
 def class_weights(curvature):
@@ -38,14 +40,14 @@ def written_out(fit_intercept):
     return C * np.einsum("nk,np,nq->kpq", weights, centred, centred)
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", [np.asarray, np.asfortranarray, sp.csr_array])
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_gram_matrices_of_the_classes(monkeypatch, storage, n_threads, fit_intercept):
     monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", 20)
     monkeypatch.setattr(_rows, "DENSE_BLOCK_ENTRIES", 1)
     monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", 1)
-    rows = Rows(STORAGES[storage], Y, WEIGHT, N_CLASSES, n_threads)
+    rows = Rows(storage(X), Y, WEIGHT, N_CLASSES, n_threads)
     statistics = statistics_of(rows, N_CLASSES, fit_intercept)
     objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, N_CLASSES, fit_intercept, statistics)
     theta = objective.coded_parameters(COEF, INTERCEPT)
