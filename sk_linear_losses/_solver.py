@@ -164,34 +164,35 @@ def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
     """Minimise, in float32 first where X is; returns whether the optimum turned out to be at infinity."""
     preconditioner = None
     if (rounded := objective.in_single_precision()) is not None:
-        preconditioner, _ = _run_stages(run, rounded, at, None)
+        _, preconditioner, _ = _run_stages(run, rounded, at, None)
         at = objective.evaluate(run.best.theta)
         run.best, run.bound = at, -np.inf
         run.note(objective, at)
-    _, unbounded = _run_stages(run, objective, at, preconditioner)
+    at, _, unbounded = _run_stages(run, objective, at, preconditioner)
+    if not unbounded:
+        _certify(run, objective, at)
     return unbounded
 
 
 def _run_stages(
     run: _Run, objective: Objective, at: Evaluation, preconditioner: Preconditioner | None
-) -> tuple[Preconditioner | None, bool]:
+) -> tuple[Evaluation, Preconditioner | None, bool]:
     """Stages, each but the first with curvature taken anew.
 
-    Returns the last curvature and whether the optimum turned out to be at infinity.
+    Returns the last iterate, its curvature and whether the optimum turned out to be at infinity.
     """
     nearest = np.inf
     while run.iterations_left > 0:
         preconditioner = preconditioner or precondition(objective, at.theta)
         if objective.penalty == 0 and _diverges(objective, preconditioner, at):
-            return preconditioner, True
+            return at, preconditioner, True
         end = _run_stage(run, objective, preconditioner, at, partial(_is_minimised, run, preconditioner))
         stalled = end.at.value >= at.value and end.decrement >= nearest / 10
         at, nearest = end.at, end.decrement
         if end.finished or stalled:
             break
         preconditioner = None
-    _certify(run, objective, at)
-    return preconditioner, False
+    return at, preconditioner, False
 
 
 def _is_minimised(run: _Run, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> bool:
@@ -281,6 +282,7 @@ def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
     for _ in range(3):
         if run.is_certified:
             return
+        gap = run.gap
         curvature = objective.coding.T @ objective.total_curvature(at.theta) @ objective.coding
         theta = at.theta.copy()
         theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
@@ -289,6 +291,9 @@ def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
             return
         at = moved
         run.note(objective, at)
+        # From here on it is not the intercept that keeps them apart.
+        if run.gap > gap / 2:
+            return
 
 
 def _stage_length(preconditioner: Preconditioner) -> int:
