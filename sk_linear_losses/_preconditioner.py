@@ -246,7 +246,7 @@ class _Sample:
     def _sizes(self, block: Block, curvature: Curvature) -> Array:
         """Curvature of each row in each weighting, times one more than its squared distance from the mean."""
         weights = np.abs(self.weightings(curvature))
-        reach = 1 + np.maximum(block.lengths(self.shift, self.scale), 0)
+        reach = 1 + block.lengths(self.shift, self.scale)
         return np.asarray(weights * reach[:, None])
 
 

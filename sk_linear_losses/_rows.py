@@ -79,9 +79,10 @@ class DenseBlock:
         return np.asarray((weights.T @ np.square(self.X - shift)).T)
 
     def lengths(self, shift: Array, scale: Array) -> Array:
-        """Sum of ``scale * (x - shift) ** 2`` over the features of each row, up to round-off not negative."""
-        weighted = shift * scale
-        return np.asarray(np.square(self.X) @ scale - 2 * (self.X @ weighted) + shift @ weighted)
+        """Sum of ``scale * (x - shift) ** 2`` over the features of each row."""
+        squares = self.X - shift.astype(self.dtype, copy=False)
+        np.square(squares, out=squares)
+        return np.asarray(squares @ scale.astype(self.dtype, copy=False))
 
     def centred(self, rows: Array, shift: Array) -> Array:
         """The rows selected, less `shift`, as a dense array."""
@@ -120,9 +121,10 @@ class SparseBlock:
         return np.asarray(np.maximum(squares, 0))
 
     def lengths(self, shift: Array, scale: Array) -> Array:
-        """Sum of ``scale * (x - shift) ** 2`` over the features of each row, up to round-off not negative."""
+        """Sum of ``scale * (x - shift) ** 2`` over the features of each row."""
         weighted = shift * scale
-        return np.asarray(self._squared().T @ scale - 2 * (self.X @ weighted) + shift @ weighted)
+        lengths = self._squared().T @ scale - 2 * (self.X @ weighted) + shift @ weighted
+        return np.asarray(np.maximum(lengths, 0))
 
     def centred(self, rows: Array, shift: Array) -> Array:
         """The rows selected, less `shift`, as a dense array."""
