@@ -350,21 +350,18 @@ class Objective:
         there is only one matrix for each thread.
         """
 
-        def selection(block: Block, curvature: Curvature) -> tuple[Array, Array, Array, Array]:
-            weights = weightings(curvature) * choose(block, curvature)
-            rows, columns = weights.nonzero()
-            counts = np.bincount(columns, minlength=weights.shape[1])
-            return counts, columns, rows + block.start, np.sqrt(weights[rows, columns])
+        def selection(block: Block, curvature: Curvature) -> list[tuple[Array, Array]]:
+            weights = np.asfortranarray(weightings(curvature) * choose(block, curvature))
+            chosen = [np.flatnonzero(weight) for weight in weights.T]
+            roots = [np.sqrt(weight[rows]) for weight, rows in zip(weights.T, chosen, strict=True)]
+            return [(rows + block.start, root) for rows, root in zip(chosen, roots, strict=True)]
 
-        counts, *selected = zip(*self.rows.map(self._on_curvature(theta, selection)), strict=True)
-        columns, rows, roots = map(np.concatenate, selected)
-        order = np.argsort(columns, kind="stable")
+        def one(parts: tuple[tuple[Array, Array], ...]) -> Result:
+            rows, roots = map(np.concatenate, zip(*parts, strict=True))
+            return function(self.C * self._gathered_gram(rows, roots))
 
-        def one(chosen: Array) -> Result:
-            return function(self.C * self._gathered_gram(rows[chosen], roots[chosen]))
-
-        # A weighting without rows has a matrix too, of zeros.
-        return self.rows.share_out(one, np.split(order, np.cumsum(sum(counts))[:-1]))
+        by_block = self.rows.map(self._on_curvature(theta, selection))
+        return self.rows.share_out(one, list(zip(*by_block, strict=True)))
 
     def _gathered_gram(self, rows: Array, factors: Array) -> Array:
         """Gram matrix of centred rows times factors, from a few rows at a time."""
