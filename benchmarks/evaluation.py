@@ -62,7 +62,7 @@ def bare_products(objective: Objective, threads: int) -> Callable[[], Any]:
     """
     blocks = [block.X for block in objective.rows.blocks]
     coef = np.ones((objective.n_classes, blocks[0].shape[1]), blocks[0].dtype)
-    coef_by_features = np.ascontiguousarray(coef.T)
+    coef_by_features, single = np.ascontiguousarray(coef.T), coef.dtype == np.float32
     scores = np.ones((max(X.shape[0] for X in blocks), objective.n_classes), blocks[0].dtype)
 
     def products(share: np.ndarray) -> None:
@@ -71,7 +71,7 @@ def bare_products(objective: Objective, threads: int) -> Callable[[], Any]:
             if sp.issparse(X):
                 X @ coef_by_features, X.T @ scores[: X.shape[0]]
             else:
-                coef @ X.T, scores[: X.shape[0]].T @ X
+                X @ coef_by_features if single else coef @ X.T, scores[: X.shape[0]].T @ X
 
     shares = np.array_split(np.arange(len(blocks)), threads)
     pool = ThreadPoolExecutor(threads)

@@ -1,8 +1,21 @@
-"""What must be set before numpy is imported."""
+"""What must be set before numpy is imported, and fixtures that several modules use."""
 
 import os
+
+import pytest
 
 # On thousands of small problems the threads of BLAS get in each other's way: with two threads on two cores,
 # estimator checks and comparisons with oracles took 100 s, with one 25 s. Tests of threads ask for them by
 # `n_jobs`; OMP_NUM_THREADS=2 pytest gives them to all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks that do not divide the rows of the small problem, and threads however little there is to do."""
+    from sk_linear_losses import _rows
+
+    monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", 20)
+    monkeypatch.setattr(_rows, "DENSE_BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(_rows, "SPARSE_BLOCK_SCORES", 20 * 3)
+    monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", 1)

@@ -7,6 +7,14 @@ from scipy.linalg import cho_factor, cho_solve, lu_factor, lu_solve
 from scipy.special import log_softmax, logsumexp
 from sklearn import datasets
 
+# A small problem in integers, which float32 holds exactly; some rows have no weight.
+N_SAMPLES, N_FEATURES, N_CLASSES = 103, 6, 3
+INTEGERS = np.random.default_rng(0).integers(-3, 4, size=(N_SAMPLES, N_FEATURES)).astype(float)
+Y = np.arange(N_SAMPLES) % N_CLASSES
+WEIGHT = np.arange(N_SAMPLES) % 4 / 2
+COEF = np.random.default_rng(1).normal(size=(N_FEATURES, N_CLASSES))
+INTERCEPT = np.array([1.0, -2.0, 0.5])
+
 
 @cache
 def bundled(name):

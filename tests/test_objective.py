@@ -6,17 +6,13 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _rows
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import SoftmaxLoss
 
-N_SAMPLES, N_FEATURES, N_CLASSES, C = 103, 6, 3, 2.5
-X = np.random.default_rng(0).integers(-3, 4, size=(N_SAMPLES, N_FEATURES)).astype(float)
-Y = np.arange(N_SAMPLES) % N_CLASSES
-WEIGHT = np.arange(N_SAMPLES) % 4 / 2
-COEF = np.random.default_rng(1).normal(size=(N_FEATURES, N_CLASSES))
-INTERCEPT = np.array([1.0, -2.0, 0.5])
+from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, WEIGHT, Y
+
+C = 2.5
 
 
 def class_weights(curvature):
@@ -32,22 +28,20 @@ def choose(block, curvature):
 
 def written_out(fit_intercept):
     """The matrices from whole arrays."""
-    mean = WEIGHT @ X / WEIGHT.sum() if fit_intercept else 0.0
-    probabilities = scipy.special.softmax(X @ COEF + fit_intercept * INTERCEPT, axis=1)
+    mean = WEIGHT @ INTEGERS / WEIGHT.sum() if fit_intercept else 0.0
+    probabilities = scipy.special.softmax(INTEGERS @ COEF + fit_intercept * INTERCEPT, axis=1)
     weights = probabilities * (1 - probabilities) * WEIGHT[:, None] * [1, 1, 0]
-    weights *= 3 * (np.arange(len(X)) % 3 == 0)[:, None]
-    centred = np.hstack([X - mean, np.ones((len(X), 1))]) if fit_intercept else X
+    weights *= 3 * (np.arange(len(INTEGERS)) % 3 == 0)[:, None]
+    centred = np.hstack([INTEGERS - mean, np.ones((len(INTEGERS), 1))]) if fit_intercept else INTEGERS
     return C * np.einsum("nk,np,nq->kpq", weights, centred, centred)
 
 
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("storage", [np.asarray, np.asfortranarray, sp.csr_array])
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_gram_matrices_of_the_classes(monkeypatch, storage, n_threads, fit_intercept):
-    monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", 20)
-    monkeypatch.setattr(_rows, "DENSE_BLOCK_ENTRIES", 1)
-    monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", 1)
-    rows = Rows(storage(X), Y, WEIGHT, N_CLASSES, n_threads)
+def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
+    rows = Rows(storage(INTEGERS), Y, WEIGHT, N_CLASSES, n_threads)
     statistics = statistics_of(rows, N_CLASSES, fit_intercept)
     objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, N_CLASSES, fit_intercept, statistics)
     theta = objective.coded_parameters(COEF, INTERCEPT)

@@ -8,13 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sk_linear_losses import _rows
 from sk_linear_losses._rows import Rows, weighted_grams
 
-N_SAMPLES, N_FEATURES, N_CLASSES, BLOCK_ROWS = 103, 6, 3, 20
-INTEGERS = np.random.default_rng(0).integers(-3, 4, size=(N_SAMPLES, N_FEATURES)).astype(float)
-Y = np.arange(N_SAMPLES) % N_CLASSES
-WEIGHT = np.arange(N_SAMPLES) % 4 / 2
-COEF = np.random.default_rng(1).normal(size=(N_FEATURES, N_CLASSES))
-INTERCEPT = np.array([1.0, -2.0, 0.5])
-# Small integers, which float32 holds exactly.
+from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_FEATURES, N_SAMPLES, WEIGHT, Y
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
 STORAGES = {
     "C": INTEGERS,
     "F": np.asfortranarray(INTEGERS),
@@ -23,15 +20,6 @@ STORAGES = {
     "csr": sp.csr_array(INTEGERS),
     "csr-float32": sp.csr_array(INTEGERS.astype(np.float32)),
 }
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Blocks that do not divide the rows, and threads however little there is to do."""
-    monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", BLOCK_ROWS)
-    monkeypatch.setattr(_rows, "DENSE_BLOCK_ENTRIES", 1)
-    monkeypatch.setattr(_rows, "SPARSE_BLOCK_SCORES", BLOCK_ROWS * N_CLASSES)
-    monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", 1)
 
 
 @pytest.fixture(params=STORAGES)
