@@ -5,6 +5,7 @@ Knows scikit-learn's conventions for X, y, weights and classes. Knows nothing of
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from ._rows import blas_threads
+from ._rows import single_threaded_blas
 from .losses import Array
 
 # Magnitudes of X between its inverse and this leave room for squares, sums and products with C.
@@ -88,8 +90,18 @@ def make_problem(
     position = np.zeros(len(classes), dtype=np.intp)
     position[present] = np.arange(len(present))
     _check_magnitude(X)
-    n_threads = blas_threads() if n_jobs is None else effective_n_jobs(n_jobs)
-    return Problem(_as_rows(X), position[indices], weight, unit, classes, present, n_threads)
+    return Problem(_as_rows(X), position[indices], weight, unit, classes, present, _n_threads(n_jobs))
+
+
+def _n_threads(n_jobs: int | None) -> int:
+    """Threads for a fit: unless told, those of BLAS, but one where joblib makes fits in threads."""
+    if n_jobs is not None:
+        return int(effective_n_jobs(n_jobs))
+    backend, _ = get_active_backend()
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if backend.nesting_level and not in_main_thread:
+        return 1
+    return single_threaded_blas.n_threads_outside()
 
 
 def _sample_weight(sample_weight: Any, n_samples: int) -> Array:

@@ -319,17 +319,19 @@ def _sum_blocks(function: Callable[[Block], tuple[Any, ...]], blocks: list[Block
     return tuple(total)
 
 
-class _BlasLimit:
+class _SingleThreadedBlas:
     """One BLAS thread while at least one fit is running; nested and concurrent fits are counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._fits = 0
         self._limiter: Any = None
+        self._n_threads = 0
 
     def __enter__(self) -> None:
         with self._lock:
             if self._fits == 0:
+                self._n_threads = _pool_size()
                 self._limiter = _controller().limit(limits=1, user_api="blas")
             self._fits += 1
 
@@ -339,9 +341,14 @@ class _BlasLimit:
             if self._fits == 0:
                 self._limiter.restore_original_limits()
 
+    def n_threads_outside(self) -> int:
+        """Threads that BLAS would use, were it not for the fits that are running."""
+        with self._lock:
+            return self._n_threads if self._fits else _pool_size()
+
 
 # Multi-threaded BLAS on products this small is up to 20 times slower than one thread.
-single_threaded_blas = _BlasLimit()
+single_threaded_blas = _SingleThreadedBlas()
 
 
 @cache
@@ -350,7 +357,7 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def blas_threads() -> int:
+def _pool_size() -> int:
     """Threads that BLAS would use now, limits in force respected."""
     pools = _controller().select(user_api="blas").info()
     return max([pool["num_threads"] for pool in pools], default=1)

@@ -21,8 +21,11 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_sco
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _rows
+from sk_linear_losses._problem import _n_threads
+from sk_linear_losses._rows import single_threaded_blas
 
 X, Y = load_iris(return_X_y=True)
 # Two more columns that say nothing of the classes.
@@ -270,6 +273,24 @@ def test_two_threads_find_what_one_finds(model, share, monkeypatch):
     one, two = (clone(model).set_params(C=1e-3, n_jobs=n_jobs).fit(data, labels) for n_jobs in (1, 2))
     assert_allclose(two.objective_, one.objective_, rtol=1e-9)
     assert_allclose(two.coef_, one.coef_, rtol=1e-5, atol=1e-6)
+
+
+def test_threads_by_default_are_those_of_blas():
+    with threadpool_limits(2, user_api="blas"):
+        assert _n_threads(None) == 2
+        with single_threaded_blas:  # as a fit in another thread holds it
+            assert _n_threads(None) == 2
+    with threadpool_limits(1, user_api="blas"):
+        assert _n_threads(None) == 1
+    assert _n_threads(3) == 3
+
+
+def test_fits_side_by_side_share_the_cores():
+    tasks = [joblib.delayed(_n_threads)(None)] * 4
+    with threadpool_limits(2, user_api="blas"):
+        assert joblib.Parallel(n_jobs=2, backend="threading")(tasks) == [1] * 4
+    with joblib.parallel_backend("loky", inner_max_num_threads=1):
+        assert joblib.Parallel(n_jobs=2)(tasks) == [1] * 4
 
 
 @pytest.mark.parametrize("load", [load_iris, load_wine, load_digits, load_breast_cancer])
