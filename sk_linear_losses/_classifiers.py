@@ -289,7 +289,7 @@ class SoftmaxClassifier(_LinearClassifier):
         or, where all second derivatives are too dear and the gap is loose, by a tenfold margin on the Newton
         decrement. Where they are cheap, the coefficients are as accurate as the objective.
     max_iter : int, default=1000
-        Most iterations of L-BFGS.
+        Most iterations of L-BFGS over all samples.
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label.
     n_jobs : int, default=None
@@ -312,7 +312,8 @@ class SoftmaxClassifier(_LinearClassifier):
     feature_names_in_ : array of shape (n_features_in_,)
         Names of the features, if X had any.
     n_iter_ : int
-        Iterations of L-BFGS.
+        Iterations of L-BFGS over all samples. Those over a sample of the rows, which come first where rows are
+        many, are not counted.
     objective_ : float
         The objective at the solution.
     duality_gap_ : float

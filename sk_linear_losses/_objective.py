@@ -4,12 +4,13 @@ Knows losses and rows. Knows nothing of scikit-learn, solvers or changes of vari
 
 Parameters are an array theta of shape (n_features + 1, n_codes): coded coefficients, then the coded
 intercept of the centred features; without intercept the last row is missing. Classes are coded so that
-scores always sum to zero over classes: scores = (X - mean) @ V @ coding.T + c @ coding.T.
+coefficients always sum to zero over classes: scores = (X - mean) @ V @ coding.T + c @ coding.T. Losses see
+these scores less those of the last class, which saves its products with the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -24,6 +25,10 @@ Result = TypeVar("Result")
 
 # Means in standard deviations beyond which rows are centred one by one: four digits are lost by then.
 FAR = 1e4
+
+# A sample has this share of the rows, but so many rows of each class for each feature; it is worth its while
+# up to that share of the rows in all, and up to so many entries of X (32 MB).
+THINNED_SHARE, THINNED_ROWS, MOST_THINNED, MAX_THINNED = 1 / 8, 8, 1 / 4, 2**22
 
 
 class BlockSums(NamedTuple):
@@ -242,6 +247,11 @@ class Objective:
         """Classes by codes, with ``decoding.T @ coding`` the identity."""
         return np.asarray(self.coding / (self.coding**2).sum(axis=0))
 
+    @cached_property
+    def contrast(self) -> Array:
+        """Classes but the last by codes: the coding less the last class's."""
+        return np.asarray(self.coding[:-1] - self.coding[-1])
+
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of theta."""
@@ -249,11 +259,13 @@ class Objective:
 
     def evaluate(self, theta: Array) -> Evaluation:
         """Value, gradient and dual quantities at theta, in one pass over the rows."""
-        coef, intercept = self.class_parameters(theta)
+        coef, intercept = self.score_parameters(theta)
 
         def contribution(block: Block) -> tuple[Array | float, ...]:
             *sums, gradient = self.term.evaluate(block.scores(coef, intercept), block)
-            return *sums, block.pull_back(gradient), gradient.sum(axis=0)
+            # Gradients sum to zero over classes.
+            free = gradient[:, :-1]
+            return *sums, block.pull_back(free), free.sum(axis=0, dtype=np.float64)
 
         value, loss, conjugate, pull_coef, pull_intercept = self.rows.sum(contribution)
         pull = self._code(pull_coef, pull_intercept)
@@ -265,18 +277,21 @@ class Objective:
         C = self.C
         return Evaluation(theta, norm + C * value, gradient, norm + C * loss, norm, pull, C * conjugate)
 
-    def class_parameters(self, theta: Array) -> tuple[Array, Array]:
-        """Coefficients (n_features, n_classes) and intercept (n_classes,) for the rows."""
-        V = theta[: self.rows.n_features]
-        coef = np.ascontiguousarray(V @ self.coding.T)
-        if not self.fit_intercept:
-            return coef, np.zeros(self.n_classes)
-        return coef, self.coding @ theta[-1] - self.statistics.mean @ coef
+    def score_parameters(self, theta: Array) -> tuple[Array, Array]:
+        """Coefficients (n_features, n_classes - 1) and intercept of the scores, less the last class's."""
+        return self._decoded(theta, self.contrast)
 
     def feature_parameters(self, theta: Array) -> tuple[Array, Array]:
-        """Class parameters for the features before the rows' offset was taken off."""
-        coef, intercept = self.class_parameters(theta)
+        """Coefficients (n_features, n_classes) and intercept for the features as they were given."""
+        coef, intercept = self._decoded(theta, self.coding)
         return coef, intercept - self.rows.offset @ coef
+
+    def _decoded(self, theta: Array, coding: Array) -> tuple[Array, Array]:
+        """Coefficients and intercept, for the rows, of the classes that the coding has."""
+        coef = np.ascontiguousarray(theta[: self.rows.n_features] @ coding.T)
+        if not self.fit_intercept:
+            return coef, np.zeros(len(coding))
+        return coef, coding @ theta[-1] - self.statistics.mean @ coef
 
     def coded_parameters(self, coef: Array, intercept: Array) -> Array:
         """Theta for coefficients (n_features, n_classes) and intercept (n_classes,) of the given features."""
@@ -337,14 +352,13 @@ class Objective:
 
         return np.asarray(self.C * self.sum_curvature(theta, contribution)[0])
 
-    def map_grams(
+    def each_gram(
         self,
         theta: Array,
         weightings: Callable[[Curvature], Array],
         choose: Callable[[Block, Curvature], Array],
-        function: Callable[[Array], Result],
-    ) -> list[Result]:
-        """What `function` makes of each matrix of `class_curvature`, for weightings that are not negative.
+    ) -> Iterator[Array]:
+        """The matrices of `class_curvature` one after the other, for weightings that are not negative.
 
         For many features: each weighting gathers its own rows, so that sums are over many rows at a time, and
         there is only one matrix for each thread.
@@ -356,12 +370,14 @@ class Objective:
             roots = [np.sqrt(weight[rows]) for weight, rows in zip(weights.T, chosen, strict=True)]
             return [(rows + block.start, root) for rows, root in zip(chosen, roots, strict=True)]
 
-        def one(parts: tuple[tuple[Array, Array], ...]) -> Result:
+        def one(parts: tuple[tuple[Array, Array], ...]) -> Array:
             rows, roots = map(np.concatenate, zip(*parts, strict=True))
-            return function(self.C * self._gathered_gram(rows, roots))
+            return self.C * self._gathered_gram(rows, roots)
 
         by_block = self.rows.map(self._on_curvature(theta, selection))
-        return self.rows.share_out(one, list(zip(*by_block, strict=True)))
+        by_weighting = list(zip(*by_block, strict=True))
+        for i in range(0, len(by_weighting), self.rows.n_threads):
+            yield from self.rows.share_out(one, by_weighting[i : i + self.rows.n_threads])
 
     def _gathered_gram(self, rows: Array, factors: Array) -> Array:
         """Gram matrix of centred rows times factors, from a few rows at a time."""
@@ -393,7 +409,7 @@ class Objective:
         self, theta: Array, function: Callable[[Block, Curvature], Result]
     ) -> Callable[[Block], Result]:
         """The function as one of a block alone, given its samples' weighted curvature at theta."""
-        coef, intercept = self.class_parameters(theta)
+        coef, intercept = self.score_parameters(theta)
 
         def on_block(block: Block) -> Result:
             curvature = self.term.curvature(block.scores(coef, intercept), block)
@@ -415,14 +431,18 @@ class Objective:
 
     def gap_parts(self, at: Evaluation) -> GapParts:
         """What keeps a point and its multipliers from being optimal."""
-        slope = at.gradient[: self.rows.n_features]
         moment = float(np.vdot(at.theta, at.pull))
         return GapParts(
-            stationarity=float(np.vdot(slope, slope)) / 2,
+            stationarity=self.stationarity(at),
             imbalance=self.imbalance(at) * abs(at.objective),
             complementarity=at.objective - at.norm + at.conjugate - moment,
             proximity=moment - at.conjugate - (at.value - at.norm),
         )
+
+    def stationarity(self, at: Evaluation) -> float:
+        """Half the squared gradient in the coefficients."""
+        slope = at.gradient[: self.rows.n_features]
+        return float(np.vdot(slope, slope)) / 2
 
     def imbalance(self, at: Evaluation) -> float:
         """Share of class-wise flows that it takes to carry back what the multipliers do not balance.
@@ -446,6 +466,18 @@ class Objective:
         rows = self.rows.in_single_precision()
         return None if rows is None else replace(self, rows=rows)
 
+    def thinned(self) -> Objective | None:
+        """The objective of a sample of the rows; None where too few can stand for all."""
+        least = THINNED_ROWS * self.shape[0]
+        rows = self.rows
+        expected = max(THINNED_SHARE * rows.n_samples, least * self.n_classes)
+        if (
+            expected > MOST_THINNED * rows.n_samples
+            or expected * rows.n_stored > MAX_THINNED * rows.n_samples
+        ):
+            return None
+        return replace(self, rows=rows.thinned(THINNED_SHARE, least))
+
     def smoothed(self, factor: float) -> Objective:
         """The objective with its envelope smoothed more, around the same multipliers."""
         assert isinstance(self.term, EnvelopeTerm)
@@ -454,7 +486,7 @@ class Objective:
     def with_multipliers(self, theta: Array, factor: float) -> Objective:
         """The objective around the multipliers that theta implies, its smoothing times `factor`."""
         assert isinstance(self.term, EnvelopeTerm)
-        coef, intercept = self.class_parameters(theta)
+        coef, intercept = self.score_parameters(theta)
         term = self.term
 
         def flows(block: Block) -> Array:
@@ -465,7 +497,7 @@ class Objective:
 
     def separates(self, theta: Array) -> bool:
         """Whether every sample with weight scores highest at its own class."""
-        coef, intercept = self.class_parameters(theta)
+        coef, intercept = self.score_parameters(theta)
 
         def errors(block: Block) -> tuple[int]:
             scores = block.scores(coef, intercept)
@@ -478,8 +510,8 @@ class Objective:
         return bool(self.rows.sum(errors)[0] == 0)
 
     def largest_score(self, theta: Array) -> float:
-        """Largest magnitude of a score that theta gives."""
-        coef, intercept = self.class_parameters(theta)
+        """Largest lead or lag of a class behind the last one that theta gives."""
+        coef, intercept = self.score_parameters(theta)
         largest = self.rows.map(lambda block: np.abs(block.scores(coef, intercept)).max())
         return float(max(largest))
 
@@ -487,8 +519,8 @@ class Objective:
         """Coded, centred gradient of the weighted terms, of the shape of theta."""
         pull = np.empty(self.shape)
         centred = pull[: len(pull_coef)]
-        total = pull_intercept @ self.coding
-        np.matmul(pull_coef, self.coding, out=centred)
+        total = pull_intercept @ self.contrast
+        np.matmul(pull_coef, self.contrast, out=centred)
         centred -= self.statistics.mean[:, None] * total
         # Of a constant feature nothing is left but round-off, which a huge constant would blow up.
         if len(constant := self.statistics.constant):

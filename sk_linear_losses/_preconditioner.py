@@ -5,7 +5,7 @@ Knows the objective's curvature and what it costs. Knows nothing of how the solv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from scipy.linalg import cho_solve
 from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf
 
-from ._objective import Objective
+from ._objective import EnvelopeTerm, Objective
 from ._rows import Block, pairs, products_of_pairs
 from .losses import Array, Curvature
 
@@ -25,18 +25,27 @@ THIN_PRODUCT, SPARSE_PRODUCT = 1.5, 9.0
 SCORE, CALL = 100, 2 * 10**6
 # To weight a row costs a Gram matrix as much as this many features more.
 FORMING = 8
-# Most that taking all second derivatives anew may cost, in evaluations or in multiply-adds (some ten
-# milliseconds), and those of each class alone, in evaluations.
+# Up to this many features for each pair of classes, one product of all pairs of features with all pairs of
+# classes makes their Gram matrices faster than one product each: it has half the multiply-adds, but the pairs
+# have to be formed.
+FEATURES_PER_PAIR = 3
+# Most that taking all second derivatives anew may cost, in multiply-adds (some ten milliseconds) or in
+# evaluations, and those of each class alone, in evaluations. What a fit has already spent may be spent again.
 BUDGET, SMALL_WORK = 60, 3 * 10**8
 CLASS_BUDGET = 500
 # Curvature comes from a sample of the rows where that is much cheaper: from at least so many rows for each
-# feature, for all second derivatives and for one class, and from as many as cost this many evaluations.
+# feature of a class, for all second derivatives and for one class alone, and from as many as cost this many
+# evaluations.
 EXACT_ROWS, CLASS_ROWS = 50, 10
 SAMPLE_BUDGET = 5
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
-# Largest matrix of second derivatives that is factorised (128 MB).
-MAX_PARAMETERS = 4000
+# Largest matrix of second derivatives that is factorised, in entries: this (128 MB) or, if larger, so many
+# times the entries of X, but never more than that (512 MB).
+MAX_ENTRIES, MAX_SHARE, MOST_ENTRIES = 2**24, 2, 2**26
+# L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
+# (measured in scipy's), but at least and at most so many: beyond, no fit gained.
+PAIR, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
 RIDGE = 1e-13
 # Least curvature of a code's intercept, relative to the largest of any code's; relative to one unit for every
@@ -73,21 +82,26 @@ class Preconditioner(Protocol):
 
 @dataclass(frozen=True)
 class ExactCurvature:
-    """T from the Cholesky factor of all second derivatives: the first step is Newton's."""
+    """T from the Cholesky factor of all second derivatives: the first step is Newton's.
+
+    They are those in the scores of the classes less the last one's; `decoding` (n_codes, n_codes) makes codes
+    of these.
+    """
 
     factor: Factor
-    shape: tuple[int, int]
+    decoding: Array
     cost: float
     sampled: bool
     exact: bool = True
 
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
-        return self.factor.solve_transposed(u).reshape(self.shape[::-1]).T
+        by_class = self.factor.solve_transposed(u).reshape(len(self.decoding), -1)
+        return np.asarray(by_class.T @ self.decoding)
 
     def gradient(self, gradient: Array) -> Array:
         """``T' gradient``, a vector."""
-        return self.factor.solve(gradient.T.ravel())
+        return self.factor.solve((self.decoding @ gradient.T).ravel())
 
 
 @dataclass(frozen=True)
@@ -157,19 +171,25 @@ class Factor:
         return np.asarray(inverse / self.scale / self.scale[:, None])
 
 
-def precondition(objective: Objective, theta: Array) -> Preconditioner:
-    """The best preconditioner at theta that can be had within the budget."""
-    model = _CostModel(objective)
+def precondition(
+    objective: Objective, theta: Array, spent: int = 0, whole: Objective | None = None
+) -> Preconditioner:
+    """The best preconditioner at theta that can be had within the budget, `spent` evaluations at least.
+
+    `whole` is the objective whose evaluations it is to save, where `objective` is that of a sample.
+    """
+    model = _CostModel(objective, whole or objective)
+    budget = max(model.exact_budget, spent)
     at_zero = not theta[: objective.rows.n_features].any()
-    if (cost := model.exact) <= model.exact_budget:
+    if (cost := model.exact) <= budget:
         if at_zero:
             return _shared(objective, theta, cost, True, model.shared_rows)
-        return exact_curvature(objective, theta, model.exact_rows, cost)
-    if not at_zero and model.factor <= BUDGET:
+        return exact_curvature(objective, theta, model.exact_chosen, cost)
+    if isinstance(objective.term, EnvelopeTerm) and not at_zero and model.factor <= budget:
         # Hinges curve at few samples: worth a look before giving up.
         cost = model.factor + model.entry * _count_curved(objective, theta)
-        if cost <= model.exact_budget:
-            return exact_curvature(objective, theta, objective.rows.n_samples, cost)
+        if cost <= budget:
+            return exact_curvature(objective, theta, cost=cost)
     if (cost := model.blocks) > CLASS_BUDGET:
         return _diagonal(objective, theta)
     if at_zero:
@@ -177,22 +197,50 @@ def precondition(objective: Objective, theta: Array) -> Preconditioner:
     return _class_blocks(objective, theta, cost, model.class_rows)
 
 
-class _CostModel:
-    """What taking curvature costs in evaluations, and how many rows it is taken from."""
+def memory(objective: Objective) -> int:
+    """How many pairs of vectors L-BFGS should keep."""
+    size = objective.shape[0] * objective.shape[1]
+    return int(np.clip(_evaluation(objective) / (PAIR * size), LEAST_PAIRS, MOST_PAIRS))
 
-    def __init__(self, objective: Objective) -> None:
-        rows, n_classes = objective.rows, objective.n_classes
+
+def _evaluation(objective: Objective) -> float:
+    """What an evaluation costs, in multiply-adds."""
+    rows = objective.rows
+    product = SPARSE_PRODUCT if rows.is_sparse else THIN_PRODUCT
+    return CALL + objective.n_classes * (2 * product * rows.n_stored + SCORE * rows.n_samples)
+
+
+def _pairs_together(objective: Objective) -> bool:
+    """Whether the Gram matrices of all pairs of classes are best made together."""
+    n_classes = objective.n_classes
+    return FEATURES_PER_PAIR * n_classes * (n_classes - 1) / 2 >= objective.shape[0]
+
+
+class _CostModel:
+    """What taking curvature costs in evaluations, and how many rows it is taken from.
+
+    For all second derivatives ``exact_chosen`` counts rows where the pairs of classes share them, and rows of
+    all pairs where each has its own.
+    """
+
+    def __init__(self, objective: Objective, whole: Objective) -> None:
+        n_classes, n_samples = objective.n_classes, objective.rows.n_samples
         n_features, n_codes = objective.shape
-        product = SPARSE_PRODUCT if rows.is_sparse else THIN_PRODUCT
-        evaluation = CALL + n_classes * (2 * product * rows.n_stored + SCORE * rows.n_samples)
+        evaluation = _evaluation(whole)
         self.entry = (n_features + FORMING) ** 2 / 2 / evaluation
         self.exact_budget = max(BUDGET, SMALL_WORK / evaluation)
 
         size = n_features * n_codes
-        n_pairs = n_codes * (n_codes + 1) // 2
-        self.factor = size**3 / 6 / evaluation if size <= MAX_PARAMETERS else np.inf
-        self.exact_rows = self._rows(objective, EXACT_ROWS, n_pairs)
-        self.exact = self.factor + self.exact_rows * n_pairs * self.entry
+        n_pairs = n_classes * n_codes // 2
+        most_entries = min(max(MAX_ENTRIES, MAX_SHARE * whole.rows.n_stored), MOST_ENTRIES)
+        self.factor = size**3 / 6 / evaluation if size**2 <= most_entries else np.inf
+        if _pairs_together(objective):
+            self.exact_chosen = self._rows(objective, EXACT_ROWS, n_pairs)
+            grams = self.exact_chosen * n_pairs
+        else:
+            wanted = max(EXACT_ROWS * size, SAMPLE_BUDGET / self.entry)
+            grams = self.exact_chosen = min(wanted, n_samples * n_pairs)
+        self.exact = self.factor + grams * self.entry
 
         self.shared_rows = self._rows(objective, CLASS_ROWS, 1)
         self.class_rows = self._rows(objective, CLASS_ROWS, n_classes)
@@ -217,27 +265,36 @@ class _Sample:
     """Chooses `n_rows` rows for each weighting, with probabilities in proportion to curvature and reach.
 
     Called with a block and its curvature it returns factors (n_samples, n_weightings): the inverse
-    probabilities of the rows that are chosen, zero for the others. The draw depends on the row alone.
+    probabilities of the rows that are chosen, zero for the others. The draw depends on the row alone. With
+    `pooled` the weightings share the number of rows, each in proportion to its own.
     """
 
     def __init__(
-        self, objective: Objective, theta: Array, weightings: Callable[[Curvature], Array], n_rows: float
+        self,
+        objective: Objective,
+        theta: Array,
+        weightings: Callable[[Curvature], Array],
+        n_rows: float,
+        pooled: bool = False,
     ) -> None:
         self.weightings, self.n_rows = weightings, n_rows
         self.shift = objective.statistics.mean
-        self.all = n_rows >= objective.rows.n_samples
+        n_pools = objective.n_classes * (objective.n_classes - 1) // 2 if pooled else 1
+        self.n_candidates = n_pools * objective.rows.n_samples
+        self.all = n_rows >= self.n_candidates
+        self.sampled = not self.all or objective.rows.sampled
         if not self.all:
-            self.n_samples = objective.rows.n_samples
             ridge = objective.penalty / (objective.C * objective.statistics.class_weight.sum())
             self.scale = 1 / np.maximum(objective.statistics.variance + ridge, np.finfo(float).tiny)
-            self.totals = objective.sum_curvature(theta, lambda *args: (self._sizes(*args).sum(axis=0),))[0]
+            (totals,) = objective.sum_curvature(theta, lambda *args: (self._sizes(*args).sum(axis=0),))
+            self.totals = totals.sum() if pooled else totals
 
     def __call__(self, block: Block, curvature: Curvature) -> Array:
         if self.all:
             return np.asarray(np.any(self.weightings(curvature) != 0, axis=1, keepdims=True))
         sizes = self._sizes(block, curvature)
         shares = sizes / np.maximum(self.totals, np.finfo(float).tiny)
-        shares = (1 - UNIFORM_SHARE) * shares + UNIFORM_SHARE / self.n_samples * (sizes > 0)
+        shares = (1 - UNIFORM_SHARE) * shares + UNIFORM_SHARE / self.n_candidates * (sizes > 0)
         probability = np.minimum(self.n_rows * shares, 1)
         draws = np.random.Generator(np.random.PCG64(0).advance(block.start * sizes.shape[1]))
         chosen = draws.random(sizes.shape) < probability
@@ -251,34 +308,44 @@ class _Sample:
 
 
 def _pair_weights(curvature: Curvature) -> Array:
-    """Each sample's curvature for the pairs of classes without the last, (n_samples, n_pairs)."""
-    diagonal, left, right = (part[:, :-1].T for part in curvature)
-    weights = products_of_pairs(left, right)
-    weights += products_of_pairs(right, left)
-    weights /= -2
-    n_free = len(diagonal)
-    weights[np.equal(*pairs(n_free))] += diagonal
+    """Each sample's curvature between the classes of each pair, (n_samples, n_pairs).
+
+    Rows of a sample's curvature sum to zero, so it is ``sum_ab w_ab (e_a - e_b)(e_a - e_b)'``, the Laplacian
+    of a graph, with what stands beside its diagonal as weights.
+    """
+    left, right = curvature.left.T, curvature.right.T
+    weights = products_of_pairs(left, right, distinct=1)
+    weights += products_of_pairs(right, left, distinct=1)
+    weights /= 2
     return np.asarray(weights.T)
 
 
 def exact_curvature(
-    objective: Objective, theta: Array, n_rows: float = np.inf, cost: float = 0.0
+    objective: Objective, theta: Array, n_chosen: float = np.inf, cost: float = 0.0
 ) -> ExactCurvature:
-    """The preconditioner from the second derivatives of all parameters, codes before features."""
-    choose = _Sample(objective, theta, _trace, n_rows)
-    grams = objective.class_curvature(theta, _pair_weights, choose)
-    n_free, n_features = objective.n_classes - 1, grams.shape[1]
-    blocks = np.empty((n_free, n_free, n_features, n_features))
-    first, second = pairs(n_free)
-    blocks[first, second] = blocks[second, first] = grams
-    # Curvature sums to zero over classes, so the pairs without the last class hold all of it.
-    code = objective.coding[:-1] - objective.coding[-1]
-    blocks = (code.T @ blocks.reshape(n_free, -1)).reshape(n_free, n_free, -1)
-    blocks = (code.T @ blocks).reshape(n_free, n_free, n_features, n_features)
+    """The preconditioner from the second derivatives of all parameters, classes before features."""
+    grams: Iterable[Array]
+    if _pairs_together(objective):
+        choose = _Sample(objective, theta, _trace, n_chosen)
+        grams = objective.class_curvature(theta, _pair_weights, choose)
+    else:
+        choose = _Sample(objective, theta, _pair_weights, n_chosen, pooled=True)
+        grams = objective.each_gram(theta, _pair_weights, choose)
+    n_features, n_free = objective.shape
+    hessian = np.zeros((n_free, n_features, n_free, n_features))
+    for a, b, gram in zip(*pairs(n_free + 1, 1), grams, strict=True):
+        hessian[a, :, a] += gram
+        if b < n_free:
+            hessian[b, :, b] += gram
+            hessian[a, :, b] -= gram
+            hessian[b, :, a] -= gram
+    decoding = np.linalg.inv(objective.contrast).T
+    # A view of what each feature has with itself, for all pairs of classes.
+    own = np.einsum("aibi->abi", hessian)
+    own += (decoding @ decoding.T)[:, :, None] * _penalty(objective)
     size = n_free * n_features
-    hessian = blocks.transpose(0, 2, 1, 3).reshape(size, size)
-    hessian.flat[:: size + 1] += np.tile(_penalty(objective), n_free)
-    return ExactCurvature(_factorise(hessian, objective), objective.shape, cost, not choose.all)
+    factor = _factorise(hessian.reshape(size, size), objective)
+    return ExactCurvature(factor, decoding, cost, choose.sampled)
 
 
 def _shared(objective: Objective, theta: Array, cost: float, exact: bool, n_rows: float) -> BlockCurvature:
@@ -289,10 +356,10 @@ def _shared(objective: Objective, theta: Array, cost: float, exact: bool, n_rows
     """
     mean = _mean_curvature(objective, theta)
     choose = _Sample(objective, theta, _trace, n_rows)
-    (gram,) = objective.map_grams(theta, _trace, choose, lambda gram: gram)
+    (gram,) = objective.each_gram(theta, _trace, choose)
     eigenvalues, rotation = np.linalg.eigh(mean / max(np.trace(mean), np.finfo(float).tiny))
     factors = (_penalised_factor(e * gram, objective) for e in np.maximum(eigenvalues, 0))
-    return BlockCurvature(tuple(factors), rotation.T, cost, not choose.all, exact)
+    return BlockCurvature(tuple(factors), rotation.T, cost, choose.sampled, exact)
 
 
 def _class_blocks(objective: Objective, theta: Array, cost: float, n_rows: float) -> BlockCurvature:
@@ -300,12 +367,9 @@ def _class_blocks(objective: Objective, theta: Array, cost: float, n_rows: float
     choose = _Sample(objective, theta, _class_weights, n_rows)
     scale = _class_scale(objective)
 
-    def factor(gram: Array) -> Factor:
-        gram *= scale
-        return _penalised_factor(gram, objective)
-
-    factors = objective.map_grams(theta, _class_weights, choose, factor)
-    return BlockCurvature(tuple(factors), _class_frame(objective), cost, not choose.all)
+    grams = objective.each_gram(theta, _class_weights, choose)
+    factors = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
+    return BlockCurvature(factors, _class_frame(objective), cost, choose.sampled)
 
 
 def _diagonal(objective: Objective, theta: Array) -> DiagonalCurvature:
@@ -373,14 +437,17 @@ def _scales(diagonal: Array, objective: Objective) -> Array:
 
 
 def _factorise(matrix: Array, objective: Objective) -> Factor:
-    """Cholesky factor, with as much added to the scaled diagonal as it takes."""
+    """Cholesky factor, written over the matrix, with as much added to the scaled diagonal as it takes."""
     scale = _scales(matrix.diagonal(), objective)
+    matrix /= scale
+    matrix /= scale[:, None]
     ridge = RIDGE
     while True:
-        scaled = matrix / scale / scale[:, None]
-        scaled.flat[:: len(scaled) + 1] = 1 + ridge
+        matrix.flat[:: len(matrix) + 1] = 1 + ridge
         # LAPACK's own order is that of the transpose, which is the same matrix.
-        lower, failed = dpotrf(scaled.T, lower=True, overwrite_a=True)
+        lower, failed = dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)
         if not failed:
             return Factor(lower, scale)
+        for i in range(len(matrix)):
+            matrix[i, i + 1 :] = matrix[i + 1 :, i]
         ridge *= 100

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
@@ -66,7 +66,9 @@ def make_problem(
         accept_sparse="csr",
         accept_large_sparse=True,
         dtype=[np.float64, np.float32],
+        ensure_all_finite=False,
     )
+    _check_values(X, estimator)
     if y.dtype.kind not in "biuUS":  # those are class labels whatever they hold
         check_classification_targets(y)
     classes, indices = np.unique(y, return_inverse=True)
@@ -89,7 +91,6 @@ def make_problem(
         )
     position = np.zeros(len(classes), dtype=np.intp)
     position[present] = np.arange(len(present))
-    _check_magnitude(X)
     return Problem(_as_rows(X), position[indices], weight, unit, classes, present, _n_threads(n_jobs))
 
 
@@ -147,9 +148,15 @@ def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Arr
     return weights
 
 
-def _check_magnitude(X: Any) -> None:
-    """Refuse features whose squares leave the range of float64: no norm or variance could be computed."""
+def _check_values(X: Any, estimator: Any) -> None:
+    """Refuse values that are not finite or whose squares leave the range of float64: no sum would hold."""
     values = X.data if sp.issparse(X) else X
+    axes = list(range(values.ndim))
+    # One pass clears nearly all data of both.
+    total = float(np.einsum(values, axes, values, axes, []))
+    if LARGEST**-2 < total < LARGEST**2:
+        return
+    assert_all_finite(X, estimator_name=type(estimator).__name__, input_name="X")
     if values.size == 0:
         return
     largest = max(-float(values.min()), float(values.max()))

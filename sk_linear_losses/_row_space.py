@@ -16,6 +16,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 from scipy.linalg.lapack import dpocon, dpotrf
+from scipy.sparse.linalg import LinearOperator
 
 from .losses import Array
 
@@ -36,8 +37,8 @@ DIGITS = {np.dtype(np.float64): 10, np.dtype(np.float32): 5}
 class RowSpace:
     """Rows as ``(X - shift) @ basis + constant``.
 
-    The columns of the basis (n_features, n_coordinates) are orthonormal, in spite of the constant but for a
-    direction in which the solution does not extend.
+    The columns of the basis, a matrix or operator (n_features, n_coordinates), are orthonormal, in spite of
+    the constant but for a direction in which the solution does not extend.
     """
 
     rows: Any
@@ -69,31 +70,41 @@ def row_space(X: Any, weight: Array, fit_intercept: bool) -> RowSpace | None:
     if fit_intercept:
         shift = weight @ rows / weight.sum()
         constant = float(rows.std(dtype=np.float64)) * np.sqrt(n_features)
-    return _by_gram(rows, shift, constant) or _by_svd(rows, shift)
+    return _by_gram(rows - shift, shift, constant) or _by_svd(rows - shift, shift)
 
 
 def _by_gram(X: Array, shift: Array, constant: float) -> RowSpace | None:
-    """Coordinates from the Cholesky factor of the Gram matrix of the rows, unless that is ill-conditioned.
+    """Coordinates of centred rows from the Cholesky factor of their Gram matrix if it is well conditioned.
 
     Centred rows are linearly dependent. A constant feature makes them independent again; beside an intercept
     it has no use, so its coefficient is zero at the optimum.
     """
-    X = X - shift
     gram = X @ X.T + constant**2
     scale = np.abs(gram).sum(axis=0).max()
     lower, failed = dpotrf(gram, lower=True)
     if failed or dpocon(lower, scale, uplo="L")[0] < WELL_CONDITIONED:
         return None
-    basis = scipy.linalg.solve_triangular(lower, X, lower=True, check_finite=False).T
-    ones = scipy.linalg.solve_triangular(lower, np.ones(len(X)), lower=True, check_finite=False)
-    return RowSpace(np.tril(lower), basis, shift, constant**2 * ones)
+
+    def solve(right: Array, transposed: bool = False) -> Array:
+        return np.asarray(
+            scipy.linalg.solve_triangular(lower, right, lower=True, trans=transposed, check_finite=False)
+        )
+
+    # The basis is X.T @ inv(lower).T, and written out only as far as it is asked for.
+    basis = LinearOperator(
+        X.shape[::-1],
+        dtype=np.float64,
+        matvec=lambda coef: X.T @ solve(coef, transposed=True),
+        matmat=lambda coef: X.T @ solve(coef, transposed=True),
+        rmatvec=lambda coef: solve(X @ coef),
+        rmatmat=lambda coef: solve(X @ coef),
+    )
+    return RowSpace(np.tril(lower), basis, shift, constant**2 * solve(np.ones(len(X))))
 
 
 def _by_svd(X: Array, shift: Array) -> RowSpace:
-    """Coordinates from singular vectors, which keep features in very different units apart."""
-    left, lengths, right = scipy.linalg.svd(
-        X - shift, full_matrices=False, check_finite=False, lapack_driver="gesdd"
-    )
+    """Coordinates of centred rows from singular vectors, which keep very different units apart."""
+    left, lengths, right = scipy.linalg.svd(X, full_matrices=False, check_finite=False, lapack_driver="gesdd")
     kept = lengths > lengths[0] * np.finfo(float).eps
     return RowSpace(left[:, kept] * lengths[kept], right[kept].T, shift)
 

@@ -22,15 +22,13 @@ from .losses import Array
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# A dense block has few enough entries (2 MB) to be in cache for its second product and enough rows for
-# Python's share to be small (512 to 1024 measured alike on 784 features).
-DENSE_BLOCK_ENTRIES, DENSE_BLOCK_ROWS = 2**18, 512
+# A dense block has few enough entries (2 MB) to be in cache for its second product, few enough scores
+# (0.25 MB) for what is made of them to stay nearer still, and enough rows for Python's share to be small (512
+# to 1024 measured alike on 784 features).
+DENSE_BLOCK_ENTRIES, DENSE_BLOCK_SCORES, DENSE_BLOCK_ROWS = 2**18, 2**15, 512
 # A sparse block has at least this many scores (0.5 MB) and, since each block's contribution is added to one
 # number for each feature and class, as many rows as there are features.
 SPARSE_BLOCK_SCORES = 2**16
-# Up to this many features for each weighting, one product of all pairs of features with all weightings is
-# faster than one product for each weighting: it has half the multiply-adds, but the pairs have to be formed.
-FEATURES_PER_WEIGHTING = 3
 # Rows whose outer products are added up at a time.
 GRAM_ROWS = 1024
 # Multiply-adds of one pass below which a second thread costs more than it brings.
@@ -40,8 +38,7 @@ MIN_WORK_PER_THREAD = 5_000_000
 class DenseBlock:
     """Consecutive rows of a dense X, less `offset`, with their classes and weights.
 
-    Products with parameters are made in the precision `dtype`; what they return is float64. They need a block
-    that is `ready`.
+    Products with parameters need a block that is `ready`, and are made in the precision `dtype`.
     """
 
     def __init__(
@@ -61,16 +58,15 @@ class DenseBlock:
         return ready
 
     def scores(self, coef: Array, intercept: Array) -> Array:
-        """``X @ coef + intercept`` of shape (rows, classes), contiguous along rows."""
-        coef = coef.astype(self.dtype, copy=False)
-        # BLAS is faster with the transposed product in double precision, with the plain one in single.
-        scores = (coef.T @ self.X.T).T if self.dtype == np.float64 else self.X @ coef
-        scores = np.asfortranarray(scores, dtype=np.float64)
-        scores += intercept
-        return scores
+        """``X @ coef + intercept`` and zero for the last class: (rows, classes), contiguous along rows."""
+        scores = np.empty((coef.shape[1] + 1, len(self.X)), self.dtype)
+        np.matmul(coef.T.astype(self.dtype, copy=False), self.X.T, out=scores[:-1])
+        scores[:-1] += intercept[:, None]
+        scores[-1] = 0
+        return scores.T
 
     def pull_back(self, values: Array) -> Array:
-        """``X.T @ values`` of shape (features, classes) for values of shape (rows, classes)."""
+        """``X.T @ values`` in float64, of shape (features, columns) for values of shape (rows, columns)."""
         product = values.T.astype(self.dtype, copy=False) @ self.X
         return np.asarray(product.astype(np.float64, copy=False).T)
 
@@ -102,13 +98,14 @@ class SparseBlock:
         return self
 
     def scores(self, coef: Array, intercept: Array) -> Array:
-        """``X @ coef + intercept`` of shape (rows, classes), contiguous along rows."""
-        scores = np.asfortranarray(self.X @ coef.astype(self.dtype, copy=False), dtype=np.float64)
-        scores += intercept
-        return scores
+        """``X @ coef + intercept`` and zero for the last class: (rows, classes), contiguous along rows."""
+        scores = np.empty((coef.shape[1] + 1, self.X.shape[0]), self.dtype)
+        np.add((self.X @ coef.astype(self.dtype, copy=False)).T, intercept[:, None], out=scores[:-1])
+        scores[-1] = 0
+        return scores.T
 
     def pull_back(self, values: Array) -> Array:
-        """``X.T @ values`` of shape (features, classes) for values of shape (rows, classes)."""
+        """``X.T @ values`` in float64, of shape (features, columns) for values of shape (rows, columns)."""
         product = self._transposed @ np.ascontiguousarray(values, dtype=self.dtype)
         return np.asarray(product, dtype=np.float64)
 
@@ -157,6 +154,8 @@ class Rows:
     ----------
     resolution : float
         Relative round-off of products with the rows.
+    sampled : bool
+        Whether they stand for more rows than there are.
     """
 
     def __init__(
@@ -170,9 +169,11 @@ class Rows:
     ) -> None:
         self.n_samples, self.n_features = int(X.shape[0]), int(X.shape[1])
         self.offset = np.zeros(self.n_features) if offset is None else offset
+        self.n_classes = n_classes
         self._X = X
         self.is_sparse = sp.issparse(X)
         self.resolution = float(np.finfo(np.float64).eps)
+        self.sampled = False
         self.n_stored = int(X.nnz if self.is_sparse else X.size)
         useful = 1 + self.n_stored * n_classes // MIN_WORK_PER_THREAD
         self.n_threads = min(n_threads, useful, self.n_samples)
@@ -185,6 +186,18 @@ class Rows:
     def centred(self, rows: Array, shift: Array) -> Array:
         """The rows selected out of all, less `shift`, as a dense array."""
         return _centred(self._X, rows, shift + self.offset)
+
+    def thinned(self, share: float, least: int) -> Rows:
+        """A random `share` of the rows with weight, but `least` of each class, weighted to stand for all."""
+        y, weight = (np.concatenate([getattr(b, name) for b in self.blocks]) for name in ("y", "weight"))
+        counts = np.bincount(y[weight > 0], minlength=self.n_classes)
+        shares = np.clip(least / np.maximum(counts, 1), share, 1)[y] * (weight > 0)
+        chosen = np.flatnonzero(np.random.default_rng(0).random(self.n_samples) < shares)
+        weight = weight[chosen] / shares[chosen]
+        offset = self.offset if self.offset.any() else None
+        sample = Rows(self._X[chosen], y[chosen], weight, self.n_classes, self.n_threads, offset)
+        sample.sampled = True
+        return sample
 
     def in_single_precision(self) -> Rows | None:
         """The same rows with their products in float32; None unless that is what X holds."""
@@ -235,8 +248,6 @@ def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:
 def weighted_grams(rows: Array, weights: Array) -> Array:
     """``rows.T @ diag(w) @ rows`` for each column w of `weights`: (n_weightings, n_features, n_features)."""
     n_features, n_weightings = rows.shape[1], weights.shape[1]
-    if FEATURES_PER_WEIGHTING * n_weightings < n_features:
-        return np.stack([_gram(rows, weight) for weight in weights.T])
     upper = pairs(n_features)
     packed = products_of_pairs(rows.T) @ weights
     grams = np.empty((n_weightings, n_features, n_features))
@@ -245,44 +256,32 @@ def weighted_grams(rows: Array, weights: Array) -> Array:
     return grams
 
 
-def products_of_pairs(left: Array, right: Array | None = None) -> Array:
-    """``left[i] * right[j]`` for all i <= j, in the order of `pairs`; `right` is `left` unless given."""
+def products_of_pairs(left: Array, right: Array | None = None, distinct: int = 0) -> Array:
+    """``left[i] * right[j]`` for all pairs, in the order of `pairs`; `right` is `left` unless given."""
     left = np.ascontiguousarray(left)
     right = left if right is None else np.ascontiguousarray(right)
     n, n_samples = left.shape
-    products = np.empty((n * (n + 1) // 2, n_samples))
+    products = np.empty((len(pairs(n, distinct)[0]), n_samples))
     start = 0
-    for i in range(n):
-        np.multiply(left[i], right[i:], out=products[start : start + n - i])
-        start += n - i
+    for i in range(n - distinct):
+        end = start + n - distinct - i
+        np.multiply(left[i], right[i + distinct :], out=products[start:end])
+        start = end
     return products
 
 
 @lru_cache(maxsize=8)
-def pairs(n: int) -> tuple[Array, Array]:
-    """Indices of the upper triangle of an (n, n) array."""
-    return np.triu_indices(n)
-
-
-def _gram(rows: Array, weight: Array) -> Array:
-    """``rows.T @ diag(weight) @ rows``, from the rows whose weight is not zero."""
-    kept = np.flatnonzero(weight)
-    if len(kept) < len(weight):
-        rows, weight = rows[kept], weight[kept]
-    scaled = rows * np.sqrt(np.abs(weight))[:, None]
-    # For a matrix and its own transpose BLAS needs half the work.
-    if (weight > 0).all():
-        return np.asarray(scaled.T @ scaled)
-    if (weight < 0).all():
-        return np.asarray(-(scaled.T @ scaled))
-    return np.asarray(scaled.T @ (scaled * np.sign(weight)[:, None]))
+def pairs(n: int, distinct: int = 0) -> tuple[Array, Array]:
+    """Indices i and j of all pairs with ``i + distinct <= j < n``."""
+    return np.triu_indices(n, distinct)
 
 
 def _block_rows(rows: Rows, n_classes: int) -> int:
     """Most rows that a block should have."""
     if rows.is_sparse:
         return max(SPARSE_BLOCK_SCORES // n_classes, rows.n_features)
-    return max(DENSE_BLOCK_ROWS, DENSE_BLOCK_ENTRIES // (rows.n_features + n_classes))
+    most = min(DENSE_BLOCK_ENTRIES // rows.n_features, DENSE_BLOCK_SCORES // n_classes)
+    return max(DENSE_BLOCK_ROWS, most)
 
 
 def _split(X: Any, y: Array, weight: Array, bounds: Array, offset: Array | None) -> Iterator[Block]:

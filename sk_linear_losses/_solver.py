@@ -17,21 +17,25 @@ from scipy.optimize import OptimizeResult, minimize
 
 from ._certificate import ROUND_OFF, lower_bound
 from ._objective import EnvelopeTerm, Evaluation, Objective
-from ._preconditioner import Preconditioner, precondition
+from ._preconditioner import Preconditioner, memory, precondition
 from .losses import Array
 
 # Iterations before curvature is taken anew: as many as that costs in evaluations, within these bounds. Where
-# it is not exact, what L-BFGS has learnt is worth more, and is lost with the change of variables.
+# it is not exact, what L-BFGS has learnt is worth more, and is lost with the change of variables: half the
+# cost, but at least and at most so many, the least doubling from stage to stage.
 EXACT_STAGE, INEXACT_STAGE = (8, 30), (25, 100)
-# Curvature pairs that L-BFGS keeps, and evaluations that it spends on one line search.
-MEMORY, LINE_SEARCH = 5, 30
+# Evaluations that L-BFGS spends on one line search at most.
+LINE_SEARCH = 30
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
 # square of a gradient, and of a gap, which is a difference of sums.
 FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
 # Factor by which `tol` must be undercut where the curvature, and so the decrement, is not exact.
 CAUTION = 10
-# Decrement, in units of `tol`, from which on each iterate's bound is computed: before, it says little.
-NEAR = 1e3
+# An iterate's bound leaves half the squared gradient at least. It is computed once that is down to so many
+# times `tol`, until it certifies the fit.
+NEAR = 1e2
+# Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
+SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # Factor on the smoothing when a subproblem took less than half a stage.
 SHRINK = 0.3
 # Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
@@ -81,20 +85,24 @@ class _Run:
     history: list[Iteration] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
-    def note(self, objective: Objective, at: Evaluation, decrement: float = 0.0) -> None:
-        """Take a point into account, and its bound where that is near enough to say much."""
-        if decrement <= NEAR * self.tol * abs(at.objective):
-            self.bound = max(self.bound, lower_bound(objective, at))
-        # Of points that round-off cannot tell apart the last is the best.
-        if at.objective <= self.best.objective + FINEST_GAP * abs(self.best.objective):
-            self.best = at
+    def note(self, objective: Objective, at: Evaluation) -> None:
+        """Take a point and its bound into account."""
+        self.bound = max(self.bound, lower_bound(objective, at))
+        self._take(at)
 
-    def accept(self, objective: Objective, at: Evaluation, decrement: float) -> None:
-        """Note an iterate and add it to the history."""
-        self.note(objective, at, decrement)
+    def accept(self, objective: Objective, at: Evaluation) -> None:
+        """Take an iterate into account and into the history, its bound where that says something new."""
+        if not self.is_certified and objective.stationarity(at) <= NEAR * self.tol * abs(at.objective):
+            self.bound = max(self.bound, lower_bound(objective, at))
+        self._take(at)
         seconds = time.perf_counter() - self.started
         self.history.append(Iteration(at.objective, at.objective - self.bound, seconds))
         self.report(self.history[-1])
+
+    def _take(self, at: Evaluation) -> None:
+        """Keep the point if it is the best; of points that round-off cannot tell apart the last is."""
+        if at.objective <= self.best.objective + FINEST_GAP * abs(self.best.objective):
+            self.best = at
 
     @property
     def gap(self) -> float:
@@ -161,52 +169,92 @@ def solve(
 
 
 def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
-    """Minimise, in float32 first where X is; returns whether the optimum turned out to be at infinity."""
-    preconditioner = None
+    """Minimise over a sample of the rows, in float32 where X is, then as asked.
+
+    Returns whether the optimum turned out to be at infinity.
+    """
+    at, preconditioner = _warm_start(run, objective, at)
     if (rounded := objective.in_single_precision()) is not None:
-        _, preconditioner, _ = _run_stages(run, rounded, at, None)
+        _, preconditioner, _ = _run_stages(run, rounded, at, preconditioner)
         at = objective.evaluate(run.best.theta)
         run.best, run.bound = at, -np.inf
         run.note(objective, at)
     at, _, unbounded = _run_stages(run, objective, at, preconditioner)
     if not unbounded:
+        run.note(objective, at)
         _certify(run, objective, at)
     return unbounded
+
+
+def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:
+    """A better point to start from, by way of samples of the rows, and the curvature found there.
+
+    The optimum for m of the samples is some n_parameters / (2 m) nats per sample above that for all, and one
+    evaluation costs so much less. It is not sought to more digits than that.
+    """
+    sample = objective.thinned()
+    if sample is None:
+        return at, None
+    start, preconditioner = _warm_start(run, sample, sample.evaluate(at.theta))
+    trial = _Run(run.tol, SAMPLE_ITERATIONS, lambda line: None, start)
+    n_parameters = objective.shape[0] * objective.shape[1]
+    weight = float(objective.statistics.class_weight.sum())
+    noise = SAMPLE_DIGITS * objective.C * weight * n_parameters / sample.rows.n_samples
+
+    def is_finished(at: Evaluation, decrement: float) -> bool:
+        return decrement <= min(noise, SAMPLE_DIGITS * abs(at.value))
+
+    preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
+    end = _StageEnd(start, np.inf, 0, False)
+    while trial.iterations_left > 0 and not end.finished:
+        most = _stage_length(preconditioner)
+        end = _run_stage(trial, sample, preconditioner, end.at, is_finished, most)
+        preconditioner = precondition(sample, end.at.theta, whole=objective)
+    moved = objective.evaluate(end.at.theta)
+    if not moved.objective < at.objective:
+        return at, None
+    run.note(objective, moved)
+    return moved, preconditioner
 
 
 def _run_stages(
     run: _Run, objective: Objective, at: Evaluation, preconditioner: Preconditioner | None
 ) -> tuple[Evaluation, Preconditioner | None, bool]:
-    """Stages, each but the first with curvature taken anew.
+    """Stages, each with curvature taken anew but for the first where that is given.
 
     Returns the last iterate, its curvature and whether the optimum turned out to be at infinity.
     """
-    nearest = np.inf
+    nearest, stage = np.inf, 0
     while run.iterations_left > 0:
-        preconditioner = preconditioner or precondition(objective, at.theta)
+        preconditioner = preconditioner or precondition(objective, at.theta, len(run.history))
         if objective.penalty == 0 and _diverges(objective, preconditioner, at):
             return at, preconditioner, True
-        end = _run_stage(run, objective, preconditioner, at, partial(_is_minimised, run, preconditioner))
+        is_finished = partial(_is_minimised, run, objective, preconditioner)
+        most = _stage_length(preconditioner, stage)
+        end = _run_stage(run, objective, preconditioner, at, is_finished, most)
         stalled = end.at.value >= at.value and end.decrement >= nearest / 10
-        at, nearest = end.at, end.decrement
+        at, nearest, stage = end.at, end.decrement, stage + 1
         if end.finished or stalled:
             break
         preconditioner = None
     return at, preconditioner, False
 
 
-def _is_minimised(run: _Run, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> bool:
+def _is_minimised(
+    run: _Run, objective: Objective, preconditioner: Preconditioner, at: Evaluation, decrement: float
+) -> bool:
     """Whether a differentiable objective is close enough to its optimum.
 
-    The certificate decides where it can be had: exact curvature makes it tight. From all samples, exact
-    curvature also makes digits cheap, so that the coefficients, of which the decrement bounds the squared
-    error, get as accurate as the objective.
+    The certificate decides where it can be had: exact curvature makes it tight. From all samples and in
+    double precision, exact curvature also makes digits cheap, so that the coefficients, of which the
+    decrement bounds the squared error, get as accurate as the objective.
     """
     run.estimate = decrement
     scale = abs(run.best.objective)
     if not preconditioner.exact:
         return run.is_certified or run.is_within(run.tol / CAUTION)
-    accurate = preconditioner.sampled or decrement <= (run.tol / CAUTION) ** 2 * (at.norm or scale)
+    rough = preconditioner.sampled or objective.rows.resolution > ROUND_OFF
+    accurate = rough or decrement <= (run.tol / CAUTION) ** 2 * (at.norm or scale)
     return (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale
 
 
@@ -240,8 +288,9 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
     failures, widening, nearest, enough = 0, 1.0, np.inf, False
     while True:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
-        preconditioner = precondition(objective.smoothed(widening), at.theta)
-        end = _run_stage(run, objective, preconditioner, at, partial(_is_solved, run, objective))
+        preconditioner = precondition(objective.smoothed(widening), at.theta, len(run.history))
+        most = _stage_length(preconditioner)
+        end = _run_stage(run, objective, preconditioner, at, partial(_is_solved, run, objective), most)
         at = end.at
         failures = 0 if run.distance <= 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
@@ -253,7 +302,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         enough = run.is_within(goal)
         stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
         if end.finished or stuck or widening >= WIDEST:
-            easy = end.iterations <= _stage_length(preconditioner) // 2
+            easy = end.iterations <= most // 2
             objective = objective.with_multipliers(at.theta, SHRINK if easy else 1.0)
             at = objective.evaluate(at.theta)
             run.note(objective, at)
@@ -296,10 +345,13 @@ def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
             return
 
 
-def _stage_length(preconditioner: Preconditioner) -> int:
-    """Iterations after which the curvature is taken anew."""
-    least, most = EXACT_STAGE if preconditioner.exact else INEXACT_STAGE
-    return int(min(max(preconditioner.cost, least), most))
+def _stage_length(preconditioner: Preconditioner, stage: int = 0) -> int:
+    """Iterations after which the curvature is taken anew, for the stage of this number."""
+    if preconditioner.exact:
+        least, most = EXACT_STAGE
+        return int(min(max(preconditioner.cost, least), most))
+    least, most = INEXACT_STAGE
+    return int(min(max(preconditioner.cost / 2, least * 2**stage), most))
 
 
 def _run_stage(
@@ -308,8 +360,11 @@ def _run_stage(
     preconditioner: Preconditioner,
     start: Evaluation,
     is_finished: Callable[[Evaluation, float], bool],
+    most: int,
 ) -> _StageEnd:
-    """L-BFGS from `start` in the preconditioned parameters, scaled so that its first step has length 1.
+    """L-BFGS from `start` in the preconditioned parameters, for `most` iterations at most.
+
+    It is scaled so that its first step has length 1.
 
     With the curvature at hand this first step is Newton's, where scipy's own first step would be a short
     one along the gradient. The decrement is half the squared preconditioned gradient over the least
@@ -353,15 +408,15 @@ def _run_stage(
         accepted = latest
         decrement = length**2 * float(latest.slope @ latest.slope) / 2
         decrement /= max(least_curvature, np.finfo(float).eps)
-        run.accept(objective, latest.at, decrement)
+        run.accept(objective, latest.at)
         finished = is_finished(latest.at, decrement)
         end = _StageEnd(latest.at, decrement, end.iterations + 1, finished)
         if finished:
             raise StopIteration
 
     options = {
-        "maxiter": min(_stage_length(preconditioner), run.iterations_left),
-        "maxcor": MEMORY,
+        "maxiter": min(most, run.iterations_left),
+        "maxcor": memory(objective),
         "maxls": LINE_SEARCH,
         "maxfun": np.iinfo(np.int32).max,
         "ftol": 0.0,

@@ -152,23 +152,26 @@ class SoftmaxLoss(_Loss):
     label_smoothing: float = 0.0
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
-        own = np.arange(len(y)), y
-        shift = scores.max(axis=1)
-        gradient = np.exp(scores - shift[:, None])
-        own_term = gradient[own]
-        gradient[own] = 0
-        other_terms = gradient.sum(axis=1)
+        # Classes by samples: numpy is fastest along samples.
+        by_class = np.ascontiguousarray(scores.T)
+        own = _own_entries(by_class, y)
+        own_scores = by_class.take(own)
+        shift = by_class.max(axis=0)
+        gradient = np.exp(by_class - shift)
+        entries = gradient.reshape(-1)
+        own_term = entries.take(own)
+        entries[own] = 0
+        other_terms = gradient.sum(axis=0)
         # log1p of the other classes' terms keeps the digits of a loss far below 1e-16.
-        value = np.log1p(other_terms + (own_term - 1)) + (shift - scores[own])
-        total = other_terms + own_term
-        gradient /= total[:, None]
-        gradient[own] = -other_terms / total
+        value = np.log1p(other_terms + (own_term - 1)) + (shift - own_scores)
+        inverse_total = 1 / (other_terms + own_term)
+        gradient *= inverse_total
+        entries[own] = -other_terms * inverse_total
         if self.label_smoothing:
-            n_classes = scores.shape[1]
-            value += self.label_smoothing * (scores[own] - scores.mean(axis=1))
-            gradient -= self.label_smoothing / n_classes
-            gradient[own] += self.label_smoothing
-        return value, gradient
+            value += self.label_smoothing * (own_scores - by_class.mean(axis=0))
+            gradient -= self.label_smoothing / len(gradient)
+            entries[own] += self.label_smoothing
+        return value, gradient.T
 
     def curvature(self, scores: Array, y: Array) -> Curvature:
         """Second derivative in the scores, ``diag(p) - p p'`` with p = softmax(s).
@@ -491,6 +494,13 @@ def _floating(scores: Array) -> Array:
     """The scores, in float64 unless they are floating already."""
     scores = np.asarray(scores)
     return scores if scores.dtype.kind == "f" else scores.astype(np.float64)
+
+
+def _own_entries(by_class: Array, y: Array) -> Array:
+    """Flat indices of each sample's own class in an array of classes by samples."""
+    own = np.multiply(y, by_class.shape[1], dtype=np.intp)
+    own += np.arange(len(y))
+    return own
 
 
 def _balanced(gradient: Array) -> Array:

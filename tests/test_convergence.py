@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+from sk_linear_losses._objective import Objective
 
 from .oracles import (
     bundled,
@@ -470,3 +471,44 @@ def test_maximum_likelihood_with_duplicated_columns():
 def test_svm_needs_a_penalty(model):
     with pytest.raises(ValueError, match="C=inf"):
         model.set_params(C=np.inf).fit(*bundled("iris"))
+
+
+class TestSampleFirst:
+    """Where rows are many, a sample of them comes first."""
+
+    X, Y = generated(7, 20_000, 5, 3)
+
+    def evaluations(self, monkeypatch, X, y):
+        """How many rows each evaluation of a fit went over, and the fit."""
+        n_rows, evaluate = [], Objective.evaluate
+
+        def recorded(self, theta):
+            n_rows.append(self.rows.n_samples)
+            return evaluate(self, theta)
+
+        monkeypatch.setattr(Objective, "evaluate", recorded)
+        model = SoftmaxClassifier().fit(X, y)
+        monkeypatch.undo()
+        return n_rows, model
+
+    def test_most_evaluations_are_over_few_rows(self, monkeypatch):
+        n_rows, model = self.evaluations(monkeypatch, self.X, self.Y)
+        assert model.converged_
+        assert n_rows.count(len(self.Y)) <= 10 < len(n_rows)
+        assert min(n_rows) < len(self.Y) / 16
+        # Iterations are counted on all rows alone, and so is the history.
+        assert model.n_iter_ < n_rows.count(len(self.Y))
+        assert (model.history_["objective"] >= model.objective_ * (1 - 1e-12)).all()
+
+    def test_order_of_the_rows_does_not_matter(self, monkeypatch):
+        order = np.argsort(self.Y, kind="stable")
+        n_rows, by_class = self.evaluations(monkeypatch, self.X[order], self.Y[order])
+        assert n_rows.count(len(self.Y)) <= 10
+        shuffled = SoftmaxClassifier().fit(self.X, self.Y)
+        assert by_class.objective_ == pytest.approx(shuffled.objective_, rel=1e-6)
+
+    def test_a_start_that_is_worse_is_not_taken(self):
+        model = SoftmaxClassifier(warm_start=True).fit(self.X, self.Y)
+        model.set_params(max_iter=1, tol=0.01).fit(self.X, self.Y)
+        assert model.converged_
+        assert model.n_iter_ <= 1

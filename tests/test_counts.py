@@ -23,6 +23,8 @@ def data(name):
     """Fixed problems, each for another way to take curvature."""
     if name == "sampled":
         return generated(0, 6000, 60, 6)
+    if name == "many rows":
+        return generated(0, 30_000, 20, 4)
     if name == "float32":
         X, y = generated(0, 6000, 60, 6)
         return X.astype(np.float32), y
@@ -44,19 +46,20 @@ EXPECTED = [
     (SoftmaxClassifier(100), "iris", 19, 20),
     (SoftmaxClassifier(), "wine", 17, 18),
     (SoftmaxClassifier(), "breast_cancer", 17, 18),
-    (SoftmaxClassifier(), "digits", 61, 64),
-    (SoftmaxClassifier(100), "digits", 83, 92),
-    (SoftmaxClassifier(), "sampled", 15, 16),
-    (SoftmaxClassifier(), "float32", 17, 19),
-    (SoftmaxClassifier(), "blocks", 37, 39),
-    (SoftmaxClassifier(100), "blocks", 49, 53),
+    (SoftmaxClassifier(), "digits", 61, 66),
+    (SoftmaxClassifier(100), "digits", 79, 86),
+    (SoftmaxClassifier(), "sampled", 13, 14),
+    (SoftmaxClassifier(), "float32", 16, 18),
+    (SoftmaxClassifier(), "many rows", 7, 26),
+    (SoftmaxClassifier(), "blocks", 31, 33),
+    (SoftmaxClassifier(100), "blocks", 48, 51),
     (SoftmaxClassifier(), "few rows", 12, 13),
     (SoftmaxClassifier(), "sparse", 4, 6),
-    (SoftmaxClassifier(100), "sparse", 30, 37),
-    (MulticlassSVMClassifier(), "iris", 37, 58),
-    (MulticlassSVMClassifier(), "wine", 80, 124),
-    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 80, 127),
-    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 167, 248),
+    (SoftmaxClassifier(100), "sparse", 30, 38),
+    (MulticlassSVMClassifier(), "iris", 53, 82),
+    (MulticlassSVMClassifier(), "wine", 80, 127),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 82, 133),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 150, 237),
 ]
 
 

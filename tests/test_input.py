@@ -541,7 +541,7 @@ class TestWarmStart:
         def recorded(self, theta):
             if not any(self.rows is objective.rows for objective in objectives):
                 objectives.append(self)
-                points.append(np.vstack(self.class_parameters(theta)))
+                points.append(np.vstack(self.feature_parameters(theta)))
             return evaluate(self, theta)
 
         monkeypatch.setattr(Objective, "evaluate", recorded)

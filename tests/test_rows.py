@@ -20,6 +20,15 @@ STORAGES = {
     "csr": sp.csr_array(INTEGERS),
     "csr-float32": sp.csr_array(INTEGERS.astype(np.float32)),
 }
+# Those of the last class are zero, whatever its coefficients.
+SCORES = np.column_stack([INTEGERS @ COEF[:, :-1] + INTERCEPT[:-1], np.zeros(N_SAMPLES)])
+
+
+def all_scores(rows):
+    """The scores of all rows, in double precision."""
+    scores = rows.map(lambda block: block.scores(COEF[:, :-1], INTERCEPT[:-1]))
+    assert {part.dtype for part in scores} == {np.dtype(np.float64)}
+    return np.concatenate(scores)
 
 
 @pytest.fixture(params=STORAGES)
@@ -39,9 +48,7 @@ class TestRows:
 
     def test_scores(self, X, n_threads):
         rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
-        scores = rows.map(lambda block: block.scores(COEF, INTERCEPT))
-        assert {part.dtype for part in scores} == {np.dtype(np.float64)}
-        assert_allclose(np.concatenate(scores), INTEGERS @ COEF + INTERCEPT, rtol=1e-13, atol=1e-13)
+        assert_allclose(all_scores(rows), SCORES, rtol=1e-13, atol=1e-13)
 
     @pytest.mark.parametrize("order", ["C", "F"])
     def test_pull_back(self, X, n_threads, order):
@@ -105,8 +112,7 @@ def test_64_bit_indices():
     X = STORAGES["csr"].copy()
     X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
     rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads=1)
-    scores = rows.map(lambda block: block.scores(COEF, INTERCEPT))
-    assert_allclose(np.concatenate(scores), INTEGERS @ COEF + INTERCEPT, rtol=1e-13, atol=1e-13)
+    assert_allclose(all_scores(rows), SCORES, rtol=1e-13, atol=1e-13)
     assert all(np.shares_memory(block.X.data, X.data) for block in rows.blocks)
 
 
@@ -114,8 +120,7 @@ def test_64_bit_indices():
 def test_empty_rows_and_columns(sparse):
     X = np.zeros((N_SAMPLES, N_FEATURES))
     rows = Rows(sp.csr_array(X) if sparse else X, Y, WEIGHT, N_CLASSES, n_threads=2)
-    scores = rows.map(lambda block: block.scores(COEF, INTERCEPT))
-    assert_array_equal(np.concatenate(scores), np.tile(INTERCEPT, (N_SAMPLES, 1)))
+    assert_array_equal(all_scores(rows), np.tile(np.append(INTERCEPT[:-1], 0), (N_SAMPLES, 1)))
     (squares,) = rows.sum(lambda block: (block.squares(np.zeros(N_FEATURES), block.weight[:, None]),))
     assert_array_equal(squares, 0)
 
@@ -141,7 +146,7 @@ def test_sum_has_the_same_bits_each_time():
 
 
 @pytest.mark.parametrize("n_weightings", [1, 2, 5])
-@pytest.mark.parametrize("n_features", [1, 7, 5 * _rows.FEATURES_PER_WEIGHTING + 1])
+@pytest.mark.parametrize("n_features", [1, 7])
 @pytest.mark.parametrize("zeros", [0.0, 0.9, 1.0])
 def test_weighted_grams(n_features, n_weightings, zeros):
     rng = np.random.default_rng(0)
@@ -152,3 +157,28 @@ def test_weighted_grams(n_features, n_weightings, zeros):
     assert_allclose(grams, np.einsum("ip,ik,iq->kpq", rows, weights, rows), rtol=1e-11, atol=1e-11)
     assert_array_equal(rows, before[0])
     assert_array_equal(weights, before[1])
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+def test_thinned_rows_stand_for_all(storage):
+    rng = np.random.default_rng(0)
+    n_samples, y = 40_000, np.zeros(40_000, dtype=int)
+    y[:1000], y[1000:1005] = 1, 2
+    X = rng.normal(size=(n_samples, 2)) + y[:, None]
+    weight = rng.uniform(1, 2, n_samples) * (rng.random(n_samples) < 0.5)
+    weight[1000:1005] = 1
+    rows = Rows(storage(X), y, weight, 3, n_threads=1).thinned(1 / 8, 100)
+    kept_y, kept_weight = (
+        np.concatenate([getattr(b, name) for b in rows.blocks]) for name in ("y", "weight")
+    )
+    assert rows.sampled
+    assert kept_weight.min() > 0
+    counts = np.bincount(y[weight > 0])
+    expected = [counts[0] / 8, 100, 5]
+    assert_allclose(np.bincount(kept_y), expected, atol=5 * np.sqrt(expected[0]))
+    assert np.count_nonzero(kept_y == 2) == 5
+    # Four standard errors or less.
+    (sums,) = rows.sum(lambda block: (block.pull_back(block.weight[:, None]),))
+    assert_allclose(sums[:, 0], X.T @ weight, atol=4 * np.sqrt(8 * (weight**2 @ X**2).max()))
+    (again,) = rows.thinned(1.0, 0).sum(lambda block: (block.pull_back(block.weight[:, None]),))
+    assert_allclose(again, sums, rtol=1e-12)

@@ -1,0 +1,94 @@
+"""Preconditioners against second derivatives written out, and the budget they are chosen by."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import scipy.special
+from numpy.testing import assert_allclose
+
+from sk_linear_losses import _preconditioner
+from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
+from sk_linear_losses._preconditioner import ExactCurvature, exact_curvature, memory, precondition
+from sk_linear_losses._rows import Rows
+from sk_linear_losses.losses import SoftmaxLoss
+
+from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_SAMPLES, WEIGHT, Y, generated
+
+C = 2.5
+
+
+def softmax_objective(X, y, weight, n_classes, fit_intercept=True, n_threads=1):
+    rows = Rows(X, y, weight, n_classes, n_threads)
+    statistics = statistics_of(rows, n_classes, fit_intercept)
+    return Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, n_classes, fit_intercept, statistics)
+
+
+def hessian_in_codes(objective, X, weight, theta):
+    """All second derivatives, from whole arrays, for parameters in the order of ``theta.T.ravel()``."""
+    n_features = X.shape[1]
+    centred = X - objective.statistics.mean
+    rows = np.hstack([centred, np.ones((len(X), 1))]) if objective.fit_intercept else X
+    p = scipy.special.softmax(rows @ theta @ objective.coding.T, axis=1)
+    curvature = np.einsum("ia,ab->iab", p, np.eye(p.shape[1])) - p[:, :, None] * p[:, None, :]
+    coded = objective.coding.T @ curvature @ objective.coding
+    hessian = C * np.einsum("i,iab,ip,iq->apbq", weight, coded, rows, rows)
+    penalty = np.append(np.ones(n_features), np.zeros(rows.shape[1] - n_features))
+    hessian += np.einsum("ab,pq->apbq", np.eye(coded.shape[1]), np.diag(penalty))
+    return hessian.reshape(2 * [theta.size])
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("features_per_pair", [0, 1000])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_exact_curvature_is_the_inverse_root(
+    storage, features_per_pair, fit_intercept, n_classes, monkeypatch
+):
+    monkeypatch.setattr(_preconditioner, "FEATURES_PER_PAIR", features_per_pair)
+    y = np.minimum(Y, n_classes - 1)
+    objective = softmax_objective(storage(INTEGERS), y, WEIGHT, n_classes, fit_intercept, n_threads=2)
+    theta = objective.coded_parameters(COEF[:, :n_classes] / 10, INTERCEPT[:n_classes])
+    preconditioner = exact_curvature(objective, theta)
+    units = np.eye(theta.size)
+    T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in units])
+    transposed = np.column_stack(
+        [preconditioner.gradient(unit.reshape(theta.shape[::-1]).T) for unit in units]
+    )
+    assert_allclose(transposed, T.T, rtol=1e-12, atol=1e-12)
+    hessian = hessian_in_codes(objective, INTEGERS, WEIGHT, theta)
+    assert_allclose(T.T @ hessian @ T, units, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("features_per_pair", [0, 1000])
+def test_sampled_curvature_is_near_the_exact_one(features_per_pair, monkeypatch):
+    """Near enough for steps: no direction is off by more than a factor of two."""
+    monkeypatch.setattr(_preconditioner, "FEATURES_PER_PAIR", features_per_pair)
+    X, y = generated(0, 8000, 6, 4)
+    objective = softmax_objective(X, y, np.ones(len(y)), 4)
+    theta = np.random.default_rng(0).normal(size=objective.shape)
+    preconditioner = exact_curvature(objective, theta, n_chosen=2000)
+    assert preconditioner.sampled
+    T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in np.eye(theta.size)])
+    curvature = np.linalg.eigvalsh(T.T @ hessian_in_codes(objective, X, np.ones(len(y)), theta) @ T)
+    assert curvature.min() > 0.5
+    assert curvature.max() < 2
+
+
+def test_what_was_spent_may_be_spent_again(monkeypatch):
+    monkeypatch.setattr(_preconditioner, "BUDGET", 0)
+    monkeypatch.setattr(_preconditioner, "SMALL_WORK", 0)
+    X, y = generated(0, 300, 40, 4)
+    objective = softmax_objective(X, y, np.ones(len(y)), 4)
+    theta = np.ones(objective.shape)
+    assert not precondition(objective, theta).exact
+    assert isinstance(precondition(objective, theta, spent=10**6), ExactCurvature)
+
+
+def test_memory_is_cut_where_vectors_cost_more_than_evaluations():
+    dense = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
+    assert memory(dense) == _preconditioner.MOST_PAIRS
+    wide = sp.csr_array(
+        (np.ones(N_SAMPLES), (np.arange(N_SAMPLES), np.arange(N_SAMPLES))), (N_SAMPLES, 10**6)
+    )
+    assert memory(softmax_objective(wide, Y, WEIGHT, N_CLASSES)) == _preconditioner.LEAST_PAIRS
