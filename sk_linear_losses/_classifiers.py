@@ -312,8 +312,8 @@ class SoftmaxClassifier(_LinearClassifier):
     feature_names_in_ : array of shape (n_features_in_,)
         Names of the features, if X had any.
     n_iter_ : int
-        Iterations of L-BFGS over all samples. Those over a sample of the rows, which come first where rows are
-        many, are not counted.
+        Iterations of L-BFGS over all samples. Those over a sample of the rows, which come first where rows
+        are many, are not counted.
     objective_ : float
         The objective at the solution.
     duality_gap_ : float
