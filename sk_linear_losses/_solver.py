@@ -23,7 +23,7 @@ from .losses import Array
 # Iterations before curvature is taken anew: as many as that costs in evaluations, within these bounds. Where
 # it is not exact, what L-BFGS has learnt is worth more, and is lost with the change of variables: half the
 # cost, but at least and at most so many, the least doubling from stage to stage.
-EXACT_STAGE, INEXACT_STAGE = (8, 30), (25, 100)
+EXACT_STAGE, INEXACT_STAGE = (5, 30), (25, 100)
 # Evaluations that L-BFGS spends on one line search at most.
 LINE_SEARCH = 30
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
