@@ -579,7 +579,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
 def _check_number(name: str, value: Any, valid: Callable[[Any], bool], wanted: str) -> None:
     """Raise unless `value` is a number that is valid."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not valid(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not valid(value):
         raise ValueError(f"{name}={value!r} must be {wanted}.")
 
 
