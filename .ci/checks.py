@@ -90,7 +90,11 @@ def _public_names(module: ModuleType) -> Iterator[str]:
         item = getattr(module, name)
         yield f"{module.__name__}.{name}"
         if inspect.isclass(item):
-            for method, function in inspect.getmembers(item, inspect.isfunction):
+            # A class method is a bound method of the class, no function.
+            methods = inspect.getmembers(
+                item, lambda member: inspect.isfunction(member) or inspect.ismethod(member)
+            )
+            for method, function in methods:
                 if not method.startswith("_") and function.__module__.startswith(package):
                     yield f"{module.__name__}.{name}.{method}"
 

@@ -34,6 +34,10 @@ SCORED_ENTRIES = 2**19
 class _LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Fit and prediction that the two estimators share."""
 
+    # Where the HTML representation links to.
+    _doc_link_module = "sk_linear_losses"
+    _doc_link_template = "https://sk-linear-losses.readthedocs.io/en/stable/api/generated/{estimator_module}.{estimator_name}.html"
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
 
@@ -576,7 +580,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
 def _check_number(name: str, value: Any, valid: Callable[[Any], bool], wanted: str) -> None:
     """Raise unless `value` is a number that is valid."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not valid(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not valid(value):
         raise ValueError(f"{name}={value!r} must be {wanted}.")
 
 

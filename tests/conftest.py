@@ -8,6 +8,8 @@ import pytest
 # estimator checks and comparisons with oracles took 100 s, with one 25 s. Tests of threads ask for them by
 # `n_jobs`; OMP_NUM_THREADS=2 pytest gives them to all.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Pictures need no screen.
+os.environ.setdefault("MPLBACKEND", "agg")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sk_linear_losses
-from sk_linear_losses import losses
+from sk_linear_losses import display, losses
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(sk_linear_losses.__file__).parent
@@ -29,10 +29,12 @@ LAYERS = [
     "_calibration",
     "_problem",
     "_classifiers",
+    "display",
     "__init__",
     "__main__",
 ]
-PUBLIC = [getattr(module, name) for module in (sk_linear_losses, losses) for name in module.__all__]
+MODULES = [sk_linear_losses, losses, display]
+PUBLIC = [getattr(module, name) for module in MODULES for name in module.__all__]
 
 
 def imports_of(source):
@@ -110,7 +112,7 @@ def test_types_are_published():
     assert (PACKAGE / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("module", [sk_linear_losses, losses])
+@pytest.mark.parametrize("module", MODULES)
 def test_public_names_are_sorted_and_exist(module):
     assert module.__all__ == sorted(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)

@@ -1,0 +1,671 @@
+"""Pictures of fits, of coefficients and of losses, in the manner of scikit-learn's displays.
+
+Knows fitted attributes and the values of losses. Knows nothing of data or of solvers. Matplotlib, the extra
+`plot`, is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from .losses import Array, SoftmaxLoss, WestonWatkinsLoss
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["CoefficientsDisplay", "ConvergenceDisplay", "LossDisplay"]
+
+QUANTITIES = {"gap": "Relative duality gap", "objective": "Objective"}
+CLOCKS = {"iterations": "Iterations", "seconds": "Time since the start of the fit (s)"}
+# A logarithmic axis has no zero: smaller relative gaps are drawn at the round-off of the objective.
+SMALLEST_GAP = float(np.finfo(np.float64).eps)
+
+# Inches: a tile of the templates and its title, a character and a line of tick labels.
+TILE, TITLE, CHARACTER, LINE = 1.3, 0.3, 0.09, 0.17
+# Inches, the largest picture that is made unasked.
+LARGEST = 12.0
+
+
+class ConvergenceDisplay:
+    """The certified gap or the objective of a fit, iteration by iteration.
+
+    Draw several fits into one picture by handing on `ax_`. The gap is relative to the objective: what `tol`
+    is compared with.
+
+    Parameters
+    ----------
+    history : dict of arrays of shape (n_iter,)
+        ``"objective"``, ``"gap"`` and ``"seconds"`` after each iteration, as in the attribute `history_` of
+        the classifiers.
+    name : str, default=None
+        Name of the fit in the legend; None makes no entry.
+
+    Attributes
+    ----------
+    line_ : matplotlib.lines.Line2D
+        The curve.
+    ax_ : matplotlib.axes.Axes
+        The axes that it is drawn in.
+    figure_ : matplotlib.figure.Figure
+        The figure that holds them.
+
+    See Also
+    --------
+    ConvergenceDisplay.from_estimator : Draw the history of a fitted classifier.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_iris
+    >>> from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+    >>> from sk_linear_losses.display import ConvergenceDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> display = ConvergenceDisplay.from_estimator(SoftmaxClassifier().fit(X, y), name="softmax")
+    >>> svm = MulticlassSVMClassifier().fit(X, y)
+    >>> display = ConvergenceDisplay.from_estimator(svm, name="hinge", ax=display.ax_)
+    >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    ['softmax', 'hinge']
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, history: Mapping[str, npt.ArrayLike], *, name: str | None = None) -> None:
+        self.history = history
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        quantity: str = "gap",
+        against: str = "iterations",
+        name: str | None = None,
+        ax: Axes | None = None,
+        **line_kw: Any,
+    ) -> Self:
+        """Draw the history of a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted :class:`~sk_linear_losses.SoftmaxClassifier` or
+            :class:`~sk_linear_losses.MulticlassSVMClassifier`, or a pipeline or search that ends in one.
+        quantity : {"gap", "objective"}, default="gap"
+            What is drawn, as in :meth:`plot`.
+        against : {"iterations", "seconds"}, default="iterations"
+            What it is drawn against.
+        name : str, default=None
+            Name of the fit in the legend; None takes the name of the class.
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw in; None makes a figure.
+        **line_kw : dict
+            Keywords for :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        ConvergenceDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If it has no history.
+        ValueError
+            If an option is unknown or there is nothing to draw.
+        ImportError
+            If matplotlib is not installed.
+        """
+        classifier = _fitted(estimator, "history_")
+        display = cls(classifier.history_, name=type(classifier).__name__ if name is None else name)
+        return display.plot(ax, quantity=quantity, against=against, **line_kw)
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        quantity: str = "gap",
+        against: str = "iterations",
+        **line_kw: Any,
+    ) -> Self:
+        """Draw the history.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw in; None makes a figure.
+        quantity : {"gap", "objective"}, default="gap"
+            "gap" is the certified gap over the objective, on a logarithmic axis. Iterations at which nothing
+            was certified are left out, and gaps below 2.2e-16, the round-off of the objective, are drawn
+            there.
+        against : {"iterations", "seconds"}, default="iterations"
+            Iterations of L-BFGS, from 1, or seconds since the start of the fit.
+        **line_kw : dict
+            Keywords for :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        ConvergenceDisplay
+            The display itself.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown or there is nothing to draw.
+        ImportError
+            If matplotlib is not installed.
+        """
+        _check_option("quantity", quantity, QUANTITIES)
+        _check_option("against", against, CLOCKS)
+        x, y = self._points(quantity, against)
+        self.ax_ = _axes("ConvergenceDisplay", ax)
+        self.figure_ = self.ax_.figure
+        style = {"marker": ".", "markersize": 4, "label": self.name} | line_kw
+        (self.line_,) = self.ax_.plot(x, y, **style)
+        self.ax_.set(xlabel=CLOCKS[against], ylabel=QUANTITIES[quantity])
+        if quantity == "gap":
+            self.ax_.set_yscale("log")
+        if against == "iterations":
+            _whole_ticks(self.ax_.xaxis)
+        if style["label"] is not None:
+            self.ax_.legend()
+        return self
+
+    def _points(self, quantity: str, against: str) -> tuple[Array, Array]:
+        """Coordinates of the points that can be drawn."""
+        objective = np.asarray(self.history["objective"], dtype=np.float64)
+        y = objective
+        if quantity == "gap":
+            gap = np.array(self.history["gap"], dtype=np.float64)
+            # An objective of zero, all margins being zero, leaves the gap absolute.
+            np.divide(gap, objective, out=gap, where=objective > 0)
+            y = np.maximum(gap, SMALLEST_GAP)
+        drawn = np.isfinite(y)
+        if not drawn.any():
+            reason = (
+                "no gap was certified (C=inf has none). Use quantity='objective'."
+                if len(y)
+                else "the fit made no iteration, for it started at its optimum. Use warm_start=False."
+            )
+            raise ValueError(f"quantity={quantity!r} has nothing to draw: {reason}")
+        x = np.arange(1, len(y) + 1) if against == "iterations" else np.asarray(self.history["seconds"])
+        return x[drawn], y[drawn]
+
+
+class CoefficientsDisplay:
+    """The coefficients of each class: templates as images, or a heat map with the names of the features.
+
+    Colours diverge from zero, on the same scale for all classes: what raises the score of a class has one
+    hue, what lowers it the other. Coefficients are per unit of their feature; compare them across features
+    only where the units are alike, as those of pixels are.
+
+    Parameters
+    ----------
+    coef : array of shape (n_classes, n_features), or (1, n_features) for two classes
+        Coefficients, as in the attribute `coef_` of classifiers.
+    class_names : sequence of n_classes str
+        Names of the classes. With two classes the one row of coefficients is named "B against A": it is the
+        difference of the second class from the first.
+    feature_names : sequence of n_features str, default=None
+        Names for the rows of the heat map; None numbers them from 0.
+    image_shape : tuple of (height, width), default=None
+        Draw each class as an image of this shape, row by row; None draws the heat map.
+
+    Attributes
+    ----------
+    images_ : list of matplotlib.image.AxesImage
+        The image of each row of `coef`; for the heat map one for all.
+    axes_ : list of matplotlib.axes.Axes
+        The axes of each image.
+    colorbar_ : matplotlib.colorbar.Colorbar
+        The colour bar, or None.
+    ax_ : matplotlib.axes.Axes
+        The axes that all is drawn in.
+    figure_ : matplotlib.figure.Figure
+        The figure that holds them.
+
+    See Also
+    --------
+    CoefficientsDisplay.from_estimator : Draw the coefficients of a fitted classifier.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_linear_losses import SoftmaxClassifier
+    >>> from sk_linear_losses.display import CoefficientsDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = SoftmaxClassifier(C=1e-3).fit(X, y)
+    >>> display = CoefficientsDisplay.from_estimator(model, image_shape=(8, 8))
+    >>> [ax.get_title() for ax in display.axes_]
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(
+        self,
+        coef: npt.ArrayLike,
+        *,
+        class_names: Sequence[str],
+        feature_names: Sequence[str] | None = None,
+        image_shape: tuple[int, int] | None = None,
+    ) -> None:
+        self.coef = np.atleast_2d(np.asarray(coef, dtype=np.float64))
+        self.class_names = [str(name) for name in class_names]
+        self.feature_names = None if feature_names is None else [str(name) for name in feature_names]
+        self.image_shape = image_shape
+        n_rows, n_features = self.coef.shape
+        _check_length("class_names", self.class_names, 2 if n_rows == 1 else n_rows, "class")
+        if self.feature_names is not None:
+            _check_length("feature_names", self.feature_names, n_features, "feature")
+        if image_shape is not None and not _covers(image_shape, n_features):
+            raise ValueError(
+                f"image_shape={image_shape!r} must be a height and a width whose product is the number of "
+                f"features, {n_features}."
+            )
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        feature_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        cmap: Any = "RdBu_r",
+        colorbar: bool = True,
+        ax: Axes | None = None,
+        **im_kw: Any,
+    ) -> Self:
+        """Draw the coefficients of a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted linear classifier with `coef_` and `classes_`, of this package or another, or a pipeline
+            or search that ends in one.
+        image_shape : tuple of (height, width), default=None
+            Draw each class as an image of this shape, row by row; None draws the heat map.
+        feature_names : sequence of n_features str, default=None
+            Names for the rows of the heat map; None takes `feature_names_in_`, or what the steps of a
+            pipeline call their output, or numbers.
+        class_names : sequence of n_classes str, default=None
+            Names of the classes; None takes `classes_`.
+        cmap : str or matplotlib.colors.Colormap, default="RdBu_r"
+            A diverging colour map.
+        colorbar : bool, default=True
+            Whether to draw a colour bar.
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw in; None makes a figure.
+        **im_kw : dict
+            Keywords for :meth:`matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        CoefficientsDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If it has no coefficients or no classes.
+        ValueError
+            If names or shape do not fit the coefficients.
+        ImportError
+            If matplotlib is not installed.
+        """
+        classifier = _fitted(estimator, "coef_", "classes_")
+        display = cls(
+            classifier.coef_,
+            class_names=classifier.classes_ if class_names is None else class_names,
+            feature_names=_feature_names(estimator) if feature_names is None else feature_names,
+            image_shape=image_shape,
+        )
+        return display.plot(ax, cmap=cmap, colorbar=colorbar, **im_kw)
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        cmap: Any = "RdBu_r",
+        colorbar: bool = True,
+        **im_kw: Any,
+    ) -> Self:
+        """Draw the coefficients.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw in; None makes a figure. Images are tiled over these axes, which are hidden.
+        cmap : str or matplotlib.colors.Colormap, default="RdBu_r"
+            A diverging colour map.
+        colorbar : bool, default=True
+            Whether to draw a colour bar.
+        **im_kw : dict
+            Keywords for :meth:`matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        CoefficientsDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        largest = float(np.abs(self.coef).max())
+        limit = largest if largest > 0 else 1.0
+        scale = {} if "norm" in im_kw else {"vmin": -limit, "vmax": limit}
+        style = {"cmap": cmap, "interpolation": "nearest", **scale} | im_kw
+        size = self._map_size() if self.image_shape is None else self._tiles_size(*self.image_shape)
+        self.ax_ = _axes("CoefficientsDisplay", ax, size)
+        self.figure_ = self.ax_.figure
+        if self.image_shape is None:
+            self._draw_map(style)
+        else:
+            self._draw_tiles(self.image_shape, style)
+        self.colorbar_ = (
+            self.figure_.colorbar(self.images_[0], ax=self.ax_, label="Coefficient") if colorbar else None
+        )
+        return self
+
+    def _labels(self) -> list[str]:
+        """What the rows of the coefficients are called."""
+        if len(self.coef) > 1:
+            return self.class_names
+        return [f"{self.class_names[1]} against {self.class_names[0]}"]
+
+    def _tiles_size(self, height: int, width: int) -> tuple[float, float]:
+        """Inches for the images, about twice as wide as high, and a colour bar."""
+        room = (TILE * height / width + TITLE) * np.sqrt(len(self.coef) / 2)
+        n_down, n_across = _grid(len(self.coef), 2 * room, room, height / width)
+        # A few templates may be larger.
+        tile = max(TILE, 4.0 / n_across)
+        cell = tile * height / width + TITLE
+        return min(tile * n_across + 1.0, LARGEST), min(cell * n_down, LARGEST)
+
+    def _draw_tiles(self, image_shape: tuple[int, int], style: dict[str, Any]) -> None:
+        """Draw a titled image for each row."""
+        room = _inches(self.ax_)
+        n_down, n_across = _grid(len(self.coef), *room, image_shape[0] / image_shape[1])
+        share = max(0.5, 1 - TITLE * n_down / room[1])
+        self.ax_.set_axis_off()
+        self.axes_, self.images_ = [], []
+        for k, (row, label) in enumerate(zip(self.coef, self._labels(), strict=True)):
+            down, across = divmod(k, n_across)
+            left, bottom = across / n_across, 1 - (down + 1) / n_down
+            tile = self.ax_.inset_axes((left, bottom, 0.94 / n_across, share / n_down))
+            self.images_.append(tile.imshow(row.reshape(image_shape), **style))
+            tile.set(xticks=[], yticks=[], title=label)
+            self.axes_.append(tile)
+
+    def _map_size(self) -> tuple[float, float]:
+        """Inches for the heat map with its labels and a colour bar."""
+        longest = max(map(len, self._labels()))
+        features = self.feature_names or [""]
+        width = max(0.5, CHARACTER * (longest + 2)) * len(self.coef) + CHARACTER * max(map(len, features))
+        height = max(2.5, 1.2 * LINE * len(features) + 1.0) if self.feature_names else 4.8
+        return min(width + 2.0, LARGEST), min(height, LARGEST)
+
+    def _draw_map(self, style: dict[str, Any]) -> None:
+        """Draw features downwards, where their names can be read, and classes across."""
+        ax, labels = self.ax_, self._labels()
+        self.axes_, self.images_ = [ax], [ax.imshow(self.coef.T, **({"aspect": "auto"} | style))]
+        width, height = _inches(ax)
+        crowded = CHARACTER * (max(map(len, labels)) + 1) * len(labels) > width
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+        ax.set_xticks(range(len(labels)), labels, **turned)
+        if self.feature_names is not None:
+            every = math.ceil(LINE * len(self.feature_names) / height)
+            ax.set_yticks(range(0, len(self.feature_names), every), self.feature_names[::every])
+        else:
+            _whole_ticks(ax.yaxis)
+        ax.set(xlabel="Class", ylabel="Feature")
+        # Some styles draw a grid over images.
+        ax.grid(visible=False)
+
+
+class _ScoreLoss(Protocol):
+    """What is asked of a loss to draw it."""
+
+    def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]: ...
+
+
+class LossDisplay:
+    """The loss of one sample of two classes against the margin of its scores, for several losses.
+
+    The margin of the scores is ``s_y - s_j``, by how much the right class y leads the wrong class j. With
+    two classes there is one wrong class, so that the worst of them (Crammer-Singer) and the sum over them
+    (Weston-Watkins) are the same: one hinge stands for both. Softmax costs nats; the hinge is in units of
+    the scores, its square in their squares.
+
+    Parameters
+    ----------
+    margins : array of shape (n_margins,)
+        Margins of the scores.
+    values : dict of arrays of shape (n_margins,)
+        The loss at each margin, by the name of the loss.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib.lines.Line2D
+        The curves, in the order of `values`.
+    ax_ : matplotlib.axes.Axes
+        The axes that they are drawn in.
+    figure_ : matplotlib.figure.Figure
+        The figure that holds them.
+
+    See Also
+    --------
+    LossDisplay.from_losses : Compute the curves from losses and draw them.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sk_linear_losses.display import LossDisplay
+    >>> from sk_linear_losses.losses import SoftmaxLoss, WestonWatkinsLoss
+    >>> display = LossDisplay.from_losses()
+    >>> [line.get_label() for line in display.lines_]
+    ['softmax', 'hinge', 'squared hinge']
+    >>> plt.close(display.figure_)
+    >>> hinges = {f"margin {margin}": WestonWatkinsLoss(margin) for margin in (0.5, 1, 2)}
+    >>> display = LossDisplay.from_losses(hinges, margins=[0, 1, 2, 3])
+    >>> display.values["margin 2"]
+    array([2., 1., 0., 0.])
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, margins: npt.ArrayLike, values: Mapping[str, npt.ArrayLike]) -> None:
+        self.margins = np.asarray(margins)
+        self.values = values
+
+    @classmethod
+    def from_losses(
+        cls,
+        losses: Mapping[str, _ScoreLoss] | None = None,
+        *,
+        margins: npt.ArrayLike | None = None,
+        ax: Axes | None = None,
+        **line_kw: Any,
+    ) -> Self:
+        """Compute the curves from losses and draw them.
+
+        Parameters
+        ----------
+        losses : dict of losses, default=None
+            Objects with ``value_and_gradient(scores, y)``, such as those of :mod:`sk_linear_losses.losses`,
+            by name. None takes softmax, hinge and squared hinge.
+        margins : array-like of shape (n_margins,), default=None
+            Margins of the scores; None takes 501 from -2 to 3.
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw in; None makes a figure.
+        **line_kw : dict
+            Keywords for :meth:`matplotlib.axes.Axes.plot`, for all curves.
+
+        Returns
+        -------
+        LossDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If there is no loss, or one asks for margins between other than two classes, or `margins` is not
+            one-dimensional.
+        ImportError
+            If matplotlib is not installed.
+        """
+        if losses is None:
+            losses = {
+                "softmax": SoftmaxLoss(),
+                "hinge": WestonWatkinsLoss(),
+                "squared hinge": WestonWatkinsLoss(squared=True),
+            }
+        if not losses:
+            raise ValueError(f"losses={losses!r} must name at least one loss. None takes the usual three.")
+        lead = np.linspace(-2, 3, 501) if margins is None else np.asarray(margins, dtype=np.float64)
+        if lead.ndim != 1:
+            raise ValueError(f"margins has shape {lead.shape}; expected one dimension. Pass margins.ravel().")
+        values = {name: _two_class_value(name, loss, lead) for name, loss in losses.items()}
+        return cls(lead, values).plot(ax, **line_kw)
+
+    def plot(self, ax: Axes | None = None, **line_kw: Any) -> Self:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw in; None makes a figure.
+        **line_kw : dict
+            Keywords for :meth:`matplotlib.axes.Axes.plot`, for all curves.
+
+        Returns
+        -------
+        LossDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.ax_ = _axes("LossDisplay", ax)
+        self.figure_ = self.ax_.figure
+        self.lines_ = []
+        for name, value in self.values.items():
+            self.lines_ += self.ax_.plot(self.margins, value, **({"label": name} | line_kw))
+        self.ax_.set(xlabel="Margin of the scores, $s_y - s_j$", ylabel="Loss of the sample")
+        self.ax_.legend()
+        return self
+
+
+def _axes(caller: str, ax: Axes | None, size: tuple[float, float] | None = None) -> Any:
+    """The axes to draw in: those given, or new ones of `size` inches."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} draws with matplotlib, which is not installed. Run "
+            "pip install 'sk_linear_losses[plot]'."
+        ) from error
+    return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+
+
+def _fitted(estimator: Any, *attributes: str) -> Any:
+    """The fitted classifier with these attributes, out of the pipelines and searches around it."""
+    check_is_fitted(estimator)
+    inner = estimator
+    while not all(hasattr(inner, attribute) for attribute in attributes):
+        if hasattr(inner, "best_estimator_"):
+            inner = inner.best_estimator_
+        elif isinstance(inner, Pipeline):
+            inner = inner[-1]
+        else:
+            raise TypeError(
+                f"estimator={estimator!r} has no {' and '.join(attributes)}. Pass a fitted SoftmaxClassifier "
+                "or MulticlassSVMClassifier, or a pipeline or search that ends in one."
+            )
+    return inner
+
+
+def _feature_names(estimator: Any) -> Any:
+    """Names of what the classifier in a fitted estimator was given, or None."""
+    if hasattr(estimator, "best_estimator_"):
+        return _feature_names(estimator.best_estimator_)
+    if not isinstance(estimator, Pipeline):
+        return getattr(estimator, "feature_names_in_", None)
+    names = _feature_names(estimator[-1])
+    if names is None and len(estimator) > 1:
+        try:
+            return estimator[:-1].get_feature_names_out()
+        except (AttributeError, ValueError):
+            # A step does not say what it puts out.
+            return None
+    return names
+
+
+def _two_class_value(name: str, loss: _ScoreLoss, margins: Array) -> Array:
+    """Loss of a sample of the first of two classes at each margin of its scores."""
+    pairs = np.shape(getattr(loss, "margin", 1.0))
+    if pairs not in {(), (2, 2)}:
+        raise ValueError(
+            f"losses[{name!r}] has margins of shape {pairs}; the curve is for two classes. Use a number or "
+            "shape (2, 2)."
+        )
+    scores = np.stack([margins, np.zeros_like(margins)], axis=1)
+    return loss.value_and_gradient(scores, np.zeros(len(margins), dtype=int))[0]
+
+
+def _whole_ticks(axis: Any) -> None:
+    """Have no ticks between whole numbers, unless their places were chosen already."""
+    from matplotlib.ticker import MaxNLocator
+
+    locator = axis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
+
+
+def _inches(ax: Any) -> tuple[float, float]:
+    """Width and height of axes."""
+    extent, dpi = ax.get_window_extent(), ax.figure.dpi
+    return extent.width / dpi, extent.height / dpi
+
+
+def _grid(count: int, width: float, height: float, stretch: float) -> tuple[int, int]:
+    """Rows and columns that leave most room to images `stretch` times as high as wide, with titles."""
+
+    def tile_width(n_across: int) -> float:
+        n_down = -(-count // n_across)
+        return min(width / n_across, (height / n_down - TITLE) / stretch)
+
+    n_across = max(range(1, count + 1), key=tile_width)
+    return -(-count // n_across), n_across
+
+
+def _covers(image_shape: Any, n_features: int) -> bool:
+    """Whether an image of this shape has a pixel for each feature."""
+    shape = np.asarray(image_shape)
+    return shape.shape == (2,) and shape.min() > 0 and bool(shape.prod() == n_features)
+
+
+def _check_option(name: str, value: Any, options: Mapping[str, str]) -> None:
+    """Raise unless `value` is one of the options."""
+    if value not in options:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")
+
+
+def _check_length(name: str, values: Sequence[str], wanted: int, of: str) -> None:
+    """Raise unless there is one value for each class or feature."""
+    if len(values) != wanted:
+        raise ValueError(f"{name} has {len(values)} entries; expected {wanted}, one for each {of}.")
