@@ -309,7 +309,7 @@ class SoftmaxClassifier(_LinearClassifier):
         is never predicted.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the features, if X had any.
     n_iter_ : int
         Iterations of L-BFGS.
@@ -320,7 +320,7 @@ class SoftmaxClassifier(_LinearClassifier):
         case for ``C=inf``: without a penalty the dual gives no bound.
     converged_ : bool
         Whether `tol` was reached.
-    history_ : dict of arrays of shape (n_iter_,)
+    history_ : dict of arrays of shape (`n_iter_`,)
         ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since the start.
 
     See Also
@@ -434,7 +434,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         is never predicted.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the features, if X had any.
     n_iter_ : int
         Iterations of L-BFGS.
@@ -444,7 +444,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         Certified upper bound on `objective_` minus the optimum.
     converged_ : bool
         Whether `tol` was reached.
-    history_ : dict of arrays of shape (n_iter_,)
+    history_ : dict of arrays of shape (`n_iter_`,)
         ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since the start.
     temperature_ : float
         Scores over this are the logits of `predict_proba`.
