@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from docutils import nodes
+
 import sk_linear_losses
 
 # The examples are small: a second thread of BLAS would only slow them down.
@@ -35,6 +37,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings give types and shapes
 numpydoc_show_class_members = False  # each class has a page that lists its methods
 
@@ -70,7 +73,31 @@ html_theme_options: dict[str, Any] = {
     "footer_end": ["sphinx-version"],
     "secondary_sidebar_items": ["page-toc"],
 }
-# Pages without siblings have no use for a sidebar.
+# Pages without siblings have no use for a sidebar on the left, and the code of the examples needs its room.
 html_sidebars: dict[str, list[str]] = {
-    page: [] for page in ("index", "getting_started", "how_it_works", "benchmarks", "migrating", "changelog")
+    page: []
+    for page in (
+        "index",
+        "getting_started",
+        "auto_examples/*",
+        "how_it_works",
+        "benchmarks",
+        "migrating",
+        "adding_a_loss",
+        "changelog",
+    )
 }
+
+
+def end_blocks_with_text(app: Any, doctree: Any) -> None:
+    """Take the blank line off the end of a code block that doctest needs there."""
+    for block in doctree.findall(nodes.literal_block):
+        text = block.astext()
+        if block.rawsource == text:
+            block[:] = [nodes.Text(text.rstrip("\n"))]
+            block.rawsource = text.rstrip("\n")
+
+
+def setup(app: Any) -> None:
+    """Connect the function above."""
+    app.connect("doctree-read", end_blocks_with_text)

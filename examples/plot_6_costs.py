@@ -77,17 +77,17 @@ assert saved.mean() > 0
 # Where the predictions went, in samples of a test half. With margins from costs hardly any fast
 # case is taken for a slow one; the price is paid in cheap mistakes.
 
-fig, axes = plt.subplots(1, 4, figsize=(11, 3.1), layout="constrained")
+_, axes = plt.subplots(1, 4, figsize=(11, 3.6), layout="compressed")
 for ax, name, confusion in zip(axes, rules, confusions / N_SPLITS, strict=True):
     ax.imshow(confusion, cmap="Blues", vmin=0, vmax=confusions.max() / N_SPLITS)
     for (row, column), count in np.ndenumerate(confusion):
-        shade = "white" if count > confusions.max() / N_SPLITS / 2 else "black"
+        shade = "white" if count > 0.6 * confusions.max() / N_SPLITS else "black"
         ax.text(column, row, f"{count:.0f}", ha="center", va="center", color=shade)
     ax.set_title(name.replace(", ", ",\n"), fontsize="medium")
     ax.set_xticks(range(3), labels)
     ax.set_yticks(range(3), labels if ax is axes[0] else [])
+    ax.set_xlabel("predicted class")
 axes[0].set_ylabel("right class")
-fig.supxlabel("predicted class")
 plt.show()
 
 # %%

@@ -8,6 +8,7 @@ strengths of the penalty in one go.
 """
 
 # %%
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
@@ -81,11 +82,16 @@ results["loss"] = [params.get("classifier__loss", "softmax") for params in resul
 results.groupby("loss")["mean_test_score"].max().mul(-1).round(4).rename("log-loss").to_frame()
 
 # %%
-# Coefficients with the names of their columns; each row sums to zero over the classes.
+# Coefficients with the names of their columns; those of a column sum to zero over the classes.
 
 model = search.best_estimator_[-1]
-pd.DataFrame(
-    model.coef_.T,
-    index=search.best_estimator_[0].get_feature_names_out(),
-    columns=model.classes_,
-).round(2)
+names = [name.split("__")[1] for name in search.best_estimator_[0].get_feature_names_out()]
+largest = np.abs(model.coef_).max()
+_, ax = plt.subplots(figsize=(5.5, 4.2), layout="constrained")
+ax.imshow(model.coef_.T, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
+for (feature, k), weight in np.ndenumerate(model.coef_.T):
+    shade = "white" if abs(weight) > 0.6 * largest else "black"
+    ax.text(k, feature, f"{weight:.2f}", ha="center", va="center", color=shade)
+ax.set_xticks(range(len(model.classes_)), model.classes_)
+ax.set_yticks(range(len(names)), names)
+plt.show()
