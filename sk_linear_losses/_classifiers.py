@@ -329,8 +329,8 @@ class SoftmaxClassifier(_LinearClassifier):
 
     References
     ----------
-    D. Böhning, "Multinomial logistic regression algorithm", Annals of the Institute of Statistical
-    Mathematics, 1992.
+    - D. Böhning, "Multinomial logistic regression algorithm", Annals of the Institute of Statistical
+      Mathematics, 1992.
 
     Examples
     --------
@@ -455,10 +455,10 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
     References
     ----------
-    J. Weston and C. Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+    - J. Weston and C. Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
 
-    K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector
-    machines", JMLR 2001.
+    - K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector
+      machines", JMLR 2001.
 
     Examples
     --------
