@@ -29,6 +29,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 default_role = "literal"
+smartquotes = False  # default="hinge" is code
 templates_path = ["_templates"]
 
 # Nothing is fetched: no intersphinx, no remote images, no remote scripts.

@@ -329,7 +329,7 @@ class SoftmaxClassifier(_LinearClassifier):
 
     References
     ----------
-    - D. Böhning, "Multinomial logistic regression algorithm", Annals of the Institute of Statistical
+    - Böhning, D., "Multinomial logistic regression algorithm", Annals of the Institute of Statistical
       Mathematics, 1992.
 
     Examples
@@ -455,9 +455,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
     References
     ----------
-    - J. Weston and C. Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+    - Weston, J., and Watkins, C., "Support vector machines for multi-class pattern recognition", ESANN 1999.
 
-    - K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector
+    - Crammer, K., and Singer, Y., "On the algorithmic implementation of multiclass kernel-based vector
       machines", JMLR 2001.
 
     Examples

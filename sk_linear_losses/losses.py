@@ -138,7 +138,7 @@ class SoftmaxLoss(_Loss):
 
     References
     ----------
-    - C. Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016,
+    - Szegedy, C., et al., "Rethinking the Inception architecture for computer vision", CVPR 2016,
       section 7 (label smoothing).
 
     Examples
@@ -373,7 +373,7 @@ class WestonWatkinsLoss(_MarginLoss):
 
     References
     ----------
-    - J. Weston and C. Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+    - Weston, J., and Watkins, C., "Support vector machines for multi-class pattern recognition", ESANN 1999.
 
     Examples
     --------
@@ -435,7 +435,7 @@ class CrammerSingerLoss(_MarginLoss):
 
     References
     ----------
-    - K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector
+    - Crammer, K., and Singer, Y., "On the algorithmic implementation of multiclass kernel-based vector
       machines", JMLR 2001.
 
     Examples
