@@ -59,6 +59,7 @@ def archives(folder: str) -> None:
     wanted = {"sk_linear_losses/__init__.py", "sk_linear_losses/py.typed"}
     missing = wanted - shipped
     wanted |= {"pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md", "tests/test_package.py"}
+    wanted |= {"docs/conf.py", "examples/plot_1_lesson.py"}
     missing |= wanted - source
     print(f"{wheel.name}: {len(shipped)} files; {sdist.name}: {len(source)} files")
     if foreign or missing:

@@ -313,7 +313,7 @@ class SoftmaxClassifier(_LinearClassifier):
         is never predicted.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the features, if X had any.
     n_iter_ : int
         Iterations of L-BFGS over all samples. Those over a sample of the rows, which come first where rows
@@ -325,7 +325,7 @@ class SoftmaxClassifier(_LinearClassifier):
         case for ``C=inf``: without a penalty the dual gives no bound.
     converged_ : bool
         Whether `tol` was reached.
-    history_ : dict of arrays of shape (n_iter_,)
+    history_ : dict of arrays of shape (`n_iter_`,)
         ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since the start.
 
     See Also
@@ -334,8 +334,8 @@ class SoftmaxClassifier(_LinearClassifier):
 
     References
     ----------
-    D. Böhning, "Multinomial logistic regression algorithm", Annals of the Institute of Statistical
-    Mathematics, 1992.
+    - Böhning, D., "Multinomial logistic regression algorithm", Annals of the Institute of Statistical
+      Mathematics, 1992.
 
     Examples
     --------
@@ -439,7 +439,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         is never predicted.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the features, if X had any.
     n_iter_ : int
         Iterations of L-BFGS.
@@ -449,7 +449,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         Certified upper bound on `objective_` minus the optimum.
     converged_ : bool
         Whether `tol` was reached.
-    history_ : dict of arrays of shape (n_iter_,)
+    history_ : dict of arrays of shape (`n_iter_`,)
         ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since the start.
     temperature_ : float
         Scores over this are the logits of `predict_proba`.
@@ -460,10 +460,10 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
     References
     ----------
-    J. Weston and C. Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+    - Weston, J., and Watkins, C., "Support vector machines for multi-class pattern recognition", ESANN 1999.
 
-    K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector
-    machines", JMLR 2001.
+    - Crammer, K., and Singer, Y., "On the algorithmic implementation of multiclass kernel-based vector
+      machines", JMLR 2001.
 
     Examples
     --------

@@ -138,8 +138,8 @@ class SoftmaxLoss(_Loss):
 
     References
     ----------
-    C. Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016,
-    section 7 (label smoothing).
+    - Szegedy, C., et al., "Rethinking the Inception architecture for computer vision", CVPR 2016,
+      section 7 (label smoothing).
 
     Examples
     --------
@@ -376,7 +376,7 @@ class WestonWatkinsLoss(_MarginLoss):
 
     References
     ----------
-    J. Weston and C. Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+    - Weston, J., and Watkins, C., "Support vector machines for multi-class pattern recognition", ESANN 1999.
 
     Examples
     --------
@@ -438,8 +438,8 @@ class CrammerSingerLoss(_MarginLoss):
 
     References
     ----------
-    K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector
-    machines", JMLR 2001.
+    - Crammer, K., and Singer, Y., "On the algorithmic implementation of multiclass kernel-based vector
+      machines", JMLR 2001.
 
     Examples
     --------
