@@ -39,6 +39,11 @@ def lower_bound(objective: Objective, at: Evaluation) -> float:
     return bound if math.isfinite(bound) else -math.inf
 
 
+def relative_gap(objective: float, gap: float) -> float:
+    """The gap as a share of the objective; as it is where that is zero."""
+    return gap / abs(objective) if objective else gap
+
+
 def _balanced(objective: Objective, at: Evaluation) -> tuple[Array, float]:
     """Pull and conjugate of multipliers mixed with class-wise flows so that they sum to zero."""
     pull, conjugate = at.pull[: objective.rows.n_features], at.conjugate

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
@@ -59,7 +59,8 @@ class Iteration(NamedTuple):
 class Result:
     """Where a solve ended. ``gap`` is infinite where nothing is certified.
 
-    ``problem`` is the objective as it was minimised last: for a hinge, with its multipliers.
+    ``problem`` is the objective as it was minimised last: for a hinge, with its multipliers. ``stopped`` says
+    that a reporter asked for the end.
     """
 
     theta: Array
@@ -68,7 +69,38 @@ class Result:
     gap: float
     converged: bool
     unbounded: bool
+    stopped: bool
     history: tuple[Iteration, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a solve is after a step: an iteration, or what a reporter's `milestone` is told of.
+
+    Objective and gap are those of an iteration's own point, and of the best one at milestones.
+    """
+
+    step: str
+    n_iter: int
+    objective: float
+    gap: float
+    seconds: float
+
+
+class Reporter(Protocol):
+    """Whom a solve tells how far it is.
+
+    ``result`` makes what the solve returns if it ends there, and is to be called before it goes on or never.
+    """
+
+    def begin(self, result: Callable[[], Result]) -> None:
+        """An iteration begins."""
+
+    def end(self, progress: Progress, result: Callable[[], Result]) -> bool:
+        """An iteration has ended. Returns whether the solve is to end with it."""
+
+    def milestone(self, progress: Progress) -> None:
+        """A stage, an outer step or the fit to a sample has ended."""
 
 
 @dataclass
@@ -77,11 +109,12 @@ class _Run:
 
     tol: float
     max_iter: int
-    report: Callable[[Iteration], None]
+    reporters: tuple[Reporter, ...]
     best: Evaluation
     bound: float = -np.inf
     estimate: float = np.inf
     round_off: float = 0.0
+    stopped: bool = False
     history: list[Iteration] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
@@ -97,7 +130,37 @@ class _Run:
         self._take(at)
         seconds = time.perf_counter() - self.started
         self.history.append(Iteration(at.objective, at.objective - self.bound, seconds))
-        self.report(self.history[-1])
+
+    def begin(self, objective: Objective) -> None:
+        """Report that an iteration begins."""
+        for reporter in self.reporters:
+            reporter.begin(partial(self.result, objective))
+
+    def end(self, objective: Objective) -> None:
+        """Report that an iteration has ended."""
+        for reporter in self.reporters:
+            progress = Progress("iteration", len(self.history), *self.history[-1])
+            self.stopped |= reporter.end(progress, partial(self.result, objective))
+
+    def milestone(self, step: str) -> None:
+        """Report that something else has ended."""
+        for reporter in self.reporters:
+            seconds = time.perf_counter() - self.started
+            progress = Progress(step, len(self.history), self.best.objective, self.gap, seconds)
+            reporter.milestone(progress)
+
+    def result(self, objective: Objective, unbounded: bool = False) -> Result:
+        """What the solve returns if it ends here."""
+        return Result(
+            self.best.theta,
+            objective,
+            self.best.objective,
+            max(self.gap, ROUND_OFF * abs(self.best.objective)),
+            self.is_within(self.tol) and not unbounded,
+            unbounded,
+            self.stopped,
+            tuple(self.history),
+        )
 
     def _take(self, at: Evaluation) -> None:
         """Keep the point if it is the best; of points that round-off cannot tell apart the last is."""
@@ -112,7 +175,7 @@ class _Run:
     @property
     def iterations_left(self) -> int:
         """Iterations that may still be made."""
-        return self.max_iter - len(self.history)
+        return 0 if self.stopped else self.max_iter - len(self.history)
 
     @property
     def distance(self) -> float:
@@ -143,29 +206,22 @@ def solve(
     theta: Array,
     tol: float,
     max_iter: int,
-    report: Callable[[Iteration], None] = lambda line: None,
+    reporters: tuple[Reporter, ...] = (),
 ) -> Result:
     """Minimise `objective` from `theta` until it is within ``tol * objective`` of the optimum.
 
-    The fit ends when the certified gap is small enough or, where that is loose, the Newton decrement.
+    The fit ends when the certified gap is small enough or, where that is loose, the Newton decrement;
+    or when a reporter asks for it.
     """
     at = objective.evaluate(theta)
-    run = _Run(tol, max_iter, report, at)
+    run = _Run(tol, max_iter, reporters, at)
     run.note(objective, at)
     unbounded = False
     if isinstance(objective.term, EnvelopeTerm):
         objective = _minimise_hinge(run, objective, at)
     else:
         unbounded = _minimise_smooth(run, objective, at)
-    return Result(
-        run.best.theta,
-        objective,
-        run.best.objective,
-        max(run.gap, ROUND_OFF * abs(run.best.objective)),
-        run.is_within(tol) and not unbounded,
-        unbounded,
-        tuple(run.history),
-    )
+    return run.result(objective, unbounded)
 
 
 def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
@@ -199,7 +255,7 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
     if sample is None:
         return at, None
     start, preconditioner = _warm_start(run, sample, sample.evaluate(at.theta))
-    trial = _Run(run.tol, SAMPLE_ITERATIONS, lambda line: None, start)
+    trial = _Run(run.tol, SAMPLE_ITERATIONS, (), start)
     n_parameters = objective.shape[0] * objective.shape[1]
     weight = float(objective.statistics.class_weight.sum())
     noise = SAMPLE_DIGITS * objective.C * weight * n_parameters / sample.rows.n_samples
@@ -213,6 +269,10 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
         most = _stage_length(preconditioner)
         end = _run_stage(trial, sample, preconditioner, end.at, is_finished, most)
         preconditioner = precondition(sample, end.at.theta, whole=objective)
+    if run.reporters:
+        trial.note(sample, end.at)
+        told = replace(trial, reporters=run.reporters, started=run.started)
+        told.milestone(f"sample of {sample.rows.n_samples} rows")
     moved = objective.evaluate(end.at.theta)
     if not moved.objective < at.objective:
         return at, None
@@ -234,6 +294,7 @@ def _run_stages(
         is_finished = partial(_is_minimised, run, objective, preconditioner)
         most = _stage_length(preconditioner, stage)
         end = _run_stage(run, objective, preconditioner, at, is_finished, most)
+        run.milestone("stage")
         stalled = end.at.value >= at.value and end.decrement >= nearest / 10
         at, nearest, stage = end.at, end.decrement, stage + 1
         if end.finished or stalled:
@@ -293,6 +354,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         preconditioner = precondition(objective.smoothed(widening), at.theta, len(run.history))
         most = _stage_length(preconditioner)
         end = _run_stage(run, objective, preconditioner, at, partial(_is_solved, run, objective), most)
+        run.milestone("stage")
         at = end.at
         failures = 0 if run.distance <= 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
@@ -308,6 +370,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
             objective = objective.with_multipliers(at.theta, SHRINK if easy else 1.0)
             at = objective.evaluate(at.theta)
             run.note(objective, at)
+            run.milestone("outer step")
             widening = 1.0
         else:
             widening = WIDEN * widening if end.iterations == 0 else 1.0
@@ -389,6 +452,8 @@ def _run_stage(
         nonlocal latest
         if not u.any():
             return latest.value
+        if latest is accepted:
+            run.begin(objective)
         theta = preconditioner.step(u)
         theta *= length
         theta += start.theta
@@ -413,7 +478,8 @@ def _run_stage(
         run.accept(objective, latest.at)
         finished = is_finished(latest.at, decrement)
         end = _StageEnd(latest.at, decrement, end.iterations + 1, finished)
-        if finished:
+        run.end(objective)
+        if finished or run.stopped:
             raise StopIteration
 
     options = {

@@ -26,6 +26,7 @@ LAYERS = [
     "_certificate",
     "_preconditioner",
     "_solver",
+    "_callbacks",
     "_calibration",
     "_problem",
     "_classifiers",
@@ -92,6 +93,17 @@ def test_nothing_private_of_others_is_imported(module):
     names = imports_of((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
     outside = [name for name in names if name.partition(".")[0] not in {NAME, "__future__"}]
     assert not [name for name in outside if re.search(r"(^|\.)_", name)]
+
+
+def test_callbacks_of_scikit_learn_are_known_in_one_place():
+    """Their interface is experimental."""
+    sources = {module: (PACKAGE / f"{module}.py").read_text(encoding="utf-8") for module in LAYERS}
+    knowing = [
+        module
+        for module, source in sources.items()
+        if "_skl_" in source or any(name.startswith("sklearn.callback") for name in imports_of(source))
+    ]
+    assert knowing == ["_callbacks"]
 
 
 def test_importing_main_runs_nothing(capsys):
