@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -354,7 +354,7 @@ class SoftmaxClassifier(_LinearClassifier):
         C: float = 1.0,
         *,
         fit_intercept: bool = True,
-        class_weight: dict[Any, float] | str | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
         label_smoothing: float = 0.0,
         tol: float = 1e-6,
         max_iter: int = 1000,
@@ -481,11 +481,11 @@ class MulticlassSVMClassifier(_LinearClassifier):
         self,
         C: float = 1.0,
         *,
-        loss: str = "hinge",
-        multi_class: str = "weston_watkins",
+        loss: Literal["hinge", "squared_hinge"] = "hinge",
+        multi_class: Literal["weston_watkins", "crammer_singer"] = "weston_watkins",
         margin: Any = 1.0,
         fit_intercept: bool = True,
-        class_weight: dict[Any, float] | str | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
         warm_start: bool = False,
