@@ -226,7 +226,8 @@ for name, loss in losses.items():
 # Gradient descent as the course has it: a small step against the gradient, again and again, with
 # the penalty :math:`\lambda \sum W^2` added to the mean loss. This package minimises
 # :math:`\tfrac12 \|W\|^2 + C \sum_i \text{loss}_i`, the same function times a constant if :math:`C
-# = 1 / (2 \lambda n)`. No offsets here, so that both have the same parameters.
+# = 1 / (2 \lambda n)`; the constant is :math:`C n`. No offsets here, so that both have the same
+# parameters.
 
 lam = 1e-3
 C = 1 / (2 * lam * len(X))
