@@ -177,6 +177,8 @@ def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
     Returns whether the optimum turned out to be at infinity.
     """
     at, preconditioner = _warm_start(run, objective, at)
+    if preconditioner is not None:
+        run.note(objective, at)
     if (rounded := objective.in_single_precision()) is not None:
         _, preconditioner, _ = _run_stages(run, rounded, at, preconditioner)
         at = objective.evaluate(run.best.theta)
@@ -193,7 +195,8 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
     """A better point to start from, by way of samples of the rows, and the curvature found there.
 
     The optimum for m of the samples is some n_parameters / (2 m) nats per sample above that for all, and one
-    evaluation costs so much less. It is not sought to more digits than that.
+    evaluation costs so much less. It is not sought to more digits than that. Neither values nor bounds for a
+    sample hold for all rows, so that `run` takes none into account.
     """
     sample = objective.thinned()
     if sample is None:
@@ -216,7 +219,6 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
     moved = objective.evaluate(end.at.theta)
     if not moved.objective < at.objective:
         return at, None
-    run.note(objective, moved)
     return moved, preconditioner
 
 
