@@ -176,7 +176,7 @@ def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
 
     Returns whether the optimum turned out to be at infinity.
     """
-    at, preconditioner = _warm_start(run, objective, at)
+    at, preconditioner = _warm_start(objective, at)
     if preconditioner is not None:
         run.note(objective, at)
     if (rounded := objective.in_single_precision()) is not None:
@@ -191,18 +191,18 @@ def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
     return unbounded
 
 
-def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:
+def _warm_start(objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:
     """A better point to start from, by way of samples of the rows, and the curvature found there.
 
     The optimum for m of the samples is some n_parameters / (2 m) nats per sample above that for all, and one
     evaluation costs so much less. It is not sought to more digits than that. Neither values nor bounds for a
-    sample hold for all rows, so that `run` takes none into account.
+    sample hold for all rows, so that each sample has a run of its own.
     """
     sample = objective.thinned()
     if sample is None:
         return at, None
-    start, preconditioner = _warm_start(run, sample, sample.evaluate(at.theta))
-    trial = _Run(run.tol, SAMPLE_ITERATIONS, lambda line: None, start)
+    start, preconditioner = _warm_start(sample, sample.evaluate(at.theta))
+    trial = _Run(0.0, SAMPLE_ITERATIONS, lambda line: None, start)
     n_parameters = objective.shape[0] * objective.shape[1]
     weight = float(objective.statistics.class_weight.sum())
     noise = SAMPLE_DIGITS * objective.C * weight * n_parameters / sample.rows.n_samples
