@@ -23,6 +23,8 @@ from .losses import Array, Curvature
 # multiply-adds, and what Python and scipy do around an evaluation as much as two million.
 THIN_PRODUCT, SPARSE_PRODUCT = 1.5, 9.0
 SCORE, CALL = 100, 2 * 10**6
+# A small problem's evaluation costs at most so many times what is around it.
+SMALL = 10
 # To weight a row costs a Gram matrix as much as this many features more.
 FORMING = 8
 # Up to this many features for each pair of classes, one product of all pairs of features with all pairs of
@@ -201,6 +203,11 @@ def memory(objective: Objective) -> int:
     """How many pairs of vectors L-BFGS should keep."""
     size = objective.shape[0] * objective.shape[1]
     return int(np.clip(_evaluation(objective) / (PAIR * size), LEAST_PAIRS, MOST_PAIRS))
+
+
+def is_small(objective: Objective) -> bool:
+    """Whether an evaluation costs little beside what Python does around it."""
+    return _evaluation(objective) <= SMALL * CALL
 
 
 def _evaluation(objective: Objective) -> float:

@@ -56,10 +56,10 @@ EXPECTED = [
     (SoftmaxClassifier(), "few rows", 11, 12),
     (SoftmaxClassifier(), "sparse", 4, 6),
     (SoftmaxClassifier(100), "sparse", 30, 38),
-    (MulticlassSVMClassifier(), "iris", 36, 57),
-    (MulticlassSVMClassifier(), "wine", 88, 156),
-    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 91, 161),
-    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 150, 237),
+    (MulticlassSVMClassifier(), "iris", 46, 78),
+    (MulticlassSVMClassifier(), "wine", 84, 138),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 71, 116),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 98, 160),
 ]
 
 
