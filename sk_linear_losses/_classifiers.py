@@ -526,11 +526,12 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
         A hinge says nothing of probabilities, and its scores of the training samples are too sure of them,
         without bound where the classes can be separated. The temperature is therefore fitted to the scores
-        that each sample, of 4000 at most, would have had, to first order, had it been left out: held-out
-        probabilities from one fit. They are deterministic, rank classes as `predict` does, and do not tell a weight of two
-        from a repeated row. Where there are more than 4000 coefficients the curvature that this needs is
-        not at hand; the temperature is then half the margin, which matches the slope of the squared
-        hinge's own link ``p = (1 + f / margin) / 2`` at the decision boundary.
+        that each sample would have had, to first order, had it been left out: held-out probabilities from
+        one fit. They are deterministic and rank classes as `predict` does. Up to 4000 samples a weight of two
+        and a repeated row are the same; of more samples, an even selection of 4000 serves. Where there are
+        more than 4000 coefficients the curvature that this needs is not at hand; the temperature is then half
+        the margin, which matches the slope of the squared hinge's own link ``p = (1 + f / margin) / 2`` at
+        the decision boundary.
 
         Parameters
         ----------
