@@ -179,7 +179,8 @@ def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
     at, preconditioner = _warm_start(objective, at)
     if preconditioner is not None:
         run.note(objective, at)
-    if (rounded := objective.in_single_precision()) is not None:
+    # Half the precision saves nothing where an evaluation costs little.
+    if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
         _, preconditioner, _ = _run_stages(run, rounded, at, preconditioner)
         at = objective.evaluate(run.best.theta)
         run.best, run.bound = at, -np.inf

@@ -26,7 +26,7 @@ def data(name):
     if name == "many rows":
         return generated(0, 30_000, 20, 4)
     if name == "float32":
-        X, y = generated(0, 6000, 60, 6)
+        X, y = generated(0, 12_000, 100, 10)
         return X.astype(np.float32), y
     if name == "blocks":
         return generated(0, 3000, 250, 20)
@@ -49,7 +49,7 @@ EXPECTED = [
     (SoftmaxClassifier(), "digits", 61, 66),
     (SoftmaxClassifier(100), "digits", 79, 86),
     (SoftmaxClassifier(), "sampled", 12, 13),
-    (SoftmaxClassifier(), "float32", 12, 14),
+    (SoftmaxClassifier(), "float32", 37, 41),
     (SoftmaxClassifier(), "many rows", 6, 21),
     (SoftmaxClassifier(), "blocks", 31, 33),
     (SoftmaxClassifier(100), "blocks", 48, 51),
