@@ -124,8 +124,11 @@ class _Run:
 
     @property
     def is_certified(self) -> bool:
-        """Whether the best point is certified to be within a relative `tol` of the optimum."""
-        return self.gap <= self.tol * abs(self.best.objective)
+        """Whether the best point is certified to be within a relative `tol` or round-off of the optimum.
+
+        Relative to the bound, which the optimum is not below: so it holds for the largest `tol` too.
+        """
+        return self.gap <= max(self.tol * self.bound, self.round_off)
 
     def is_within(self, tol: float) -> bool:
         """Whether the best point is within a relative `tol` of the optimum, or of its round-off."""
@@ -303,9 +306,8 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         at = end.at
         failures = 0 if run.distance <= 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
-        patience = LAST_PATIENCE if run.is_within(run.tol) else PATIENCE
-        goal = run.tol if preconditioner.exact else run.tol / CAUTION
-        reached = run.is_within(FINEST_GAP if thorough else goal)
+        patience = LAST_PATIENCE if run.is_certified else PATIENCE
+        reached = run.is_within(FINEST_GAP) if thorough else run.is_certified
         if (reached and steps == 0) or failures >= patience or run.iterations_left == 0:
             break
         steps -= reached
