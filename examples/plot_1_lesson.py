@@ -15,6 +15,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+from sk_linear_losses.display import ConvergenceDisplay, LossDisplay
 from sk_linear_losses.losses import SoftmaxLoss, WestonWatkinsLoss
 
 X, y = load_iris(return_X_y=True)
@@ -164,18 +165,11 @@ for row, h, c in zip(jiggled, hinges, cross_entropies, strict=True):
 
 # %%
 # The hinge is indifferent: beyond its margin nothing counts. The softmax is never satisfied: it
-# would always have the right class lead by more. The curves of both losses for one sample say it at
-# a glance.
+# would always have the right class lead by more. The curves of both losses for one sample of two
+# classes say it at a glance; the dotted line is the margin that the hinge asks for.
 
-lead = np.linspace(-3, 5, 200)
-two_scores = np.column_stack([lead, np.zeros_like(lead)])
-zeros = np.zeros(len(lead), dtype=int)
-_, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
-ax.plot(lead, hinge_loss.value(two_scores, zeros), label="hinge")
-ax.plot(lead, softmax_loss.value(two_scores, zeros), label="softmax")
-ax.axvline(1, color="grey", linewidth=0.8, linestyle=":")
-ax.set(xlabel="lead of the right class over the wrong one", ylabel="loss")
-ax.legend()
+display = LossDisplay.from_losses(losses, margins=np.linspace(-3, 5, 401))
+display.ax_.axvline(1, color="grey", linewidth=0.8, linestyle=":")
 plt.show()
 
 # %%
@@ -232,7 +226,8 @@ for name, loss in losses.items():
 # Gradient descent as the course has it: a small step against the gradient, again and again, with
 # the penalty :math:`\lambda \sum W^2` added to the mean loss. This package minimises
 # :math:`\tfrac12 \|W\|^2 + C \sum_i \text{loss}_i`, the same function times a constant if :math:`C
-# = 1 / (2 \lambda n)`. No offsets here, so that both have the same parameters.
+# = 1 / (2 \lambda n)`; the constant is :math:`C n`. No offsets here, so that both have the same
+# parameters.
 
 lam = 1e-3
 C = 1 / (2 * lam * len(X))
@@ -240,35 +235,38 @@ models = {
     "softmax": SoftmaxClassifier(C=C, fit_intercept=False).fit(X, y),
     "hinge": MulticlassSVMClassifier(C=C, fit_intercept=False).fit(X, y),
 }
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+_, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 for ax, (name, loss) in zip(axes, losses.items(), strict=True):
     W, descent = np.zeros((3, 4)), []
     for _step in range(2000):
         value, gradient = mean_loss(loss, W)
-        descent.append(value + lam * (W**2).sum())
+        descent.append(C * len(X) * (value + lam * (W**2).sum()))
         W -= 0.01 * (gradient + 2 * lam * W)
     model = models[name]
-    optimum = model.objective_ / (C * len(X))
-    history = model.history_["objective"] / (C * len(X))
-    ax.semilogx(np.arange(1, 2001), descent, label="gradient descent, step 0.01")
-    ax.semilogx(np.arange(1, model.n_iter_ + 1), history, marker=".", label="this package")
-    ax.axhline(optimum, color="black", linewidth=1, linestyle=":", label="optimum")
-    ax.set(title=name, xlabel="iteration", ylabel="mean loss + penalty")
+    ax.axhline(model.objective_, color="black", linewidth=1, linestyle=":", label="optimum")
+    slow = ConvergenceDisplay({"objective": descent}, name="gradient descent, step 0.01")
+    slow.plot(ax, quantity="objective", marker="")
+    ConvergenceDisplay.from_estimator(model, quantity="objective", name="this package", ax=ax)
+    ax.set(title=name, xscale="log")
     print(
-        f"{name}: {descent[0]:.4f} at zero weights, {descent[-1]:.4f} after 2000 steps; "
-        f"{model.objective_ / (C * len(X)):.6f} by {type(model).__name__} in {model.n_iter_} iterations"
+        f"{name}: {descent[0]:.2f} at zero weights, {descent[-1]:.2f} after 2000 steps; "
+        f"{model.objective_:.4f} by {type(model).__name__} in {model.n_iter_} iterations"
     )
-    assert optimum <= min(descent)
-fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    assert model.objective_ <= min(descent)
+axes[0].get_legend().remove()  # one is enough
 plt.show()
 
 # %%
 # How do we know that the dotted line is the optimum? Each fit proves it: `duality_gap_` bounds from
-# above how far the objective can be from the best one.
+# above how far the objective can be from the best one. `history_` has this bound for each iteration.
+# Far from the optimum it says little; near it, it is about as small as the square of the gradient.
 
+_, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 for name, model in models.items():
+    ConvergenceDisplay.from_estimator(model, name=name, ax=ax)
     print(f"{name}: objective {model.objective_:.6f}, at most {model.duality_gap_:.1e} above the optimum")
     assert model.duality_gap_ <= 1e-6 * model.objective_
+plt.show()
 
 # %%
 # Two trained classifiers
@@ -286,7 +284,7 @@ for classifier in (SoftmaxClassifier(), MulticlassSVMClassifier()):
 # straight lines for both; they differ because the hinge looks at the flowers near the boundary
 # alone, the softmax at all of them.
 
-# sphinx_gallery_thumbnail_number = 3
+# sphinx_gallery_thumbnail_number = 4
 petals = X[:, 2:]
 grid = np.meshgrid(np.linspace(0.5, 7.5, 400), np.linspace(-0.2, 2.8, 400))
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", sharey=True)

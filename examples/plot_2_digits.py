@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+from sk_linear_losses.display import CoefficientsDisplay
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)
@@ -39,32 +40,22 @@ for C in (1.0, 1e-1, 1e-2, 1e-3, 1e-4):
 # Templates
 # ---------
 #
-# Blue weights vote for a class, red ones against it. With a strong penalty the softmax weighs
+# Red weights vote for a class, blue ones against it. With a strong penalty the softmax weighs
 # every digit a little, and what it looks for can be seen: the template of the zero is a ring around a
 # hole.
 
-
-def draw_templates(coef, name):
-    """One image for each class, all on the same scale."""
-    fig, axes = plt.subplots(2, 5, figsize=(8, 3.6), layout="compressed")
-    largest = np.abs(coef).max()
-    for k, ax in enumerate(axes.flat):
-        ax.imshow(coef[k].reshape(8, 8), cmap="RdBu", vmin=-largest, vmax=largest)
-        ax.set_title(str(k), fontsize="medium")
-        ax.set(xticks=[], yticks=[])
-    fig.suptitle(name)
-    plt.show()
-
-
 softmax = models["SoftmaxClassifier", 1e-4]
-draw_templates(softmax.coef_, "SoftmaxClassifier, C = 0.0001")
+CoefficientsDisplay.from_estimator(softmax, image_shape=(8, 8))
+plt.show()
 
 # %%
-# The hinge stops looking at a digit once it is classified with the margin to spare, so its templates
-# are made of fewer, harder cases, and of single pixels that tell these apart.
+# The hinge stops looking at a digit once it is classified with the margin to spare, so its templates,
+# here of ``MulticlassSVMClassifier(C=0.001)``, are made of fewer, harder cases, and of single pixels
+# that tell these apart.
 
 svm = models["MulticlassSVMClassifier", 1e-3]
-draw_templates(svm.coef_, "MulticlassSVMClassifier, C = 0.001")
+CoefficientsDisplay.from_estimator(svm, image_shape=(8, 8))
+plt.show()
 
 # %%
 # At each pixel the templates of all classes sum to zero: the penalty leaves no reason to raise or

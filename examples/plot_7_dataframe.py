@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+from sk_linear_losses.display import CoefficientsDisplay
 
 # %%
 # A thousand bicycles in a repair shop, made up: what will be done with them?
@@ -52,6 +53,7 @@ columns = make_column_transformer(
         make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler()),
         ["age_years", "kilometres", "value"],
     ),
+    verbose_feature_names_out=False,
 )
 pipeline = Pipeline([("columns", columns), ("classifier", SoftmaxClassifier())])
 
@@ -82,16 +84,8 @@ results["loss"] = [params.get("classifier__loss", "softmax") for params in resul
 results.groupby("loss")["mean_test_score"].max().mul(-1).round(4).rename("log-loss").to_frame()
 
 # %%
-# Coefficients with the names of their columns; those of a column sum to zero over the classes.
+# Coefficients with the names of their columns; those of a column sum to zero over the classes. The
+# display takes the best pipeline out of the search, and the names out of the pipeline.
 
-model = search.best_estimator_[-1]
-names = [name.split("__")[1] for name in search.best_estimator_[0].get_feature_names_out()]
-largest = np.abs(model.coef_).max()
-_, ax = plt.subplots(figsize=(5.5, 4.2), layout="constrained")
-ax.imshow(model.coef_.T, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
-for (feature, k), weight in np.ndenumerate(model.coef_.T):
-    shade = "white" if abs(weight) > 0.6 * largest else "black"
-    ax.text(k, feature, f"{weight:.2f}", ha="center", va="center", color=shade)
-ax.set_xticks(range(len(model.classes_)), model.classes_)
-ax.set_yticks(range(len(names)), names)
+CoefficientsDisplay.from_estimator(search)
 plt.show()

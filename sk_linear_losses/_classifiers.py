@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -355,7 +355,7 @@ class SoftmaxClassifier(_LinearClassifier):
         C: float = 1.0,
         *,
         fit_intercept: bool = True,
-        class_weight: dict[Any, float] | str | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
         label_smoothing: float = 0.0,
         tol: float = 1e-6,
         max_iter: int = 1000,
@@ -418,7 +418,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
     tol : float, default=1e-6
         The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
         or, where that is loose, by an estimate from the Newton decrement; or when it is within the
-        round-off of the sum of losses, which hard margins at large `C` come to first.
+        round-off of the sum of losses, which hard margins at large `C` come to first. From 1e-6 on, small
+        problems are solved to the last digit.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
     warm_start : bool, default=False
@@ -483,11 +484,11 @@ class MulticlassSVMClassifier(_LinearClassifier):
         self,
         C: float = 1.0,
         *,
-        loss: str = "hinge",
-        multi_class: str = "weston_watkins",
+        loss: Literal["hinge", "squared_hinge"] = "hinge",
+        multi_class: Literal["weston_watkins", "crammer_singer"] = "weston_watkins",
         margin: Any = 1.0,
         fit_intercept: bool = True,
-        class_weight: dict[Any, float] | str | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
         warm_start: bool = False,
@@ -528,10 +529,11 @@ class MulticlassSVMClassifier(_LinearClassifier):
         A hinge says nothing of probabilities, and its scores of the training samples are too sure of them,
         without bound where the classes can be separated. The temperature is therefore fitted to the scores
         that each sample would have had, to first order, had it been left out: held-out probabilities from
-        one fit. They are deterministic, rank classes as `predict` does, and do not tell a weight of two
-        from a repeated row. Where there are more than 4000 coefficients the curvature that this needs is
-        not at hand; the temperature is then half the margin, which matches the slope of the squared
-        hinge's own link ``p = (1 + f / margin) / 2`` at the decision boundary.
+        one fit. They are deterministic and rank classes as `predict` does. Up to 4000 samples a weight of two
+        and a repeated row are the same; of more samples, an even selection of 4000 serves. Where there are
+        more than 4000 coefficients the curvature that this needs is not at hand; the temperature is then half
+        the margin, which matches the slope of the squared hinge's own link ``p = (1 + f / margin) / 2`` at
+        the decision boundary.
 
         Parameters
         ----------

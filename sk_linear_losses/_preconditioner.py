@@ -23,6 +23,8 @@ from .losses import Array, Curvature
 # multiply-adds, and what Python and scipy do around an evaluation as much as two million.
 THIN_PRODUCT, SPARSE_PRODUCT = 1.5, 9.0
 SCORE, CALL = 100, 2 * 10**6
+# A small problem's evaluation costs at most so many times what is around it.
+SMALL = 10
 # To weight a row costs a Gram matrix as much as this many features more.
 FORMING = 8
 # Up to this many features for each pair of classes, one product of all pairs of features with all pairs of
@@ -40,8 +42,8 @@ EXACT_ROWS, CLASS_ROWS = 50, 10
 SAMPLE_BUDGET = 5
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
-# Largest matrix of second derivatives that is factorised, in entries: this (128 MB) or, if larger, so many
-# times the entries of X, but never more than that (512 MB).
+# Largest matrix of second derivatives that is factorised, in entries: this (128 MB) or, for a fit that has
+# spent more than the budget, so many times the entries of X, but never more than that (512 MB).
 MAX_ENTRIES, MAX_SHARE, MOST_ENTRIES = 2**24, 2, 2**26
 # L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
 # (measured in scipy's), but at least and at most so many: beyond, no fit gained.
@@ -178,7 +180,7 @@ def precondition(
 
     `whole` is the objective whose evaluations it is to save, where `objective` is that of a sample.
     """
-    model = _CostModel(objective, whole or objective)
+    model = _CostModel(objective, whole or objective, spent)
     budget = max(model.exact_budget, spent)
     at_zero = not theta[: objective.rows.n_features].any()
     if (cost := model.exact) <= budget:
@@ -203,6 +205,11 @@ def memory(objective: Objective) -> int:
     return int(np.clip(_evaluation(objective) / (PAIR * size), LEAST_PAIRS, MOST_PAIRS))
 
 
+def is_small(objective: Objective) -> bool:
+    """Whether an evaluation costs little beside what Python does around it."""
+    return _evaluation(objective) <= SMALL * CALL
+
+
 def _evaluation(objective: Objective) -> float:
     """What an evaluation costs, in multiply-adds."""
     rows = objective.rows
@@ -223,7 +230,7 @@ class _CostModel:
     all pairs where each has its own.
     """
 
-    def __init__(self, objective: Objective, whole: Objective) -> None:
+    def __init__(self, objective: Objective, whole: Objective, spent: int) -> None:
         n_classes, n_samples = objective.n_classes, objective.rows.n_samples
         n_features, n_codes = objective.shape
         evaluation = _evaluation(whole)
@@ -232,7 +239,9 @@ class _CostModel:
 
         size = n_features * n_codes
         n_pairs = n_classes * n_codes // 2
-        most_entries = min(max(MAX_ENTRIES, MAX_SHARE * whole.rows.n_stored), MOST_ENTRIES)
+        most_entries = MAX_ENTRIES
+        if spent > BUDGET:
+            most_entries = min(max(MAX_ENTRIES, MAX_SHARE * whole.rows.n_stored), MOST_ENTRIES)
         self.factor = size**3 / 6 / evaluation if size**2 <= most_entries else np.inf
         if _pairs_together(objective):
             self.exact_chosen = self._rows(objective, EXACT_ROWS, n_pairs)

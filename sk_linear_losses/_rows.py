@@ -32,7 +32,7 @@ SPARSE_BLOCK_SCORES = 2**16
 # Rows whose outer products are added up at a time.
 GRAM_ROWS = 1024
 # Multiply-adds of one pass below which a second thread costs more than it brings.
-MIN_WORK_PER_THREAD = 5_000_000
+MIN_WORK_PER_THREAD = 20_000_000
 
 
 class DenseBlock:

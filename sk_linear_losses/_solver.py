@@ -17,7 +17,7 @@ from scipy.optimize import OptimizeResult, minimize
 
 from ._certificate import ROUND_OFF, lower_bound
 from ._objective import EnvelopeTerm, Evaluation, Objective
-from ._preconditioner import Preconditioner, memory, precondition
+from ._preconditioner import Preconditioner, is_small, memory, precondition
 from .losses import Array
 
 # Iterations before curvature is taken anew: as many as that costs in evaluations, within these bounds. Where
@@ -36,8 +36,11 @@ CAUTION = 10
 NEAR = 1e2
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
-# Factor on the smoothing when a subproblem took less than half a stage.
-SHRINK = 0.3
+# Factor on the smoothing when a subproblem took no more iterations than this.
+SHRINK, EASY = 0.3, 4
+# Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
+# beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
+FINE, LAST_STEPS = 1e-6, 2
 # Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
 WIDEN, WIDEST = 10.0, 1e8
 # Stages that may fail to bring the optimum nearer by a tenth: before `tol` is reached, and after.
@@ -184,8 +187,11 @@ class _Run:
 
     @property
     def is_certified(self) -> bool:
-        """Whether the best point is certified to be within a relative `tol` of the optimum."""
-        return self.gap <= self.tol * abs(self.best.objective)
+        """Whether the best point is certified to be within a relative `tol` or round-off of the optimum.
+
+        Relative to the bound, which the optimum is not below: so it holds for the largest `tol` too.
+        """
+        return self.gap <= max(self.tol * self.bound, self.round_off)
 
     def is_within(self, tol: float) -> bool:
         """Whether the best point is within a relative `tol` of the optimum, or of its round-off."""
@@ -232,7 +238,8 @@ def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
     at, preconditioner = _warm_start(run, objective, at)
     if preconditioner is not None:
         run.note(objective, at)
-    if (rounded := objective.in_single_precision()) is not None:
+    # Half the precision saves nothing where an evaluation costs little.
+    if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
         _, preconditioner, _ = _run_stages(run, rounded, at, preconditioner)
         at = objective.evaluate(run.best.theta)
         run.best, run.bound = at, -np.inf
@@ -249,13 +256,13 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
 
     The optimum for m of the samples is some n_parameters / (2 m) nats per sample above that for all, and one
     evaluation costs so much less. It is not sought to more digits than that. Neither values nor bounds for a
-    sample hold for all rows, so that `run` takes none into account.
+    sample hold for all rows, so that each sample has a run of its own; `run` only reports them.
     """
     sample = objective.thinned()
     if sample is None:
         return at, None
     start, preconditioner = _warm_start(run, sample, sample.evaluate(at.theta))
-    trial = _Run(run.tol, SAMPLE_ITERATIONS, (), start)
+    trial = _Run(0.0, SAMPLE_ITERATIONS, (), start)
     n_parameters = objective.shape[0] * objective.shape[1]
     weight = float(objective.statistics.class_weight.sum())
     noise = SAMPLE_DIGITS * objective.C * weight * n_parameters / sample.rows.n_samples
@@ -348,7 +355,10 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
     """
     run.round_off = objective.loss_round_off()
     objective, at = _sharpened(run, objective, at)
-    failures, widening, nearest, enough = 0, 1.0, np.inf, False
+    # Where digits are cheap and wanted, the fit ends on the active set.
+    thorough = run.tol <= FINE and is_small(objective)
+    steps = LAST_STEPS if thorough else 0
+    failures, widening, nearest = 0, 1.0, np.inf
     while True:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         preconditioner = precondition(objective.smoothed(widening), at.theta, len(run.history))
@@ -358,15 +368,14 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         at = end.at
         failures = 0 if run.distance <= 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
-        patience = LAST_PATIENCE if run.is_within(run.tol) else PATIENCE
-        goal = min(run.tol, FINEST_GAP) if preconditioner.exact else run.tol / CAUTION
-        # One step more than the goal asks for: near the solution it squares what is left.
-        if enough or failures >= patience or run.iterations_left == 0:
+        patience = LAST_PATIENCE if run.is_certified else PATIENCE
+        reached = run.is_within(FINEST_GAP) if thorough else run.is_certified
+        if (reached and steps == 0) or failures >= patience or run.iterations_left == 0:
             break
-        enough = run.is_within(goal)
+        steps -= reached
         stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
         if end.finished or stuck or widening >= WIDEST:
-            easy = end.iterations <= most // 2
+            easy = end.iterations <= EASY
             objective = objective.with_multipliers(at.theta, SHRINK if easy else 1.0)
             at = objective.evaluate(at.theta)
             run.note(objective, at)

@@ -38,13 +38,15 @@ HAS_CALLBACKS = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) 
 
 X, Y = load_iris(return_X_y=True)
 MANY = generated(7, 20_000, 5, 3)
+# So many that float32 rows are multiplied in float32 first.
+MORE = generated(0, 30_000, 20, 6)
 # Each for another way through the solver, with its data and loss.
 VARIANTS = {
     "softmax": (SoftmaxClassifier(), X, Y, softmax_loss),
     "two classes": (SoftmaxClassifier(), *load_breast_cancer(return_X_y=True), softmax_loss),
     "no penalty": (SoftmaxClassifier(np.inf), X[50:], Y[50:], softmax_loss),
     "sampled": (SoftmaxClassifier(), *MANY, softmax_loss),
-    "float32": (SoftmaxClassifier(), MANY[0].astype(np.float32), MANY[1], softmax_loss),
+    "float32": (SoftmaxClassifier(), MORE[0].astype(np.float32), MORE[1], softmax_loss),
     "sparse": (SoftmaxClassifier(), sp.csr_array(X), Y, softmax_loss),
     "wide": (SoftmaxClassifier(), *generated(0, 30, 200, 3), softmax_loss),
     "hinge": (MulticlassSVMClassifier(), X, Y, weston_watkins_loss),

@@ -26,7 +26,7 @@ def data(name):
     if name == "many rows":
         return generated(0, 30_000, 20, 4)
     if name == "float32":
-        X, y = generated(0, 6000, 60, 6)
+        X, y = generated(0, 12_000, 100, 10)
         return X.astype(np.float32), y
     if name == "blocks":
         return generated(0, 3000, 250, 20)
@@ -49,17 +49,17 @@ EXPECTED = [
     (SoftmaxClassifier(), "digits", 61, 66),
     (SoftmaxClassifier(100), "digits", 79, 86),
     (SoftmaxClassifier(), "sampled", 12, 13),
-    (SoftmaxClassifier(), "float32", 12, 14),
+    (SoftmaxClassifier(), "float32", 37, 41),
     (SoftmaxClassifier(), "many rows", 6, 21),
     (SoftmaxClassifier(), "blocks", 31, 33),
     (SoftmaxClassifier(100), "blocks", 48, 51),
     (SoftmaxClassifier(), "few rows", 11, 12),
     (SoftmaxClassifier(), "sparse", 4, 6),
     (SoftmaxClassifier(100), "sparse", 30, 38),
-    (MulticlassSVMClassifier(), "iris", 36, 57),
-    (MulticlassSVMClassifier(), "wine", 88, 156),
-    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 91, 161),
-    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 150, 237),
+    (MulticlassSVMClassifier(), "iris", 46, 78),
+    (MulticlassSVMClassifier(), "wine", 84, 138),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 71, 116),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 98, 160),
 ]
 
 

@@ -27,13 +27,16 @@ converged: bool = hinge.converged_
 shapes: list[tuple[int, ...]] = [softmax.coef_.shape, hinge.intercept_.shape]
 top: npt.NDArray[np.float64] = softmax.predict_proba(X).max(axis=1) - hinge.decision_function(X)[:, 0]
 accuracy: float = make_pipeline(StandardScaler(), SoftmaxClassifier()).fit(X, y).score(X, y)
+numbers: dict[int, int] = {0: 1, 1: 2}
+weighted = SoftmaxClassifier(class_weight=numbers).fit(X, np.arange(60) % 3)
+squared = MulticlassSVMClassifier(loss="squared_hinge", multi_class="weston_watkins")
 deeper = SoftmaxClassifier().set_params(C=0.1).fit(X.astype(np.float32), y).predict_log_proba(X)
 
 scores, labels = np.zeros((2, 3)), np.array([0, 2])
 for loss in (SoftmaxLoss(label_smoothing=0.1), WestonWatkinsLoss(squared=True), CrammerSingerLoss(margin=2)):
     value, gradient = loss.value_and_gradient(scores, labels)
     total: float = value.sum() + gradient.sum()
-print(__version__, gap, last, converged, shapes, top.mean(), accuracy, deeper.dtype, total)
+print(__version__, gap, last, converged, shapes, top.mean(), accuracy, deeper.dtype, total, weighted, squared)
 """
 
 DISPLAYED = """
@@ -63,6 +66,9 @@ from sk_linear_losses.losses import WestonWatkinsLoss
 SoftmaxClassifier(C="strong")  # arg-type
 SoftmaxClassifier(margin=2.0)  # call-arg
 MulticlassSVMClassifier(loss=None)  # arg-type
+MulticlassSVMClassifier(loss="hinje")  # arg-type
+MulticlassSVMClassifier(multi_class="crammer-singer")  # arg-type
+SoftmaxClassifier(class_weight={"ant": "heavy"})  # dict-item
 label: int = SoftmaxClassifier().fit([[0.0], [1.0]], [0, 1]).predict([[0.5]])  # assignment
 WestonWatkinsLoss().value([[0.0, 1.0]], [1])  # arg-type
 WestonWatkinsLoss().squared = True  # misc
