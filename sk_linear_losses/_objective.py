@@ -419,6 +419,24 @@ class Objective:
 
         return on_block
 
+    def hessian_product(self, theta: Array) -> Callable[[Array], Array]:
+        """What multiplies directions, of the shape of theta, by the second derivative at theta."""
+        curvatures = self.rows.map(self._on_curvature(theta, lambda block, curvature: curvature))
+
+        def product(direction: Array) -> Array:
+            coef, intercept = self.score_parameters(direction)
+
+            def contribution(block: Block) -> tuple[Array, Array]:
+                free = curvatures[block.index].product(block.scores(coef, intercept))[:, :-1]
+                return block.pull_back(free), free.sum(axis=0)
+
+            result = self._code(*self.rows.sum(contribution))
+            n_features = self.rows.n_features
+            result[:n_features] += self.penalty * direction[:n_features]
+            return result
+
+        return product
+
     def centred_rows(self, block: Block, chosen: Array) -> Array:
         """Dense centred rows of a block, followed by the constant 1 where there is an intercept."""
         return self._with_constant(block.centred(chosen, self.statistics.mean))

@@ -29,6 +29,12 @@ class Curvature(NamedTuple):
     left: Array
     right: Array
 
+    def product(self, change: Array) -> Array:
+        """How much each sample's gradient changes with its scores; `change` has their shape."""
+        left = np.einsum("ij,ij->i", self.left, change)[:, None]
+        right = np.einsum("ij,ij->i", self.right, change)[:, None]
+        return np.asarray(self.diagonal * change - (self.left * right + self.right * left) / 2)
+
 
 class Pointwise(NamedTuple):
     """What the solver asks of a sample: each array has shape (n_samples,), gradient (n_samples, n_classes).

@@ -52,3 +52,18 @@ def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
     assert_allclose(together, expected, rtol=1e-10, atol=1e-10)
     one_by_one = list(objective.each_gram(theta, class_weights, choose))
     assert_allclose(one_by_one, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_products_with_the_second_derivative_are_differences_of_gradients(storage, fit_intercept):
+    rows = Rows(storage(INTEGERS), Y, WEIGHT, N_CLASSES, 1)
+    statistics = statistics_of(rows, N_CLASSES, fit_intercept)
+    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, N_CLASSES, fit_intercept, statistics)
+    theta = objective.coded_parameters(COEF / 10, INTERCEPT / 10)
+    direction = np.random.default_rng(0).normal(size=theta.shape)
+    step = 1e-5 * direction
+    difference = objective.evaluate(theta + step).gradient - objective.evaluate(theta - step).gradient
+    product = objective.hessian_product(theta)(direction)
+    assert_allclose(product, difference / 2e-5, rtol=1e-5, atol=1e-5 * np.abs(product).max())
