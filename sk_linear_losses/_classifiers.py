@@ -529,11 +529,10 @@ class MulticlassSVMClassifier(_LinearClassifier):
         A hinge says nothing of probabilities, and its scores of the training samples are too sure of them,
         without bound where the classes can be separated. The temperature is therefore fitted to the scores
         that each sample would have had, to first order, had it been left out: held-out probabilities from
-        one fit. They are deterministic and rank classes as `predict` does. Up to 4000 samples a weight of two
-        and a repeated row are the same; of more samples, an even selection of 4000 serves. Where there are
-        more than 4000 coefficients the curvature that this needs is not at hand; the temperature is then half
-        the margin, which matches the slope of the squared hinge's own link ``p = (1 + f / margin) / 2`` at
-        the decision boundary.
+        one fit. They are deterministic and rank classes as `predict` does. Up to 4000 coefficients each
+        sample is left out by the inverse of the curvature, of more than 4000 samples an even selection; a
+        weight of two and a repeated row are the same unless there are more. Beyond 4000 coefficients all
+        samples are left out, by what their curvature is on average.
 
         Parameters
         ----------
@@ -551,7 +550,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
     def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
         super()._store(problem, result, space)
-        self.temperature_ = fit_temperature(result.problem, result.theta, problem.unit)
+        self.temperature_ = fit_temperature(result.problem, result.theta, problem.unit, space)
 
     def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
         margin = self._margin(problem)

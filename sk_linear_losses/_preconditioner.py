@@ -199,6 +199,13 @@ def precondition(
     return _class_blocks(objective, theta, cost, model.class_rows)
 
 
+def class_curvature(objective: Objective, theta: Array) -> Preconditioner:
+    """From the curvature of all samples for each class alone, feature by feature where these are many."""
+    if objective.n_classes * objective.shape[0] ** 2 > MAX_ENTRIES:
+        return _diagonal(objective, theta)
+    return _class_blocks(objective, theta, 0.0, np.inf)
+
+
 def memory(objective: Objective) -> int:
     """How many pairs of vectors L-BFGS should keep."""
     size = objective.shape[0] * objective.shape[1]
