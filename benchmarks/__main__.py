@@ -8,7 +8,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import accuracy, evaluation, growth, memory, picture, report, results, small, svm, threads
+from . import (
+    accuracy,
+    evaluation,
+    growth,
+    memory,
+    picture,
+    probabilities,
+    report,
+    results,
+    small,
+    svm,
+    threads,
+)
 from .datasets import Dataset, loaders
 from .ratios import time_to
 from .solvers import TARGETS
@@ -44,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "time to accuracy against LogisticRegression"
     measuring("accuracy", _accuracy, text, _choice, _ladder, _optimum, _threads)
     measuring("svm", _svm, "time to accuracy against LinearSVC", _choice, _ladder)
+    measuring("probabilities", _probabilities, "held-out probabilities of the SVM", _choice)
     measuring("small", lambda options: small.measure(), "default fits of the bundled data")
     measuring("evaluation", _evaluation, "one evaluation against its bare products", _source, _threads)
     measuring("threads", _precisions, "fits with one core and with all", _choice)
@@ -146,6 +159,13 @@ def _svm(options: argparse.Namespace) -> Iterator[Entry]:
         for entry in svm.measure(data, _limit(options), strengths):
             print(f"  {entry['problem']}\n{_times(entry)}", flush=True)
             yield entry
+
+
+def _probabilities(options: argparse.Namespace) -> Iterator[Entry]:
+    available = loaders(options.data, options.quick)
+    options.only = options.only or [name for name in available if name in probabilities.DATASETS]
+    for data in _chosen(options):
+        yield from probabilities.measure(data, options.quick)
 
 
 def _evaluation(options: argparse.Namespace) -> Iterator[Entry]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from .ratios import flags, ratio_summary, ratio_table
 from .solvers import TARGETS
@@ -150,9 +152,60 @@ def growth(entries: Entries) -> str:
     return table(["growing", "size", "at", "evaluation", "over proportional"], rows)
 
 
+def probabilities(entries: Entries) -> str:
+    """Held-out log-loss over that of the 5-fold temperature, in summary and for each problem; ECE; cost."""
+    parts = [
+        table(["loss", "data sets", "mean ratio", "worst ratio", "worse than uniform"], _summary(entries))
+    ]
+    for measure, title in (("log_loss", "Held-out log-loss"), ("ece", "Expected calibration error")):
+        names = list(entries[0][measure])
+        rows = [[*_problem(e), *(f"{e[measure][name]:.3f}" for name in names)] for e in entries]
+        if measure == "log_loss":
+            names += ["uniform", "ours over 5-fold"]
+            rows = [
+                [*row, f"{e['uniform']:.3f}", f"{_ratio(e):.2f}"]
+                for row, e in zip(rows, entries, strict=True)
+            ]
+        parts.append(_folded(title, table(["data", "loss", "C", "splits", *names], rows)))
+    rows = [
+        [
+            *(e["dataset"], e["problem"], seconds(e["cost"]["fit"]), seconds(e["cost"]["temperature"])),
+            f"{e['cost']['temperature'] / e['cost']['fit']:.0%}",
+        ]
+        for e in entries
+        if e["cost"]
+    ]
+    header = ["data", "loss", "fit without it", "temperature", "share"]
+    parts.append(_folded("Cost of the temperature, both halves together, C = 1", table(header, rows)))
+    return "\n\n".join(parts)
+
+
+def _problem(entry: dict[str, Any]) -> list[str]:
+    return [entry["dataset"], entry["problem"], f"{entry['C']:g}", str(entry["splits"])]
+
+
+def _ratio(entry: dict[str, Any]) -> float:
+    """Our log-loss over that of the temperature from out-of-fold scores."""
+    return float(entry["log_loss"]["ours"] / entry["log_loss"]["5-fold temperature"])
+
+
+def _summary(entries: Entries) -> Iterator[list[str]]:
+    """For each loss the mean and the worst ratio, and how often ours was worse than uniform."""
+    for loss in dict.fromkeys(entry["problem"] for entry in entries):
+        chosen = [entry for entry in entries if entry["problem"] == loss]
+        worst = max(chosen, key=_ratio)
+        yield [
+            *(loss, str(len({entry["dataset"] for entry in chosen}))),
+            f"{np.mean([_ratio(entry) for entry in chosen]):.3f}",
+            f"{_ratio(worst):.2f} ({worst['dataset']}, C = {worst['C']:g})",
+            str(sum(entry["log_loss"]["ours"] > entry["uniform"] for entry in chosen)),
+        ]
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Entries], str]]] = {
     "accuracy": ("Softmax: time to accuracy", accuracy),
     "svm": ("Hinge losses: time to accuracy", svm),
+    "probabilities": ("Probabilities of the SVM on held-out samples", probabilities),
     "small": ("Small fits at default parameters", small),
     "evaluation": ("One evaluation against its bare matrix products", evaluation),
     "threads": ("Threads and precision", threads),
