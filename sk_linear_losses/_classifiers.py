@@ -543,7 +543,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
         array of shape (n_samples, n_classes)
             Each row sums to one; columns in the order of `classes_`.
         """
-        return super().predict_proba(X)
+        scores = super()._logits(X)
+        probabilities = scipy.special.softmax(scores / self.temperature_, axis=1)
+        return _ranked_as(scores, probabilities)
 
     def _logits(self, X: Any) -> Array:
         return super()._logits(X) / self.temperature_
@@ -579,6 +581,18 @@ class MulticlassSVMClassifier(_LinearClassifier):
         if not (np.isfinite(margin).all() and (margin >= 0).all()):
             raise ValueError(f"margin={self.margin!r} must hold finite, non-negative numbers.")
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
+
+
+def _ranked_as(scores: Array, probabilities: Array) -> Array:
+    """The probabilities; those that rounding made equal, a digit apart again in the order of their scores."""
+    order = scores.argsort(axis=1)
+    scores = np.take_along_axis(scores, order, axis=1)
+    ranked = np.take_along_axis(probabilities, order, axis=1)
+    for k in range(1, scores.shape[1]):
+        least = np.nextafter(ranked[:, k - 1], 1)
+        np.maximum(ranked[:, k], least, out=ranked[:, k], where=scores[:, k] > scores[:, k - 1])
+    np.put_along_axis(probabilities, order, ranked, axis=1)
+    return probabilities
 
 
 def _check_number(name: str, value: Any, valid: Callable[[Any], bool], wanted: str) -> None:

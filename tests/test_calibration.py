@@ -86,6 +86,14 @@ def test_ranks_as_predict_does(name, parameters):
     np.testing.assert_array_equal(model.classes_[probabilities.argmax(axis=1)], model.predict(X_test))
 
 
+def test_scores_that_differ_in_the_last_digit_alone_are_ranked():
+    X, y = overlapping()
+    model = MulticlassSVMClassifier().fit(X, y)
+    model.coef_, model.temperature_ = np.zeros((3, 3)), 7.0
+    model.intercept_ = np.array([np.nextafter(0.3, 1), 0.3, -1e6])
+    assert model.predict_proba(X[:1]).argsort().tolist() == [[2, 1, 0]]
+
+
 @each_variant
 @pytest.mark.parametrize("C", [0.01, 1.0])
 @pytest.mark.parametrize("name", LOADERS)
