@@ -183,7 +183,7 @@ class _Run:
     @property
     def distance(self) -> float:
         """How far the best point is from the optimum at most, as certified or estimated."""
-        return min(self.gap, self.estimate)
+        return max(min(self.gap, self.estimate), 0.0)
 
     @property
     def is_certified(self) -> bool:
@@ -366,17 +366,18 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         end = _run_stage(run, objective, preconditioner, at, partial(_is_solved, run, objective), most)
         run.milestone("stage")
         at = end.at
-        failures = 0 if run.distance <= 0.9 * nearest else failures + 1
+        failures = 0 if run.distance < 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
-        patience = LAST_PATIENCE if run.is_certified else PATIENCE
+        patience = LAST_PATIENCE if run.is_within(run.tol) else PATIENCE
         reached = run.is_within(FINEST_GAP) if thorough else run.is_certified
         if (reached and steps == 0) or failures >= patience or run.iterations_left == 0:
             break
         steps -= reached
         stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
         if end.finished or stuck or widening >= WIDEST:
-            easy = end.iterations <= EASY
-            objective = objective.with_multipliers(at.theta, SHRINK if easy else 1.0)
+            objective = objective.with_multipliers(at.theta)
+            if end.iterations <= EASY:
+                objective = objective.smoothed(SHRINK)
             at = objective.evaluate(at.theta)
             run.note(objective, at)
             run.milestone("outer step")

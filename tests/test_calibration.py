@@ -72,8 +72,18 @@ def test_a_weight_of_two_is_a_row_twice(parameters, class_weight):
     model = MulticlassSVMClassifier(class_weight=class_weight, **parameters)
     weighted = model.fit(X, y, times).temperature_
     assert model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).temperature_ == pytest.approx(
-        weighted, rel=1e-6
+        weighted, rel=1e-8
     )
+
+
+def test_multipliers_have_more_digits_than_probabilities_need():
+    """With more features than rows coefficients are exact after few steps, and smoothing gets small."""
+    rng = np.random.RandomState(42)
+    X, y, times = rng.rand(15, 30), rng.randint(0, 3, size=15), rng.randint(0, 5, size=15)
+    model = MulticlassSVMClassifier(class_weight="balanced")
+    weighted = model.fit(X, y, times).temperature_
+    repeated = model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).temperature_
+    assert repeated == pytest.approx(weighted, rel=1e-8)
 
 
 @each_variant
