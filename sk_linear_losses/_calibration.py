@@ -29,11 +29,11 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, cg
 
-from ._objective import BlockSums, EnvelopeTerm, Objective, SmoothTerm
+from ._objective import BlockSums, Objective, SmoothTerm, Term
 from ._preconditioner import class_curvature, exact_curvature
 from ._row_space import RowSpace
 from ._rows import Block, chunks
-from .losses import Array, Curvature, SoftmaxLoss
+from .losses import Array, Curvature, HingeLoss, SoftmaxLoss
 
 # The kinks of a hinge are spread to give it curvature, over the margin times this power of the number of
 # samples: the rate that suits a density at one point, here that of shortfalls at zero. Half and twice as much
@@ -54,15 +54,19 @@ SOFTNESS = 1 / 4
 RESIDUAL, MOST_ITERATIONS = 0.03, 100
 # Curvature of a sample, times what it may move, beyond which more holds it no faster but costs digits.
 STIFFEST = 1e10
+# Significant digits of a temperature in margins, two more than it is known to: what differs by round-off, as
+# fits to repeated and to weighted rows do, becomes the same.
+DIGITS = 4
 # Most and least temperature: in margins over, and in root mean square scores.
 COLDEST, HOTTEST = 1 / 30, 100.0
 
 
 @dataclass(frozen=True)
 class _KinkTerm:
-    """A hinge with its multipliers, as the solution has them, and the curvature of its spread kinks."""
+    """A hinge as the solver left it, multipliers and all, with the curvature of its kinks once spread."""
 
-    term: EnvelopeTerm
+    term: Term
+    loss: HingeLoss
     width: float
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
@@ -72,7 +76,7 @@ class _KinkTerm:
         return self.term.gradient(scores, block)
 
     def curvature(self, scores: Array, block: Block) -> Curvature:
-        return self.term.loss.kink_curvature(scores, block.y, self.width)
+        return self.loss.kink_curvature(scores, block.y, self.width)
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
         return self.term.conjugate(gradient, y)
@@ -88,28 +92,28 @@ class _TemperedTerm(SmoothTerm):
         return self.loss.curvature(scores / self.temperature, block.y)
 
 
-def fit_temperature(objective: Objective, theta: Array, unit: Array, space: RowSpace | None = None) -> float:
-    """Temperature for the scores of a solved hinge objective.
+def fit_temperature(
+    objective: Objective, theta: Array, loss: HingeLoss, unit: Array, space: RowSpace | None = None
+) -> float:
+    """Temperature for the scores of a solved objective with a hinge.
 
     `unit` (n_samples,) is the weight that is left out of each sample: that of a single row, so that a weight
     of two and a repeated row are the same. `space` is that of the rows, if it is not that of the features.
     """
-    term = objective.term
-    assert isinstance(term, EnvelopeTerm)
-    margin = float(np.max(term.loss.margin)) or 1.0
+    margin = float(np.max(loss.margin)) or 1.0
     all_weight = np.concatenate([block.weight for block in objective.rows.blocks])
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
-    spread = replace(objective, term=_KinkTerm(term, margin * n_samples**WIDTH_POWER))
+    spread = replace(objective, term=_KinkTerm(objective.term, loss, margin * n_samples**WIDTH_POWER))
     if objective.shape[0] * objective.shape[1] <= MAX_PARAMETERS:
         scores, y, weight = _left_out_scores(spread, theta, unit)
     else:
         soft = _TemperedTerm(SoftmaxLoss(), SOFTNESS * margin)
         scores, y, weight = _roughly_left_out_scores(spread, theta, unit, soft, space)
-    loss = SoftmaxLoss()
+    likelihood = SoftmaxLoss()
 
     def slope(log_inverse: float) -> float:
         """Derivative of the mean loss in the inverse temperature, in which it is convex."""
-        gradient = loss.gradient(scores * np.exp(log_inverse), y)
+        gradient = likelihood.gradient(scores * np.exp(log_inverse), y)
         return float(weight @ np.einsum("ij,ij->i", gradient, scores))
 
     warmest = HOTTEST * max(margin, float(np.sqrt(weight @ (scores**2).mean(axis=1))))
@@ -118,7 +122,8 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array, space: RowS
         return warmest
     if slope(high) <= 0:
         return COLDEST * margin
-    return float(np.exp(-brentq(slope, low, high, xtol=1e-12)))
+    in_margins = np.exp(-brentq(slope, low, high, xtol=1e-12)) / margin
+    return margin * float(f"{in_margins:.{DIGITS}g}")
 
 
 def _left_out_scores(objective: Objective, theta: Array, unit: Array) -> tuple[Array, Array, Array]:

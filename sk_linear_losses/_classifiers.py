@@ -552,16 +552,18 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
     def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
         super()._store(problem, result, space)
-        self.temperature_ = fit_temperature(result.problem, result.theta, problem.unit, space)
+        loss = self._hinge(problem)
+        self.temperature_ = fit_temperature(result.problem, result.theta, loss, problem.unit, space)
 
     def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
+        return smoothed_term(self._hinge(problem), rows, float(self.C), statistics)
+
+    def _hinge(self, problem: Problem) -> HingeLoss:
+        """The loss, for the classes that have weight."""
         margin = self._margin(problem)
-        loss: HingeLoss
         if self.multi_class == "crammer_singer":
-            loss = CrammerSingerLoss(margin)
-        else:
-            loss = WestonWatkinsLoss(margin, squared=self.loss == "squared_hinge")
-        return smoothed_term(loss, rows, float(self.C), statistics)
+            return CrammerSingerLoss(margin)
+        return WestonWatkinsLoss(margin, squared=self.loss == "squared_hinge")
 
     def _margin(self, problem: Problem) -> float | Array:
         """The margin, checked, for the classes that have weight."""

@@ -36,8 +36,15 @@ CAUTION = 10
 NEAR = 1e2
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
-# Factor on the smoothing when a subproblem took no more iterations than this.
-SHRINK, EASY = 0.3, 4
+# Factor on the smoothing once a subproblem took no more than so many iterations, and iterations after which
+# it is taken back in the middle of one.
+SHRINK, EASY, HARD = 0.3, 4, 20
+# Share of the gap by which less smoothing must raise the bound at the start.
+SHARPENING = 0.03
+# Iterations in which a hinge without kinks is to be within `tol` of its optimum, or multipliers take over. It
+# takes 8 to 26 of them where margins are soft, a half to a quarter of the time with multipliers; where
+# margins are hard, up to a thousand.
+SOFT = 50
 # Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
 # beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
 FINE, LAST_STEPS = 1e-6, 2
@@ -230,21 +237,22 @@ def solve(
     return run.result(objective, unbounded)
 
 
-def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation) -> bool:
+def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation, most: float = math.inf) -> bool:
     """Minimise over a sample of the rows, in float32 where X is, then as asked.
 
-    Returns whether the optimum turned out to be at infinity.
+    After `most` iterations only if the tolerance has been reached. Returns whether the optimum turned out to
+    be at infinity.
     """
     at, preconditioner = _warm_start(run, objective, at)
     if preconditioner is not None:
         run.note(objective, at)
     # Half the precision saves nothing where an evaluation costs little.
     if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
-        _, preconditioner, _ = _run_stages(run, rounded, at, preconditioner)
+        _, preconditioner, _ = _run_stages(run, rounded, at, preconditioner, most)
         at = objective.evaluate(run.best.theta)
         run.best, run.bound = at, -np.inf
         run.note(objective, at)
-    at, _, unbounded = _run_stages(run, objective, at, preconditioner)
+    at, _, unbounded = _run_stages(run, objective, at, preconditioner, most)
     if not unbounded:
         run.note(objective, at)
         _certify(run, objective, at)
@@ -287,14 +295,18 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
 
 
 def _run_stages(
-    run: _Run, objective: Objective, at: Evaluation, preconditioner: Preconditioner | None
+    run: _Run,
+    objective: Objective,
+    at: Evaluation,
+    preconditioner: Preconditioner | None,
+    most_iterations: float,
 ) -> tuple[Evaluation, Preconditioner | None, bool]:
     """Stages, each with curvature taken anew but for the first where that is given.
 
     Returns the last iterate, its curvature and whether the optimum turned out to be at infinity.
     """
     nearest, stage = np.inf, 0
-    while run.iterations_left > 0:
+    while run.iterations_left > 0 and (len(run.history) < most_iterations or run.is_within(run.tol)):
         preconditioner = preconditioner or precondition(objective, at.theta, len(run.history))
         if objective.penalty == 0 and _diverges(objective, preconditioner, at):
             return at, preconditioner, True
@@ -351,21 +363,27 @@ def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluati
 def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objective:
     """Method of multipliers: each outer step minimises the envelope, then moves the multipliers.
 
-    Returns the objective around the last multipliers.
+    A loss without kinks is tried as it is before. Returns the objective as it was minimised last.
     """
     run.round_off = objective.loss_round_off()
+    if (loss := objective.unsmoothed()) is not None:
+        _minimise_smooth(run, loss, loss.evaluate(at.theta), SOFT)
+        if run.is_within(run.tol) or run.iterations_left == 0:
+            return loss
+        at = objective.evaluate(run.best.theta)
+        run.note(objective, at)
     objective, at = _sharpened(run, objective, at)
     # Where digits are cheap and wanted, the fit ends on the active set.
     thorough = run.tol <= FINE and is_small(objective)
     steps = LAST_STEPS if thorough else 0
-    failures, widening, nearest = 0, 1.0, np.inf
+    taken, failures, widening, nearest = 0, 0, 1.0, np.inf
     while True:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         preconditioner = precondition(objective.smoothed(widening), at.theta, len(run.history))
         most = _stage_length(preconditioner)
         end = _run_stage(run, objective, preconditioner, at, partial(_is_solved, run, objective), most)
         run.milestone("stage")
-        at = end.at
+        at, taken = end.at, taken + end.iterations
         failures = 0 if run.distance < 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
         patience = LAST_PATIENCE if run.is_within(run.tol) else PATIENCE
@@ -376,11 +394,15 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
         if end.finished or stuck or widening >= WIDEST:
             objective = objective.with_multipliers(at.theta)
-            if end.iterations <= EASY:
+            if taken <= EASY:
                 objective = objective.smoothed(SHRINK)
-            at = objective.evaluate(at.theta)
+            at, taken = objective.evaluate(at.theta), 0
             run.note(objective, at)
             run.milestone("outer step")
+            widening = 1.0
+        elif taken > HARD:
+            objective = objective.smoothed(1 / SHRINK)
+            at, taken = objective.evaluate(at.theta), 0
             widening = 1.0
         else:
             widening = WIDEN * widening if end.iterations == 0 else 1.0
@@ -391,10 +413,10 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
 def _sharpened(run: _Run, objective: Objective, at: Evaluation) -> tuple[Objective, Evaluation]:
     """The objective with as little smoothing as improves the bound at the start: less near a solution."""
     while True:
-        trial = objective.smoothed(SHRINK**2)
-        bound, moved = run.bound, trial.evaluate(at.theta)
+        trial = objective.smoothed(SHRINK)
+        bound, gap, moved = run.bound, run.gap, trial.evaluate(at.theta)
         run.note(trial, moved)
-        if run.bound <= bound + 1e-6 * abs(bound):
+        if run.bound <= bound + SHARPENING * gap:
             return objective, at
         objective, at = trial, moved
 

@@ -60,14 +60,19 @@ class SmoothLoss(Protocol):
 
 
 class HingeLoss(Protocol):
-    """A loss with kinks: what the method of multipliers needs of it."""
+    """A loss of margins: what the method of multipliers needs of it."""
 
     @property
     def margin(self) -> float | Array: ...
 
+    @property
+    def smooth(self) -> SmoothLoss | None: ...
+
     def conjugate(self, gradient: Array, y: Array) -> Array: ...
 
     def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Pointwise: ...
+
+    def envelope_gradient(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array: ...
 
     def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature: ...
 
@@ -226,9 +231,14 @@ class _MarginLoss(_Loss):
 
     margin: float | Array = 1.0
 
+    @property
+    def smooth(self) -> SmoothLoss | None:
+        """The loss, if it is differentiable; None if it has kinks."""
+        return None
+
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         value, flows = self._value_and_flows(self._shortfalls(scores, y))
-        return value, _gradient_of(flows, y)
+        return value, _gradient_of(flows, flows.sum(axis=1), y)
 
     def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Pointwise:
         """Moreau envelope of the loss, shifted by the multipliers.
@@ -254,16 +264,32 @@ class _MarginLoss(_Loss):
             Value and gradient of the envelope, the loss itself, and its conjugate at that gradient.
         """
         shortfalls = self._shortfalls(scores, y)
-        new = self._best_flows(shortfalls, flows, smoothing)
-        # The right class has no flow; its entry may have been lifted by the maximisation.
-        new[np.arange(len(y)), y] = 0
+        new, total = self._new_flows(shortfalls, y, flows, smoothing)
         penalty = self._flow_penalty(new)
+        conjugate = penalty - self._margin_gain(new, total, y)
         step = new - flows
-        conjugate = penalty - self._margin_gain(new, y)
         value = np.einsum("ij,ij->i", new, shortfalls) - penalty
-        value -= np.einsum("ij,ij,ij->i", step, step, np.broadcast_to(smoothing / 2, step.shape))
-        loss = self._value_and_flows(shortfalls)[0]
-        return Pointwise(value, _gradient_of(new, y), loss, conjugate)
+        value -= np.ravel(smoothing) / 2 * np.einsum("ij,ij->i", step, step)
+        return Pointwise(value, _gradient_of(new, total, y), self._value(shortfalls), conjugate)
+
+    def envelope_gradient(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array:
+        """Gradient of the envelope alone.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+        flows : array of shape (n_samples, n_classes)
+            The multipliers, zero at the right class.
+        smoothing : float or array of shape (n_samples, 1)
+            Above zero.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+        """
+        return _gradient_of(*self._new_flows(self._shortfalls(scores, y), y, flows, smoothing), y)
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
         """Convex conjugate, infinite where ``gradient`` is the slope of no scores.
@@ -280,7 +306,7 @@ class _MarginLoss(_Loss):
             In units of the margin.
         """
         flows = flows_of(gradient, y)
-        cost = self._flow_penalty(flows) - self._margin_gain(flows, y)
+        cost = self._flow_penalty(flows) - self._margin_gain(flows, flows.sum(axis=1), y)
         return np.where(self._feasible(flows) & _balanced(gradient), cost, np.inf)
 
     def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature:
@@ -333,16 +359,29 @@ class _MarginLoss(_Loss):
         margin = np.asarray(self.margin, dtype=np.float64)
         return margin if margin.ndim == 0 else margin.T[:, y].T
 
-    def _margin_gain(self, flows: Array, y: Array) -> Array:
-        """``<a, margin[y]>`` of each sample."""
+    def _margin_gain(self, flows: Array, total: Array, y: Array) -> Array:
+        """``<a, margin[y]>`` of each sample; `total` is the sum of its flows."""
         margins = self._margins(y)
         if margins.ndim == 0:
-            return np.asarray(margins * flows.sum(axis=1))
+            return np.asarray(margins * total)
         return np.asarray(np.einsum("ij,ij->i", flows, margins))
 
     def _value_and_flows(self, shortfalls: Array) -> tuple[Array, Array]:
         """Loss of each sample and the flow to each wrong class."""
         raise NotImplementedError
+
+    def _value(self, shortfalls: Array) -> Array:
+        """Loss of each sample."""
+        raise NotImplementedError
+
+    def _new_flows(
+        self, shortfalls: Array, y: Array, flows: Array, smoothing: Array | float
+    ) -> tuple[Array, Array]:
+        """The flows at which the envelope is attained, and each sample's sum of them."""
+        new = self._best_flows(shortfalls, flows, smoothing)
+        # The right class has no flow; its entry may have been lifted by the maximisation.
+        new[np.arange(len(y)), y] = 0
+        return new, new.sum(axis=1)
 
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         """Maximiser of ``<a, z> - h(a) - smoothing / 2 * |a - flows|^2``."""
@@ -394,6 +433,28 @@ class WestonWatkinsLoss(_MarginLoss):
 
     squared: bool = False
 
+    @property
+    def smooth(self) -> SmoothLoss | None:
+        """The loss, if it is differentiable; None if it has kinks."""
+        return self if self.squared else None
+
+    def curvature(self, scores: Array, y: Array) -> Curvature:
+        """Second derivative in the scores; where it jumps, that of the satisfied side.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
+        rate = 2.0 if self.squared else 0.0
+        return _independent_flows(rate * (self._shortfalls(_floating(scores), y) > 0), y)
+
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
         if self.squared:
             return _independent_flows((flows > 0) / (smoothing + 0.5), y)
@@ -412,10 +473,16 @@ class WestonWatkinsLoss(_MarginLoss):
             return np.einsum("ij,ij->i", positive, positive), 2 * positive
         return positive.sum(axis=1), np.greater(shortfalls, 0).astype(shortfalls.dtype)
 
+    def _value(self, shortfalls: Array) -> Array:
+        positive = np.maximum(shortfalls, 0)
+        if self.squared:
+            return np.asarray(np.einsum("ij,ij->i", positive, positive))
+        return np.asarray(positive.sum(axis=1))
+
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         if self.squared:
             return np.maximum((shortfalls + smoothing * flows) / (smoothing + 0.5), 0)
-        best = shortfalls / smoothing
+        best = shortfalls * (1 / smoothing)
         best += flows
         return np.clip(best, 0, 1, out=best)
 
@@ -479,14 +546,17 @@ class CrammerSingerLoss(_MarginLoss):
 
     def _value_and_flows(self, shortfalls: Array) -> tuple[Array, Array]:
         worst = shortfalls.argmax(axis=1)
-        # The right class stands at zero, so the largest shortfall is never negative.
         value = shortfalls[np.arange(len(worst)), worst]
         flows = np.zeros_like(shortfalls)
         flows[np.arange(len(worst)), worst] = value > 0
         return value, flows
 
+    def _value(self, shortfalls: Array) -> Array:
+        # The right class stands at zero, so the largest shortfall is never negative.
+        return np.asarray(shortfalls.max(axis=1))
+
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
-        target = shortfalls / smoothing
+        target = shortfalls * (1 / smoothing)
         target += flows
         # The right class sits at zero in `target`, where it can take nothing from the others.
         return _project_below_simplex(target)
@@ -522,9 +592,9 @@ def flows_of(gradient: Array, y: Array) -> Array:
     return flows
 
 
-def _gradient_of(flows: Array, y: Array) -> Array:
+def _gradient_of(flows: Array, total: Array, y: Array) -> Array:
     """The gradient in the scores, written over the flows: the right class gives what the others get."""
-    flows[np.arange(len(y)), y] = -flows.sum(axis=1)
+    flows[np.arange(len(y)), y] = -total
     return flows
 
 
@@ -539,14 +609,24 @@ def _independent_flows(rates: Array, y: Array) -> Curvature:
 
 
 def _project_below_simplex(points: Array) -> Array:
-    """Euclidean projection of each row onto ``{a >= 0, sum(a) <= 1}``."""
+    """Euclidean projection of each row onto ``{a >= 0, sum(a) <= 1}``.
+
+    Where the sum would be above 1, all entries are lowered by the same number. Newton's method finds it from
+    below, and has it when no more entries become zero.
+    """
     projected = np.maximum(points, 0)
-    above = projected.sum(axis=1) > 1
-    # Relative to the largest entry, so that the 1 is not lost in large points.
-    rows = points[above] - points[above].max(axis=1)[:, None]
-    descending = -np.sort(-rows, axis=1)
-    excess = np.cumsum(descending, axis=1) - 1
-    size = (descending * np.arange(1, points.shape[1] + 1) > excess).sum(axis=1)
-    threshold = excess[np.arange(len(rows)), size - 1] / size
-    projected[above] = np.maximum(rows - threshold[:, None], 0)
+    above = np.flatnonzero(projected.sum(axis=1) > 1)
+    # Relative to the largest entry, so that the 1 is not lost in large points. By class, since sums are.
+    lowered = points.T.take(above, axis=1)
+    lowered -= lowered.max(axis=0)
+    threshold, size = np.full(len(above), -1.0), np.zeros(len(above))
+    rest = np.empty_like(lowered)
+    while True:
+        np.subtract(lowered, threshold, out=rest)
+        np.maximum(rest, 0, out=rest)
+        previous, size = size, np.count_nonzero(rest, axis=0)
+        if (size == previous).all():
+            break
+        threshold += (rest.sum(axis=0) - 1) / size
+    projected.T[:, above] = rest
     return projected

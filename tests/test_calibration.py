@@ -72,18 +72,19 @@ def test_a_weight_of_two_is_a_row_twice(parameters, class_weight):
     model = MulticlassSVMClassifier(class_weight=class_weight, **parameters)
     weighted = model.fit(X, y, times).temperature_
     assert model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).temperature_ == pytest.approx(
-        weighted, rel=1e-8
+        weighted, rel=1e-12
     )
 
 
-def test_multipliers_have_more_digits_than_probabilities_need():
-    """With more features than rows coefficients are exact after few steps, and smoothing gets small."""
-    rng = np.random.RandomState(42)
-    X, y, times = rng.rand(15, 30), rng.randint(0, 3, size=15), rng.randint(0, 5, size=15)
-    model = MulticlassSVMClassifier(class_weight="balanced")
+@each_variant
+@pytest.mark.parametrize("seed", range(5))
+def test_round_off_does_not_reach_the_temperature(seed, parameters):
+    """With more features than rows a hinge ends with so little smoothing that multipliers lose digits."""
+    rng = np.random.default_rng(seed)
+    X, y, times = rng.random((15, 30)), np.arange(15) % 3, rng.integers(0, 5, size=15)
+    model = MulticlassSVMClassifier(class_weight="balanced", **parameters)
     weighted = model.fit(X, y, times).temperature_
-    repeated = model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).temperature_
-    assert repeated == pytest.approx(weighted, rel=1e-8)
+    assert model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).temperature_ == weighted
 
 
 @each_variant
@@ -146,26 +147,23 @@ def crowd(n_samples, n_features=110, n_classes=40):
     return centres[y] + 3 * rng.normal(size=(n_samples, n_features)), y
 
 
-# Ten samples of each of forty classes and a hard margin: spread kinks hold rivals that the hinge lets go.
-HARD = pytest.param(crowd, 800, "hinge", 1.0, marks=pytest.mark.xfail(strict=True, reason="too sure"))
-
-
 @pytest.mark.parametrize(
-    ("make", "n_samples", "loss", "C"),
+    ("make", "n_samples", "loss", "C", "most"),
     [
-        (documents, 1200, "squared_hinge", 0.01),
-        (documents, 1200, "hinge", 1.0),
-        (crowd, 800, "squared_hinge", 1.0),
-        (crowd, 800, "hinge", 0.01),
-        HARD,
+        (documents, 1200, "squared_hinge", 0.01, 1.2),
+        (documents, 1200, "hinge", 1.0, 1.2),
+        (crowd, 800, "squared_hinge", 1.0, 1.2),
+        (crowd, 800, "hinge", 0.01, 1.2),
+        # Ten samples of each of forty classes, a hard margin: spread kinks hold rivals that the loss lets go.
+        (crowd, 800, "hinge", 1.0, 1.7),
     ],
 )
-def test_held_out_loss_is_near_that_of_refits_for_many_coefficients(make, n_samples, loss, C):
+def test_held_out_loss_is_near_that_of_refits_for_many_coefficients(make, n_samples, loss, C, most):
     X, y = make(n_samples)
     parts = train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)
     found, refits = held_out(MulticlassSVMClassifier(C, loss=loss, tol=1e-3), *parts)
     assert y.max() * min(parts[0].shape) > _calibration.MAX_PARAMETERS
-    assert found <= 1.2 * refits
+    assert found <= most * refits
     assert found <= np.log(y.max() + 1)
 
 
