@@ -36,9 +36,9 @@ CAUTION = 10
 NEAR = 1e2
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
-# Factor on the smoothing once a subproblem took no more than so many iterations, and iterations after which
-# it is taken back in the middle of one.
-SHRINK, EASY, HARD = 0.3, 4, 20
+# Factor on the smoothing once the last stage of a subproblem took no more than so many iterations, and the
+# iterations of a subproblem after which it is taken back.
+SHRINK, EASY, HARD = 0.3, 4, 80
 # Share of the gap by which less smoothing must raise the bound at the start.
 SHARPENING = 0.03
 # Iterations in which a hinge without kinks is to be within `tol` of its optimum, or multipliers take over. It
@@ -386,7 +386,9 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         at, taken = end.at, taken + end.iterations
         failures = 0 if run.distance < 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
-        patience = LAST_PATIENCE if run.is_within(run.tol) else PATIENCE
+        if run.is_within(run.tol) and not thorough:
+            _certify(run, objective, at)
+        patience = LAST_PATIENCE if run.is_certified else PATIENCE
         reached = run.is_within(FINEST_GAP) if thorough else run.is_certified
         if (reached and steps == 0) or failures >= patience or run.iterations_left == 0:
             break
@@ -394,7 +396,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
         if end.finished or stuck or widening >= WIDEST:
             objective = objective.with_multipliers(at.theta)
-            if taken <= EASY:
+            if end.iterations <= EASY:
                 objective = objective.smoothed(SHRINK)
             at, taken = objective.evaluate(at.theta), 0
             run.note(objective, at)

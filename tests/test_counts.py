@@ -56,9 +56,9 @@ EXPECTED = [
     (SoftmaxClassifier(), "few rows", 11, 12),
     (SoftmaxClassifier(), "sparse", 4, 6),
     (SoftmaxClassifier(100), "sparse", 30, 38),
-    (MulticlassSVMClassifier(), "iris", 40, 63),
-    (MulticlassSVMClassifier(), "wine", 73, 117),
-    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 70, 110),
+    (MulticlassSVMClassifier(), "iris", 46, 78),
+    (MulticlassSVMClassifier(), "wine", 76, 126),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 71, 116),
     (MulticlassSVMClassifier(loss="squared_hinge"), "wine", 21, 28),
     (MulticlassSVMClassifier(loss="squared_hinge"), "many rows", 6, 23),
     # A hard margin, so that multipliers take over.
