@@ -15,6 +15,7 @@ from . import (
     memory,
     picture,
     probabilities,
+    published,
     report,
     results,
     small,
@@ -57,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     measuring("accuracy", _accuracy, text, _choice, _ladder, _optimum, _threads)
     measuring("svm", _svm, "time to accuracy against LinearSVC", _choice, _ladder)
     measuring("probabilities", _probabilities, "held-out probabilities of the SVM", _choice)
+    text = "test accuracies against published ones"
+    command = measuring("published", lambda options: published.measure(options.data), text)
+    command.add_argument("--data", type=Path, metavar="FOLDER", required=True, help="folder with the data")
     measuring("small", lambda options: small.measure(), "default fits of the bundled data")
     measuring("evaluation", _evaluation, "one evaluation against its bare products", _source, _threads)
     measuring("threads", _precisions, "fits with one core and with all", _choice)
