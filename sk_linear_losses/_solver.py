@@ -279,16 +279,18 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
         return decrement <= min(noise, SAMPLE_DIGITS * abs(at.value))
 
     preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
-    end = _StageEnd(start, np.inf, 0, False)
-    while trial.iterations_left > 0 and not end.finished:
+    at_sample, finished = start, False
+    while trial.iterations_left > 0 and not finished:
         most = _stage_length(preconditioner)
-        end = _run_stage(trial, sample, preconditioner, end.at, is_finished, most)
-        preconditioner = precondition(sample, end.at.theta, whole=objective)
+        end = _run_stage(trial, sample, preconditioner, at_sample, is_finished, most)
+        # Where a stage cannot move, curvature taken anew at the same point would not help it.
+        at_sample, finished = end.at, end.finished or end.iterations == 0
+        preconditioner = precondition(sample, at_sample.theta, whole=objective)
     if run.reporters:
-        trial.note(sample, end.at)
+        trial.note(sample, at_sample)
         told = replace(trial, reporters=run.reporters, started=run.started)
         told.milestone(f"sample of {sample.rows.n_samples} rows")
-    moved = objective.evaluate(end.at.theta)
+    moved = objective.evaluate(at_sample.theta)
     if not moved.objective < at.objective:
         return at, None
     return moved, preconditioner

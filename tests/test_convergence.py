@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _solver
 from sk_linear_losses._objective import Objective
 
 from .oracles import (
@@ -527,3 +527,25 @@ class TestSampleFirst:
         wanted = primal(softmax_loss, X, y, *softmax_newton(X, y))
         assert found - model.duality_gap_ <= wanted * (1 + 1e-14)
         assert found <= wanted * (1 + tol)
+
+
+def test_a_sample_that_gets_nowhere_ends(monkeypatch):
+    """A squared hinge may have no step at the curvature of another sample; the fit goes on with all rows."""
+    original = _solver._run_stage
+
+    def run_stage(run, objective, preconditioner, start, *args):
+        if objective.rows.sampled:
+            return _solver._StageEnd(start, np.inf, 0, False)
+        return original(run, objective, preconditioner, start, *args)
+
+    monkeypatch.setattr(_solver, "_run_stage", run_stage)
+    assert SoftmaxClassifier().fit(*generated(7, 20_000, 5, 3)).converged_
+
+
+def test_a_hinge_ends_where_only_round_off_is_left():
+    """A tolerance that the certificate cannot reach, and an estimate that comes out below zero."""
+    X, y = generated(0, 4000, 16, 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = MulticlassSVMClassifier(1 / 64, loss="hinge", tol=1e-15).fit(X, y)
+    assert model.duality_gap_ <= 1e-8 * model.objective_
