@@ -57,7 +57,8 @@ STIFFEST = 1e10
 # Significant digits of a temperature in margins, two more than it is known to: what differs by round-off, as
 # fits to repeated and to weighted rows do, becomes the same.
 DIGITS = 4
-# Most and least temperature: in margins over, and in root mean square scores.
+# Least and most temperature, in margins or root mean square scores: the lesser of the least, and the greater
+# of the most. Scores are far smaller than the margin where C is small.
 COLDEST, HOTTEST = 1 / 30, 100.0
 
 
@@ -116,14 +117,16 @@ def fit_temperature(
         gradient = likelihood.gradient(scores * np.exp(log_inverse), y)
         return float(weight @ np.einsum("ij,ij->i", gradient, scores))
 
-    warmest = HOTTEST * max(margin, float(np.sqrt(weight @ (scores**2).mean(axis=1))))
-    low, high = -np.log(warmest), -np.log(COLDEST * margin)
+    size = float(np.sqrt(weight @ (scores**2).mean(axis=1))) or margin
+    coldest, warmest = COLDEST * min(margin, size), HOTTEST * max(margin, size)
+    low, high = -np.log(warmest), -np.log(coldest)
     if slope(low) >= 0:
-        return warmest
-    if slope(high) <= 0:
-        return COLDEST * margin
-    in_margins = np.exp(-brentq(slope, low, high, xtol=1e-12)) / margin
-    return margin * float(f"{in_margins:.{DIGITS}g}")
+        temperature = warmest
+    elif slope(high) <= 0:
+        temperature = coldest
+    else:
+        temperature = float(np.exp(-brentq(slope, low, high, xtol=1e-12)))
+    return margin * float(f"{temperature / margin:.{DIGITS}g}")
 
 
 def _left_out_scores(objective: Objective, theta: Array, unit: Array) -> tuple[Array, Array, Array]:

@@ -77,6 +77,20 @@ def test_a_weight_of_two_is_a_row_twice(parameters, class_weight):
 
 
 @each_variant
+def test_scores_far_smaller_than_the_margin_still_tell_classes_apart(parameters):
+    """At a small C all scores are small, and so is the temperature that makes the most of them."""
+    X_train, X_test, y_train, y_test = halves("digits")
+    model = MulticlassSVMClassifier(1e-6, fit_intercept=False, **parameters).fit(X_train, y_train)
+    assert np.abs(model.decision_function(X_test)).max() <= 0.2
+    found = log_loss(y_test, model.predict_proba(X_test))
+    temperatures = model.temperature_ * np.geomspace(0.1, 10, 100)
+    losses = []
+    for model.temperature_ in temperatures:
+        losses.append(log_loss(y_test, model.predict_proba(X_test)))
+    assert found <= 1.02 * min(losses)
+
+
+@each_variant
 @pytest.mark.parametrize("seed", range(5))
 def test_round_off_does_not_reach_the_temperature(seed, parameters):
     """With more features than rows a hinge ends with so little smoothing that multipliers lose digits."""
