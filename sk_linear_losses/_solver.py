@@ -41,6 +41,8 @@ SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 SHRINK, EASY, HARD = 0.3, 4, 80
 # Share of the gap by which less smoothing must raise the bound at the start.
 SHARPENING = 0.03
+# Factor on the smoothing for steps of the intercept alone at the end, so that they have digits to spare.
+BALANCING = 1e4
 # Iterations in which a hinge without kinks is to be within `tol` of its optimum, or multipliers take over. It
 # takes 8 to 26 of them where margins are soft, a half to a quarter of the time with multipliers; where
 # margins are hard, up to a thousand.
@@ -410,7 +412,12 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
             widening = 1.0
         else:
             widening = WIDEN * widening if end.iterations == 0 else 1.0
-    _certify(run, objective, at)
+    if not run.is_certified:
+        # Rounding of scores, over the smoothing, keeps the intercept's condition from being met.
+        objective = objective.with_multipliers(at.theta).smoothed(BALANCING)
+        at = objective.evaluate(at.theta)
+        run.note(objective, at)
+        _certify(run, objective, at)
     return objective
 
 
