@@ -30,7 +30,7 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, cg
 
 from ._objective import BlockSums, Objective, SmoothTerm, Term
-from ._preconditioner import class_curvature, exact_curvature
+from ._preconditioner import exact_curvature, precondition_by_class
 from ._row_space import RowSpace
 from ._rows import Block, chunks
 from .losses import Array, Curvature, HingeLoss, SoftmaxLoss
@@ -83,18 +83,8 @@ class _KinkTerm:
         return self.term.conjugate(gradient, y)
 
 
-@dataclass(frozen=True)
-class _TemperedTerm(SmoothTerm):
-    """The softmax of scores over a temperature, as far as its curvature."""
-
-    temperature: float
-
-    def curvature(self, scores: Array, block: Block) -> Curvature:
-        return self.loss.curvature(scores / self.temperature, block.y)
-
-
 def fit_temperature(
-    objective: Objective, theta: Array, loss: HingeLoss, unit: Array, space: RowSpace | None = None
+    objective: Objective, theta: Array, loss: HingeLoss, unit: Array, space: RowSpace | None
 ) -> float:
     """Temperature for the scores of a solved objective with a hinge.
 
@@ -108,8 +98,7 @@ def fit_temperature(
     if objective.shape[0] * objective.shape[1] <= MAX_PARAMETERS:
         scores, y, weight = _left_out_scores(spread, theta, unit)
     else:
-        soft = _TemperedTerm(SoftmaxLoss(), SOFTNESS * margin)
-        scores, y, weight = _roughly_left_out_scores(spread, theta, unit, soft, space)
+        scores, y, weight = _roughly_left_out_scores(spread, theta, unit, SOFTNESS * margin, space)
     likelihood = SoftmaxLoss()
 
     def slope(log_inverse: float) -> float:
@@ -135,10 +124,9 @@ def _left_out_scores(objective: Objective, theta: Array, unit: Array) -> tuple[A
     inverse = exact_curvature(objective, theta).factor.inverse()
     inverse = inverse.reshape(n_codes, n_features, n_codes, n_features)
     step = -(-objective.rows.n_samples // MOST_SAMPLES)
-    units = _by_block(objective, objective.C * unit)
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
-        return _leave_out(objective, theta, inverse, block, units[block.index], step)
+        return _leave_out(objective, theta, inverse, block, objective.C * unit[_places(block)], step)
 
     parts = objective.rows.map(leave_out)
     scores, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -178,17 +166,16 @@ def _reach(objective: Objective, inverse: Array, block: Block, part: slice) -> A
     return np.concatenate(parts)
 
 
-def _by_block(objective: Objective, values: Array) -> list[Array]:
-    """Values of all samples, (n_samples,), for each block of them."""
-    ends = np.cumsum([len(block.y) for block in objective.rows.blocks])
-    return np.split(values, ends[:-1])
+def _places(block: Block) -> slice:
+    """Where the samples of a block stand among all."""
+    return slice(block.start, block.start + len(block.y))
 
 
 def _roughly_left_out_scores(
-    objective: Objective, theta: Array, unit: Array, soft: _TemperedTerm, space: RowSpace | None
+    objective: Objective, theta: Array, unit: Array, softness: float, space: RowSpace | None
 ) -> tuple[Array, Array, Array]:
     """What `_left_out_scores` returns, from no more than products with the curvature."""
-    units = _by_block(objective, objective.C * unit)
+    softmax = SoftmaxLoss()
     coef, intercept = objective.score_parameters(theta)
     # A pull on the scores is coded, and the change of the coefficients decoded.
     scale = np.full(objective.rows.n_features, (objective.coding[:, 0] ** 2).sum())
@@ -199,13 +186,13 @@ def _roughly_left_out_scores(
         curvature = objective.term.curvature(scores, block)
         return _Pulls(
             objective.C * block.weight * length,
-            (units[block.index] * length)[:, None],
+            (objective.C * unit[_places(block)] * length)[:, None],
             curvature,
-            soft.curvature(scores, block).diagonal,
+            softmax.curvature(scores / softness, block.y).diagonal,
         )
 
     by_block = objective.rows.map(pulls)
-    factor = _agreeing_factor(by_block, _trace(objective, theta, soft, space))
+    factor = _agreeing_factor(by_block, _trace(objective, theta, softness, space))
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
         scores = block.scores(coef, intercept)
@@ -248,7 +235,7 @@ def _agreeing_factor(pulls: list[_Pulls], trace: float) -> float:
     return float(np.exp(log))
 
 
-def _trace(objective: Objective, theta: Array, soft: _TemperedTerm, space: RowSpace | None) -> float:
+def _trace(objective: Objective, theta: Array, softness: float, space: RowSpace | None) -> float:
     """C times the trace of H^-1 with the softmax's curvature, estimated from one vector of random signs."""
     n_features, n_codes = objective.shape
     n_given = objective.rows.n_features if space is None else len(space.shift)
@@ -256,10 +243,11 @@ def _trace(objective: Objective, theta: Array, soft: _TemperedTerm, space: RowSp
     # Signs of the given features: coordinates of the rows turn when a row is repeated.
     coordinates = signs[:-1] if space is None else space.basis.T @ signs[:-1]
     probe = np.vstack([coordinates, signs[-1:]])[:n_features]
-    preconditioner = class_curvature(objective, theta)
+    preconditioner = precondition_by_class(objective, theta)
     multiply = objective.hessian_product(theta)
-    pulled = replace(objective, term=soft, penalty=0.0).hessian_product(theta)(probe)
-    right = preconditioner.gradient(pulled)
+    # Scores are linear in theta, so both are softened alike.
+    soft = replace(objective, term=SmoothTerm(SoftmaxLoss()), penalty=0.0)
+    right = preconditioner.gradient(soft.hessian_product(theta / softness)(probe))
 
     def product(u: Array) -> Array:
         gradient = preconditioner.gradient(multiply(preconditioner.step(u)))

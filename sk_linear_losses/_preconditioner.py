@@ -199,8 +199,8 @@ def precondition(
     return _class_blocks(objective, theta, cost, model.class_rows)
 
 
-def class_curvature(objective: Objective, theta: Array) -> Preconditioner:
-    """From the curvature of all samples for each class alone, feature by feature where these are many."""
+def precondition_by_class(objective: Objective, theta: Array) -> Preconditioner:
+    """From the curvature of all samples for each class alone, and feature by feature where these are many."""
     if objective.n_classes * objective.shape[0] ** 2 > MAX_ENTRIES:
         return _diagonal(objective, theta)
     return _class_blocks(objective, theta, 0.0, np.inf)

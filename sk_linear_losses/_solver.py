@@ -36,10 +36,10 @@ CAUTION = 10
 NEAR = 1e2
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
-# Factor on the smoothing once the last stage of a subproblem took no more than so many iterations, and the
-# iterations of a subproblem after which it is taken back.
-SHRINK, EASY, HARD = 0.3, 4, 80
-# Share of the gap by which less smoothing must raise the bound at the start.
+# Factor on the smoothing once the last stage of a subproblem took no more than so many iterations.
+SHRINK, EASY = 0.3, 4
+# Share of the gap by which less smoothing must raise the bound at the start. Too little smoothing is not taken
+# back: starts near the solution of other data took up to a thousand iterations where any rise was enough.
 SHARPENING = 0.03
 # Factor on the smoothing for steps of the intercept alone at the end, so that they have digits to spare.
 BALANCING = 1e4
@@ -239,10 +239,12 @@ def solve(
     return run.result(objective, unbounded)
 
 
-def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation, most: float = math.inf) -> bool:
+def _minimise_smooth(
+    run: _Run, objective: Objective, at: Evaluation, most_iterations: float = math.inf
+) -> bool:
     """Minimise over a sample of the rows, in float32 where X is, then as asked.
 
-    After `most` iterations only if the tolerance has been reached. Returns whether the optimum turned out to
+    After `most_iterations` only if the tolerance has been reached. Returns whether the optimum turned out to
     be at infinity.
     """
     at, preconditioner = _warm_start(run, objective, at)
@@ -250,11 +252,11 @@ def _minimise_smooth(run: _Run, objective: Objective, at: Evaluation, most: floa
         run.note(objective, at)
     # Half the precision saves nothing where an evaluation costs little.
     if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
-        _, preconditioner, _ = _run_stages(run, rounded, at, preconditioner, most)
+        _, preconditioner, _ = _run_stages(run, rounded, at, preconditioner, most_iterations)
         at = objective.evaluate(run.best.theta)
         run.best, run.bound = at, -np.inf
         run.note(objective, at)
-    at, _, unbounded = _run_stages(run, objective, at, preconditioner, most)
+    at, _, unbounded = _run_stages(run, objective, at, preconditioner, most_iterations)
     if not unbounded:
         run.note(objective, at)
         _certify(run, objective, at)
@@ -281,18 +283,18 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
         return decrement <= min(noise, SAMPLE_DIGITS * abs(at.value))
 
     preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
-    at_sample, finished = start, False
-    while trial.iterations_left > 0 and not finished:
+    end, stuck = _StageEnd(start, np.inf, 0, False), 0
+    # The first curvature may be that of a smaller sample and allow no step where its own does.
+    while trial.iterations_left > 0 and not end.finished and stuck < 2:
         most = _stage_length(preconditioner)
-        end = _run_stage(trial, sample, preconditioner, at_sample, is_finished, most)
-        # Where a stage cannot move, curvature taken anew at the same point would not help it.
-        at_sample, finished = end.at, end.finished or end.iterations == 0
-        preconditioner = precondition(sample, at_sample.theta, whole=objective)
+        end = _run_stage(trial, sample, preconditioner, end.at, is_finished, most)
+        stuck = 0 if end.iterations else stuck + 1
+        preconditioner = precondition(sample, end.at.theta, whole=objective)
     if run.reporters:
-        trial.note(sample, at_sample)
+        trial.note(sample, end.at)
         told = replace(trial, reporters=run.reporters, started=run.started)
         told.milestone(f"sample of {sample.rows.n_samples} rows")
-    moved = objective.evaluate(at_sample.theta)
+    moved = objective.evaluate(end.at.theta)
     if not moved.objective < at.objective:
         return at, None
     return moved, preconditioner
@@ -307,7 +309,8 @@ def _run_stages(
 ) -> tuple[Evaluation, Preconditioner | None, bool]:
     """Stages, each with curvature taken anew but for the first where that is given.
 
-    Returns the last iterate, its curvature and whether the optimum turned out to be at infinity.
+    Like `_minimise_smooth` they end after `most_iterations`. Returns the last iterate, its curvature and
+    whether the optimum turned out to be at infinity.
     """
     nearest, stage = np.inf, 0
     while run.iterations_left > 0 and (len(run.history) < most_iterations or run.is_within(run.tol)):
@@ -380,14 +383,14 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
     # Where digits are cheap and wanted, the fit ends on the active set.
     thorough = run.tol <= FINE and is_small(objective)
     steps = LAST_STEPS if thorough else 0
-    taken, failures, widening, nearest = 0, 0, 1.0, np.inf
+    failures, widening, nearest = 0, 1.0, np.inf
     while True:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         preconditioner = precondition(objective.smoothed(widening), at.theta, len(run.history))
         most = _stage_length(preconditioner)
         end = _run_stage(run, objective, preconditioner, at, partial(_is_solved, run, objective), most)
         run.milestone("stage")
-        at, taken = end.at, taken + end.iterations
+        at = end.at
         failures = 0 if run.distance < 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
         if run.is_within(run.tol) and not thorough:
@@ -402,13 +405,9 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
             objective = objective.with_multipliers(at.theta)
             if end.iterations <= EASY:
                 objective = objective.smoothed(SHRINK)
-            at, taken = objective.evaluate(at.theta), 0
+            at = objective.evaluate(at.theta)
             run.note(objective, at)
             run.milestone("outer step")
-            widening = 1.0
-        elif taken > HARD:
-            objective = objective.smoothed(1 / SHRINK)
-            at, taken = objective.evaluate(at.theta), 0
             widening = 1.0
         else:
             widening = WIDEN * widening if end.iterations == 0 else 1.0

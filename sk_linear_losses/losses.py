@@ -129,8 +129,30 @@ class _Loss:
         """
         return self._value_and_gradient(_floating(scores), y)
 
+    def curvature(self, scores: Array, y: Array) -> Curvature:
+        """Second derivative in the scores; where it jumps, that of the satisfied side.
+
+        Zero between the kinks of a loss that is linear there.
+
+        Parameters
+        ----------
+        scores : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes).
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
+        return self._curvature(_floating(scores), y)
+
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         """Loss and gradient for floating scores."""
+        raise NotImplementedError
+
+    def _curvature(self, scores: Array, y: Array) -> Curvature:
+        """Second derivative for floating scores."""
         raise NotImplementedError
 
 
@@ -184,21 +206,8 @@ class SoftmaxLoss(_Loss):
             entries[own] += self.label_smoothing
         return value, gradient.T
 
-    def curvature(self, scores: Array, y: Array) -> Curvature:
-        """Second derivative in the scores, ``diag(p) - p p'`` with p = softmax(s).
-
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
-
-        Returns
-        -------
-        Curvature
-            Arrays of shape (n_samples, n_classes).
-        """
-        scores = _floating(scores)
+    def _curvature(self, scores: Array, y: Array) -> Curvature:
+        # diag(p) - p p' with p = softmax(s).
         probabilities = np.exp(scores - scores.max(axis=1)[:, None])
         probabilities /= probabilities.sum(axis=1)[:, None]
         return Curvature(probabilities, probabilities, probabilities)
@@ -237,8 +246,12 @@ class _MarginLoss(_Loss):
         return None
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
-        value, flows = self._value_and_flows(self._shortfalls(scores, y))
-        return value, _gradient_of(flows, flows.sum(axis=1), y)
+        shortfalls = self._shortfalls(scores, y)
+        flows = self._flows(shortfalls)
+        return self._value(shortfalls), _gradient_of(flows, flows.sum(axis=1), y)
+
+    def _curvature(self, scores: Array, y: Array) -> Curvature:
+        return _independent_flows(np.zeros_like(scores), y)
 
     def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Pointwise:
         """Moreau envelope of the loss, shifted by the multipliers.
@@ -366,12 +379,12 @@ class _MarginLoss(_Loss):
             return np.asarray(margins * total)
         return np.asarray(np.einsum("ij,ij->i", flows, margins))
 
-    def _value_and_flows(self, shortfalls: Array) -> tuple[Array, Array]:
-        """Loss of each sample and the flow to each wrong class."""
-        raise NotImplementedError
-
     def _value(self, shortfalls: Array) -> Array:
         """Loss of each sample."""
+        raise NotImplementedError
+
+    def _flows(self, shortfalls: Array) -> Array:
+        """Slope of the loss in each shortfall: the flow to each wrong class."""
         raise NotImplementedError
 
     def _new_flows(
@@ -438,22 +451,10 @@ class WestonWatkinsLoss(_MarginLoss):
         """The loss, if it is differentiable; None if it has kinks."""
         return self if self.squared else None
 
-    def curvature(self, scores: Array, y: Array) -> Curvature:
-        """Second derivative in the scores; where it jumps, that of the satisfied side.
-
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
-
-        Returns
-        -------
-        Curvature
-            Arrays of shape (n_samples, n_classes).
-        """
-        rate = 2.0 if self.squared else 0.0
-        return _independent_flows(rate * (self._shortfalls(_floating(scores), y) > 0), y)
+    def _curvature(self, scores: Array, y: Array) -> Curvature:
+        if not self.squared:
+            return super()._curvature(scores, y)
+        return self._kink_curvature(self._shortfalls(scores, y), y, 0.0)
 
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
         if self.squared:
@@ -467,17 +468,16 @@ class WestonWatkinsLoss(_MarginLoss):
         at_kink[np.arange(len(y)), y] = False
         return _independent_flows(at_kink / width, y)
 
-    def _value_and_flows(self, shortfalls: Array) -> tuple[Array, Array]:
-        positive = np.maximum(shortfalls, 0)
-        if self.squared:
-            return np.einsum("ij,ij->i", positive, positive), 2 * positive
-        return positive.sum(axis=1), np.greater(shortfalls, 0).astype(shortfalls.dtype)
-
     def _value(self, shortfalls: Array) -> Array:
         positive = np.maximum(shortfalls, 0)
         if self.squared:
             return np.asarray(np.einsum("ij,ij->i", positive, positive))
         return np.asarray(positive.sum(axis=1))
+
+    def _flows(self, shortfalls: Array) -> Array:
+        if self.squared:
+            return 2 * np.maximum(shortfalls, 0)
+        return np.greater(shortfalls, 0).astype(shortfalls.dtype)
 
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         if self.squared:
@@ -544,16 +544,15 @@ class CrammerSingerLoss(_MarginLoss):
             np.where(shared, support, free.right),
         )
 
-    def _value_and_flows(self, shortfalls: Array) -> tuple[Array, Array]:
-        worst = shortfalls.argmax(axis=1)
-        value = shortfalls[np.arange(len(worst)), worst]
-        flows = np.zeros_like(shortfalls)
-        flows[np.arange(len(worst)), worst] = value > 0
-        return value, flows
-
     def _value(self, shortfalls: Array) -> Array:
         # The right class stands at zero, so the largest shortfall is never negative.
         return np.asarray(shortfalls.max(axis=1))
+
+    def _flows(self, shortfalls: Array) -> Array:
+        worst = np.arange(len(shortfalls)), shortfalls.argmax(axis=1)
+        flows = np.zeros_like(shortfalls)
+        flows[worst] = shortfalls[worst] > 0
+        return flows
 
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         target = shortfalls * (1 / smoothing)

@@ -547,3 +547,25 @@ def test_an_estimate_below_zero_is_no_progress():
     """Differences of sums can come out below zero; a loop that waits for less of it would never end."""
     run = _solver._Run(1e-6, 10, (), SimpleNamespace(objective=1.0), bound=0.9, estimate=-1e-14)
     assert run.distance == 0
+
+
+def test_a_start_near_the_solution_of_other_data_is_no_trap():
+    """With as little smoothing as raises the bound at all, it took a thousand iterations."""
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 12, 2000)
+    X = rng.normal(size=(12, 10))[y] + 3 * rng.normal(size=(2000, 10))
+    cold = MulticlassSVMClassifier(1 / 64, tol=1e-3).fit(X, y)
+    warm = MulticlassSVMClassifier(1 / 64, tol=1e-2, warm_start=True).fit(X[::8], y[::8])
+    warm.set_params(tol=1e-3).fit(X, y)
+    assert warm.converged_
+    assert warm.n_iter_ <= 2 * cold.n_iter_
+
+
+def test_the_bound_is_not_held_back_by_rounding_of_the_intercept():
+    """Scores over the little smoothing at the end leave the intercept's condition at 4e-10 of the objective."""
+    rng = np.random.default_rng(22)
+    y = np.arange(300) % 4
+    X = rng.normal(size=(4, 6))[y] * 0.5 + rng.normal(size=(300, 6))
+    X = np.round(X @ rng.normal(size=(6, 6)) * 10 ** rng.uniform(0, 2, 6) + 100)
+    model = MulticlassSVMClassifier(multi_class="crammer_singer", tol=1e-10).fit(X, y)
+    assert model.duality_gap_ <= 1e-11 * model.objective_

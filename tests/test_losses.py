@@ -107,6 +107,11 @@ def dense(curvature):
 
 @pytest.mark.parametrize(("loss", "n_classes"), CASES)
 class TestEveryLoss:
+    def test_curvature_is_the_difference_quotient(self, loss, n_classes):
+        scores, y = generic_samples(n_classes)
+        curvature = dense(loss.curvature(scores, y))
+        assert_derivative(lambda moved: loss.gradient(moved, y), curvature, scores)
+
     def test_value_is_the_naive_one(self, loss, n_classes):
         scores, y = samples(n_classes)
         naive = [naive_value(loss, row.tolist(), int(right)) for row, right in zip(scores, y, strict=True)]
@@ -283,11 +288,6 @@ class TestEnvelope:
 
 @pytest.mark.parametrize(("loss", "n_classes"), SOFTMAX_CASES)
 class TestSoftmax:
-    def test_curvature_is_the_difference_quotient(self, loss, n_classes):
-        scores, y = generic_samples(n_classes)
-        curvature = dense(loss.curvature(scores, y))
-        assert_derivative(lambda moved: loss.gradient(moved, y), curvature, scores)
-
     def test_gradient_is_softmax_minus_target(self, loss, n_classes):
         scores, y = generic_samples(n_classes)
         terms = np.exp(scores)
