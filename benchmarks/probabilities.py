@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -34,8 +35,9 @@ ROWS, MOST_SPLITS = 3000, 10
 # Rows that a class must have: those of fewer would be missing from some of the folds.
 LEAST_OF_CLASS = 20
 FOLDS, BINS = 5, 15
-# The reference's temperatures lie between these: wide enough for none of the data sets to reach a bound but
-# where its out-of-fold scores separate the classes, which would make it as cold as it may be.
+# The reference's temperatures lie between these, in margins or, where that is less (more), in root mean square
+# scores: wide enough for none to reach a bound but where its out-of-fold scores separate the classes, which
+# would make it as cold as it may be.
 COLDEST, HOTTEST = 1 / 30, 100.0
 
 OURS, REFITS, CALIBRATED, SOFTMAX = "ours", "5-fold temperature", "CalibratedClassifierCV", "softmax"
@@ -44,7 +46,8 @@ OURS, REFITS, CALIBRATED, SOFTMAX = "ours", "5-fold temperature", "CalibratedCla
 def measure(data: Dataset, quick: bool) -> Iterator[dict[str, Any]]:
     """One entry for each loss and C: log-loss and calibration error on held-out halves, and the cost."""
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        # A model that has not converged is not the one to compare.
+        warnings.simplefilter("error", ConvergenceWarning)
         part = _selection(data)
         splits = max(1, min(2 if quick else MOST_SPLITS, ROWS // len(part.y)))
         for loss in LOSSES:
@@ -109,7 +112,8 @@ def _logits(scores: np.ndarray) -> np.ndarray:
 
 def _best_temperature(scores: np.ndarray, y: np.ndarray) -> float:
     """The temperature at which the scores give the labels the largest likelihood."""
-    bounds = np.log([COLDEST, HOTTEST])
+    size = np.sqrt((scores**2).mean())
+    bounds = np.log([COLDEST * min(1, size), HOTTEST * max(1, size)])
     found = minimize_scalar(
         lambda log: _log_loss(log_softmax(scores * np.exp(-log), axis=1), y),
         bounds=bounds,

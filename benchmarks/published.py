@@ -1,7 +1,8 @@
 """Test accuracies of Weston and Watkins' SVM against published ones.
 
 They are those of Y. Wang and C. Scott, "An exact solver for the Weston-Watkins SVM subproblem", ICML 2021,
-table 5: optimal solutions without intercept, so that accuracies are a matter of the data alone.
+table 5: optimal solutions without intercept, so that accuracies are a matter of the data alone. With an
+intercept too, since that of letter agrees only so.
 """
 
 from __future__ import annotations
