@@ -35,9 +35,9 @@ ROWS, MOST_SPLITS = 3000, 10
 # Rows that a class must have: those of fewer would be missing from some of the folds.
 LEAST_OF_CLASS = 20
 FOLDS, BINS = 5, 15
-# The reference's temperatures lie between these, in margins or, where that is less (more), in root mean square
-# scores: wide enough for none to reach a bound but where its out-of-fold scores separate the classes, which
-# would make it as cold as it may be.
+# The reference's temperatures lie between these, in margins or, where that is less (more), in root mean
+# square scores: wide enough for none to reach a bound but where its out-of-fold scores separate the classes,
+# which would make it as cold as it may be.
 COLDEST, HOTTEST = 1 / 30, 100.0
 
 OURS, REFITS, CALIBRATED, SOFTMAX = "ours", "5-fold temperature", "CalibratedClassifierCV", "softmax"

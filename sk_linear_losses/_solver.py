@@ -38,8 +38,9 @@ NEAR = 1e2
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # Factor on the smoothing once the last stage of a subproblem took no more than so many iterations.
 SHRINK, EASY = 0.3, 4
-# Share of the gap by which less smoothing must raise the bound at the start. Too little smoothing is not taken
-# back: starts near the solution of other data took up to a thousand iterations where any rise was enough.
+# Share of the gap by which less smoothing must raise the bound at the start. Too little smoothing is not
+# taken back: where any rise was enough, starts near the solution of other data took up to a thousand
+# iterations.
 SHARPENING = 0.03
 # Factor on the smoothing for steps of the intercept alone at the end, so that they have digits to spare.
 BALANCING = 1e4

@@ -562,7 +562,7 @@ def test_a_start_near_the_solution_of_other_data_is_no_trap():
 
 
 def test_the_bound_is_not_held_back_by_rounding_of_the_intercept():
-    """Scores over the little smoothing at the end leave the intercept's condition at 4e-10 of the objective."""
+    """Little smoothing at the end would leave the intercept's condition at 4e-10 of the objective."""
     rng = np.random.default_rng(22)
     y = np.arange(300) % 4
     X = rng.normal(size=(4, 6))[y] * 0.5 + rng.normal(size=(300, 6))
