@@ -59,6 +59,9 @@ EXPECTED = [
     (MulticlassSVMClassifier(), "iris", 46, 78),
     (MulticlassSVMClassifier(), "wine", 76, 126),
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 71, 116),
+    # Certified as soon as they are within tol.
+    (MulticlassSVMClassifier(1 / 64, tol=1e-4), "many rows", 12, 19),
+    (MulticlassSVMClassifier(1 / 64, tol=1e-3, multi_class="crammer_singer"), "float32", 24, 34),
     (MulticlassSVMClassifier(loss="squared_hinge"), "wine", 21, 28),
     (MulticlassSVMClassifier(loss="squared_hinge"), "many rows", 6, 23),
     # A hard margin, so that multipliers take over.
