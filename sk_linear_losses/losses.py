@@ -611,21 +611,22 @@ def _project_below_simplex(points: Array) -> Array:
     """Euclidean projection of each row onto ``{a >= 0, sum(a) <= 1}``.
 
     Where the sum would be above 1, all entries are lowered by the same number. Newton's method finds it from
-    below, and has it when no more entries become zero.
+    below: entries only become zero, until none does. Round-off can bring one back, hence the fewest so far.
     """
     projected = np.maximum(points, 0)
     above = np.flatnonzero(projected.sum(axis=1) > 1)
     # Relative to the largest entry, so that the 1 is not lost in large points. By class, since sums are.
     lowered = points.T.take(above, axis=1)
     lowered -= lowered.max(axis=0)
-    threshold, size = np.full(len(above), -1.0), np.zeros(len(above))
+    threshold, fewest = np.full(len(above), -1.0), np.full(len(above), np.inf)
     rest = np.empty_like(lowered)
     while True:
         np.subtract(lowered, threshold, out=rest)
         np.maximum(rest, 0, out=rest)
-        previous, size = size, np.count_nonzero(rest, axis=0)
-        if (size == previous).all():
+        size = np.count_nonzero(rest, axis=0)
+        if (size >= fewest).all():
             break
         threshold += (rest.sum(axis=0) - 1) / size
+        fewest = np.minimum(size, fewest)
     projected.T[:, above] = rest
     return projected

@@ -286,6 +286,25 @@ class TestEnvelope:
         assert np.isfinite(loss.conjugate(point.gradient, y)).all()
 
 
+@pytest.mark.parametrize("n_classes", [2, 3, 4, 8])
+@pytest.mark.parametrize("parts", [3, 5, 7, 30])
+def test_crammer_singers_flows_where_several_are_about_to_vanish(n_classes, parts):
+    """On multiples of a fraction many stand at the threshold but for round-off, which could go on for ever."""
+    rng = np.random.default_rng(parts)
+    points = rng.integers(-parts, 2 * parts, size=(1000, n_classes)) / parts + 1 / 3
+    points[:, 0] = 0
+    y = np.zeros(len(points), dtype=int)
+    gradient = CrammerSingerLoss(0.0).envelope(points, y, np.zeros_like(points), 1.0).gradient
+    # Conditions of optimality of the nearest point: what is left was lowered by one number, the rest by less.
+    flows = gradient[:, 1:]
+    lowered = points[:, 1:] - flows
+    common = lowered.max(axis=1, initial=0)
+    assert flows.min() >= 0
+    assert flows.sum(axis=1).max() <= 1 + 1e-12
+    assert (flows * (common[:, None] - lowered) <= 1e-12).all()
+    assert_allclose(common * (1 - flows.sum(axis=1)), 0, atol=1e-12)
+
+
 @pytest.mark.parametrize(("loss", "n_classes"), SOFTMAX_CASES)
 class TestSoftmax:
     def test_gradient_is_softmax_minus_target(self, loss, n_classes):
