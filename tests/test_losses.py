@@ -289,7 +289,7 @@ class TestEnvelope:
 @pytest.mark.parametrize("n_classes", [2, 3, 4, 8])
 @pytest.mark.parametrize("parts", [3, 5, 7, 30])
 def test_crammer_singers_flows_where_several_are_about_to_vanish(n_classes, parts):
-    """On multiples of a fraction many stand at the threshold but for round-off, which could go on for ever."""
+    """On multiples of a fraction many stand at the threshold but for round-off, which went on for ever."""
     rng = np.random.default_rng(parts)
     points = rng.integers(-parts, 2 * parts, size=(1000, n_classes)) / parts + 1 / 3
     points[:, 0] = 0
