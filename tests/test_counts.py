@@ -64,6 +64,9 @@ EXPECTED = [
     (MulticlassSVMClassifier(1 / 64, tol=1e-3, multi_class="crammer_singer"), "float32", 24, 34),
     (MulticlassSVMClassifier(loss="squared_hinge"), "wine", 21, 28),
     (MulticlassSVMClassifier(loss="squared_hinge"), "many rows", 6, 23),
+    # Soft margins that take long, so that they do not.
+    (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "blocks", 102, 106),
+    (MulticlassSVMClassifier(10, loss="squared_hinge"), "sparse", 124, 136),
     # A hard margin, so that multipliers take over.
     (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 165, 234),
 ]
