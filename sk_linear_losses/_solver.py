@@ -22,8 +22,9 @@ from .losses import Array
 
 # Iterations before curvature is taken anew: as many as that costs in evaluations, within these bounds. Where
 # it is not exact, what L-BFGS has learnt is worth more, and is lost with the change of variables: half the
-# cost, but at least and at most so many, the least doubling from stage to stage.
-EXACT_STAGE, INEXACT_STAGE = (5, 30), (25, 100)
+# cost, but at least and at most so many, the least doubling from stage to stage. Where a loss has kinks exact
+# curvature ages sooner: there more than a few iterations save no time, and take more of them in all.
+EXACT_STAGE, KINKED_STAGE, INEXACT_STAGE = (5, 30), (5, 10), (25, 100)
 # Evaluations that L-BFGS spends on one line search at most.
 LINE_SEARCH = 30
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
@@ -36,8 +37,12 @@ CAUTION = 10
 NEAR = 1e2
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
-# Factor on the smoothing once the last stage of a subproblem took no more than so many iterations.
-SHRINK, EASY = 0.3, 4
+# Factor on the smoothing once a subproblem took no more than so many iterations.
+SHRINK, EASY = 0.3, 10
+# A subproblem is solved once the decrement is this share of what moving the multipliers brings, even if the
+# gradient is not small: where scales differ it takes many more digits until it is. They are spent only once
+# the multipliers leave less than a relative FAR, as bounds need them and say something from there on.
+INEXACT, FAR = 0.01, 0.01
 # Share of the gap by which less smoothing must raise the bound at the start. Too little smoothing is not
 # taken back: where any rise was enough, starts near the solution of other data took up to a thousand
 # iterations.
@@ -54,7 +59,7 @@ FINE, LAST_STEPS = 1e-6, 2
 # Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
 WIDEN, WIDEST = 10.0, 1e8
 # Stages that may fail to bring the optimum nearer by a tenth: before `tol` is reached, and after.
-PATIENCE, LAST_PATIENCE = 100, 4
+PATIENCE, LAST_PATIENCE = 200, 4
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
 # share of the objective; near a finite optimum the change is then tiny.
 DIVERGING_STEP, SETTLED = 0.1, 1e-10
@@ -222,6 +227,18 @@ class _StageEnd(NamedTuple):
     finished: bool
 
 
+class _SmoothEnd(NamedTuple):
+    """Where stages ended and with which curvature.
+
+    They may have stalled, short of what the decrement promises, or the optimum turned out to be at infinity.
+    """
+
+    at: Evaluation
+    preconditioner: Preconditioner | None
+    stalled: bool = False
+    unbounded: bool = False
+
+
 def solve(
     objective: Objective,
     theta: Array,
@@ -241,32 +258,31 @@ def solve(
     if isinstance(objective.term, EnvelopeTerm):
         objective = _minimise_hinge(run, objective, at)
     else:
-        unbounded = _minimise_smooth(run, objective, at)
+        unbounded = _minimise_smooth(run, objective, at).unbounded
     return run.result(objective, unbounded)
 
 
 def _minimise_smooth(
     run: _Run, objective: Objective, at: Evaluation, most_iterations: float = math.inf
-) -> bool:
+) -> _SmoothEnd:
     """Minimise over a sample of the rows, in float32 where X is, then as asked.
 
-    After `most_iterations` only as long as that is promising. Returns whether the optimum turned out to be at
-    infinity.
+    After `most_iterations` only as long as that is promising. Returns where that ended.
     """
     at, preconditioner = _warm_start(run, objective, at)
     if preconditioner is not None:
         run.note(objective, at)
     # Half the precision saves nothing where an evaluation costs little.
     if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
-        _, preconditioner, _ = _run_stages(run, rounded, at, preconditioner, most_iterations)
+        preconditioner = _run_stages(run, rounded, at, preconditioner, most_iterations).preconditioner
         at = objective.evaluate(run.best.theta)
         run.best, run.bound = at, -np.inf
         run.note(objective, at)
-    at, _, unbounded = _run_stages(run, objective, at, preconditioner, most_iterations)
-    if not unbounded:
-        run.note(objective, at)
-        _certify(run, objective, at)
-    return unbounded
+    end = _run_stages(run, objective, at, preconditioner, most_iterations)
+    if not end.unbounded:
+        run.note(objective, end.at)
+        _certify(run, objective, end.at)
+    return end
 
 
 def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:
@@ -312,27 +328,26 @@ def _run_stages(
     at: Evaluation,
     preconditioner: Preconditioner | None,
     most_iterations: float,
-) -> tuple[Evaluation, Preconditioner | None, bool]:
+) -> _SmoothEnd:
     """Stages, each with curvature taken anew but for the first where that is given.
 
-    Like `_minimise_smooth` they end after `most_iterations`. Returns the last iterate, its curvature and
-    whether the optimum turned out to be at infinity.
+    Like `_minimise_smooth` they end after `most_iterations`. Returns where they ended.
     """
     nearest, stage = np.inf, 0
     while run.iterations_left > 0 and (len(run.history) < most_iterations or run.is_promising):
         preconditioner = preconditioner or precondition(objective, at.theta, len(run.history))
         if objective.penalty == 0 and _diverges(objective, preconditioner, at):
-            return at, preconditioner, True
+            return _SmoothEnd(at, preconditioner, unbounded=True)
         is_finished = partial(_is_minimised, run, objective, preconditioner)
-        most = _stage_length(preconditioner, stage)
+        most = _stage_length(preconditioner, stage=stage)
         end = _run_stage(run, objective, preconditioner, at, is_finished, most)
         run.milestone("stage")
         stalled = end.at.value >= at.value and end.decrement >= nearest / 10
         at, nearest, stage = end.at, end.decrement, stage + 1
         if end.finished or stalled:
-            break
+            return _SmoothEnd(at, preconditioner, stalled=not end.finished)
         preconditioner = None
-    return at, preconditioner, False
+    return _SmoothEnd(at, preconditioner)
 
 
 def _is_minimised(
@@ -360,6 +375,8 @@ def _is_solved(run: _Run, objective: Objective, at: Evaluation, decrement: float
     run.estimate = at.objective - run.best.objective + distance
     if decrement <= FINEST_DECREMENT * abs(at.objective):
         return True
+    if decrement <= INEXACT * parts.proximity and parts.complementarity > FAR * abs(at.objective):
+        return True
     # Round-off keeps the intercept's condition from zero, so it is not held to the smallest part.
     balanced = parts.imbalance <= max(parts.proximity, parts.complementarity)
     return balanced and max(decrement, parts.stationarity) <= parts.proximity
@@ -380,8 +397,9 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
     """
     run.round_off = objective.loss_round_off()
     if (loss := objective.unsmoothed()) is not None:
-        _minimise_smooth(run, loss, loss.evaluate(at.theta), SOFT)
-        if run.is_within(run.tol) or run.iterations_left == 0:
+        stalled = _minimise_smooth(run, loss, loss.evaluate(at.theta), SOFT).stalled
+        # Where its curvature jumps, a step may fail that promises little.
+        if run.is_certified or run.iterations_left == 0 or (run.is_within(run.tol) and not stalled):
             return loss
         at = objective.evaluate(run.best.theta)
         run.note(objective, at)
@@ -389,14 +407,15 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
     # Where digits are cheap and wanted, the fit ends on the active set.
     thorough = run.tol <= FINE and is_small(objective)
     steps = LAST_STEPS if thorough else 0
-    failures, widening, nearest = 0, 1.0, np.inf
+    iterations, failures, widening, nearest = 0, 0, 1.0, np.inf
     while True:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         preconditioner = precondition(objective.smoothed(widening), at.theta, len(run.history))
-        most = _stage_length(preconditioner)
+        most = _stage_length(preconditioner, KINKED_STAGE)
         end = _run_stage(run, objective, preconditioner, at, partial(_is_solved, run, objective), most)
         run.milestone("stage")
         at = end.at
+        iterations += end.iterations
         failures = 0 if run.distance < 0.9 * nearest else failures + 1
         nearest = min(nearest, run.distance)
         if run.is_within(run.tol) and not thorough:
@@ -409,8 +428,9 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
         if end.finished or stuck or widening >= WIDEST:
             objective = objective.with_multipliers(at.theta)
-            if end.iterations <= EASY:
+            if iterations <= EASY:
                 objective = objective.smoothed(SHRINK)
+            iterations = 0
             at = objective.evaluate(at.theta)
             run.note(objective, at)
             run.milestone("outer step")
@@ -458,10 +478,15 @@ def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
             return
 
 
-def _stage_length(preconditioner: Preconditioner, stage: int = 0) -> int:
-    """Iterations after which the curvature is taken anew, for the stage of this number."""
+def _stage_length(
+    preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT_STAGE, stage: int = 0
+) -> int:
+    """Iterations after which the curvature is taken anew, for the stage of this number.
+
+    They are within these bounds where it is exact.
+    """
     if preconditioner.exact:
-        least, most = EXACT_STAGE
+        least, most = bounds
         return int(min(max(preconditioner.cost, least), most))
     least, most = INEXACT_STAGE
     return int(min(max(preconditioner.cost / 2, least * 2**stage), most))

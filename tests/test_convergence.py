@@ -549,16 +549,16 @@ def test_an_estimate_below_zero_is_no_progress():
     assert run.distance == 0
 
 
-def test_a_start_near_the_solution_of_other_data_is_no_trap():
-    """With as little smoothing as raises the bound at all, it took a thousand iterations."""
-    rng = np.random.default_rng(1)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_start_near_the_solution_of_other_data_is_no_trap(seed):
+    """With as little smoothing as raises the bound at all, it took a thousand iterations, not 20."""
+    rng = np.random.default_rng(seed)
     y = rng.integers(0, 12, 2000)
     X = rng.normal(size=(12, 10))[y] + 3 * rng.normal(size=(2000, 10))
-    cold = MulticlassSVMClassifier(1 / 64, tol=1e-3).fit(X, y)
     warm = MulticlassSVMClassifier(1 / 64, tol=1e-2, warm_start=True).fit(X[::8], y[::8])
     warm.set_params(tol=1e-3).fit(X, y)
     assert warm.converged_
-    assert warm.n_iter_ <= 2 * cold.n_iter_
+    assert warm.n_iter_ <= 30
 
 
 def test_the_bound_is_not_held_back_by_rounding_of_the_intercept():
@@ -569,3 +569,22 @@ def test_the_bound_is_not_held_back_by_rounding_of_the_intercept():
     X = np.round(X @ rng.normal(size=(6, 6)) * 10 ** rng.uniform(0, 2, 6) + 100)
     model = MulticlassSVMClassifier(multi_class="crammer_singer", tol=1e-10).fit(X, y)
     assert model.duality_gap_ <= 1e-11 * model.objective_
+
+
+def test_a_step_that_fails_belies_the_estimate():
+    """The squared hinge's curvature jumps a hundred millionfold: a step that promised 1e-8 led nowhere."""
+    rng = np.random.default_rng(2)
+    X = rng.poisson(np.exp(rng.uniform(-2, 2, 20)), (200, 20)).astype(float)
+    y = ((X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=(20, 6))).argmax(axis=1)
+    model = MulticlassSVMClassifier(loss="squared_hinge").fit(X * 10 ** rng.uniform(-4, 4, 20), y)
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+
+
+@pytest.mark.parametrize("multi_class", ["weston_watkins", "crammer_singer"])
+def test_a_fit_cut_short_in_bad_units_has_a_bound(multi_class):
+    """Rough solutions give none where units differ, so they are left for better ones in time."""
+    X, y = generated(0, 500, 60, 5)
+    X = np.exp(1.5 * X) * 10 ** np.random.default_rng(0).uniform(-4, 4, 60)
+    with pytest.warns(ConvergenceWarning):
+        model = MulticlassSVMClassifier(multi_class=multi_class, max_iter=120).fit(X, y)
+    assert model.duality_gap_ <= 0.01 * model.objective_

@@ -30,6 +30,13 @@ def data(name):
         return X.astype(np.float32), y
     if name == "blocks":
         return generated(0, 3000, 250, 20)
+    if name == "bad units":
+        X, y = generated(0, 500, 60, 5)
+        return np.exp(1.5 * X) * 10 ** np.random.default_rng(0).uniform(-4, 4, 60), y
+    if name == "many classes":
+        rng = np.random.default_rng(0)
+        y = rng.integers(26, size=3000)
+        return np.round(2 * rng.normal(size=(26, 12))[y] + 2 * rng.normal(size=(3000, 12))), y
     if name == "few rows":
         return generated(0, 100, 1000, 4)
     if name == "sparse":
@@ -57,11 +64,15 @@ EXPECTED = [
     (SoftmaxClassifier(), "sparse", 4, 6),
     (SoftmaxClassifier(100), "sparse", 30, 38),
     (MulticlassSVMClassifier(), "iris", 46, 78),
-    (MulticlassSVMClassifier(), "wine", 76, 126),
-    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 71, 116),
+    (MulticlassSVMClassifier(), "wine", 56, 101),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 60, 101),
+    (MulticlassSVMClassifier(), "bad units", 254, 498),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "bad units", 235, 427),
+    # Curvature is exact where few samples have any.
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "many classes", 273, 504),
     # Certified as soon as they are within tol.
-    (MulticlassSVMClassifier(1 / 64, tol=1e-4), "many rows", 12, 19),
-    (MulticlassSVMClassifier(1 / 64, tol=1e-3, multi_class="crammer_singer"), "float32", 24, 34),
+    (MulticlassSVMClassifier(1 / 64, tol=1e-4), "many rows", 14, 20),
+    (MulticlassSVMClassifier(1 / 64, tol=1e-3, multi_class="crammer_singer"), "float32", 35, 45),
     (MulticlassSVMClassifier(loss="squared_hinge"), "wine", 21, 28),
     (MulticlassSVMClassifier(loss="squared_hinge"), "many rows", 6, 23),
     # Soft margins that take long, so that they do not.
