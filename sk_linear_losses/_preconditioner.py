@@ -37,9 +37,9 @@ BUDGET, SMALL_WORK = 60, 3 * 10**8
 CLASS_BUDGET = 500
 # Curvature comes from a sample of the rows where that is much cheaper: from at least so many rows for each
 # feature of a class, for all second derivatives and for one class alone, and from as many as cost this many
-# evaluations.
+# evaluations or, for a fit that has spent more than the budget, half of what it has.
 EXACT_ROWS, CLASS_ROWS = 50, 10
-SAMPLE_BUDGET = 5
+SAMPLE_BUDGET = 5.0
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
 # Largest matrix of second derivatives that is factorised, in entries: this (128 MB) or, for a fit that has
@@ -246,15 +246,18 @@ class _CostModel:
 
         size = n_features * n_codes
         n_pairs = n_classes * n_codes // 2
-        most_entries = MAX_ENTRIES
+        most_entries, self.sample_budget = MAX_ENTRIES, SAMPLE_BUDGET
+        self.factor = size**3 / 6 / evaluation
         if spent > BUDGET:
             most_entries = min(max(MAX_ENTRIES, MAX_SHARE * whole.rows.n_stored), MOST_ENTRIES)
-        self.factor = size**3 / 6 / evaluation if size**2 <= most_entries else np.inf
+            self.sample_budget = max(SAMPLE_BUDGET, (spent - self.factor) / 2)
+        if size**2 > most_entries:
+            self.factor = np.inf
         if _pairs_together(objective):
             self.exact_chosen = self._rows(objective, EXACT_ROWS, n_pairs)
             grams = self.exact_chosen * n_pairs
         else:
-            wanted = max(EXACT_ROWS * size, SAMPLE_BUDGET / self.entry)
+            wanted = max(EXACT_ROWS * size, self.sample_budget / self.entry)
             grams = self.exact_chosen = min(wanted, n_samples * n_pairs)
         self.exact = self.factor + grams * self.entry
 
@@ -264,7 +267,7 @@ class _CostModel:
 
     def _rows(self, objective: Objective, per_feature: float, n_weightings: int) -> float:
         """Rows to take so many weighted Gram matrices from."""
-        wanted = max(per_feature * objective.shape[0], SAMPLE_BUDGET / (n_weightings * self.entry))
+        wanted = max(per_feature * objective.shape[0], self.sample_budget / (n_weightings * self.entry))
         return float(min(wanted, objective.rows.n_samples))
 
 
