@@ -37,7 +37,7 @@ BUDGET, SMALL_WORK = 60, 3 * 10**8
 CLASS_BUDGET = 500
 # Curvature comes from a sample of the rows where that is much cheaper: from at least so many rows for each
 # feature of a class, for all second derivatives and for one class alone, and from as many as cost this many
-# evaluations or, for a fit that has spent more than the budget, half of what it has.
+# evaluations; for all second derivatives, once a fit has spent more than the budget, half of what it has.
 EXACT_ROWS, CLASS_ROWS = 50, 10
 SAMPLE_BUDGET = 5.0
 # Share of a sample that is drawn without regard to curvature.
@@ -246,28 +246,28 @@ class _CostModel:
 
         size = n_features * n_codes
         n_pairs = n_classes * n_codes // 2
-        most_entries, self.sample_budget = MAX_ENTRIES, SAMPLE_BUDGET
+        most_entries, sample_budget = MAX_ENTRIES, SAMPLE_BUDGET
         self.factor = size**3 / 6 / evaluation
         if spent > BUDGET:
             most_entries = min(max(MAX_ENTRIES, MAX_SHARE * whole.rows.n_stored), MOST_ENTRIES)
-            self.sample_budget = max(SAMPLE_BUDGET, (spent - self.factor) / 2)
+            sample_budget = max(SAMPLE_BUDGET, (spent - self.factor) / 2)
         if size**2 > most_entries:
             self.factor = np.inf
         if _pairs_together(objective):
-            self.exact_chosen = self._rows(objective, EXACT_ROWS, n_pairs)
+            self.exact_chosen = self._rows(objective, EXACT_ROWS, n_pairs, sample_budget)
             grams = self.exact_chosen * n_pairs
         else:
-            wanted = max(EXACT_ROWS * size, self.sample_budget / self.entry)
+            wanted = max(EXACT_ROWS * size, sample_budget / self.entry)
             grams = self.exact_chosen = min(wanted, n_samples * n_pairs)
         self.exact = self.factor + grams * self.entry
 
-        self.shared_rows = self._rows(objective, CLASS_ROWS, 1)
-        self.class_rows = self._rows(objective, CLASS_ROWS, n_classes)
+        self.shared_rows = self._rows(objective, CLASS_ROWS, 1, SAMPLE_BUDGET)
+        self.class_rows = self._rows(objective, CLASS_ROWS, n_classes, SAMPLE_BUDGET)
         self.blocks = n_classes * (n_features**3 / 6 / evaluation + self.class_rows * self.entry)
 
-    def _rows(self, objective: Objective, per_feature: float, n_weightings: int) -> float:
+    def _rows(self, objective: Objective, per_feature: float, n_weightings: int, budget: float) -> float:
         """Rows to take so many weighted Gram matrices from."""
-        wanted = max(per_feature * objective.shape[0], self.sample_budget / (n_weightings * self.entry))
+        wanted = max(per_feature * objective.shape[0], budget / (n_weightings * self.entry))
         return float(min(wanted, objective.rows.n_samples))
 
 
