@@ -301,14 +301,12 @@ class _Sample:
         n_pools = objective.n_classes * (objective.n_classes - 1) // 2 if pooled else 1
         self.n_candidates = n_pools * objective.rows.n_samples
         self.all = n_rows >= self.n_candidates
+        self.sampled = not self.all or objective.rows.sampled
         if not self.all:
             ridge = objective.penalty / (objective.C * objective.statistics.class_weight.sum())
             self.scale = 1 / np.maximum(objective.statistics.variance + ridge, np.finfo(float).tiny)
-            totals, counts = objective.sum_curvature(theta, self._totals)
+            (totals,) = objective.sum_curvature(theta, lambda *args: (self._sizes(*args).sum(axis=0),))
             self.totals = totals.sum() if pooled else totals
-            # Hinges curve at few samples.
-            self.all = (counts.sum() if pooled else counts.max()) <= n_rows
-        self.sampled = not self.all or objective.rows.sampled
 
     def __call__(self, block: Block, curvature: Curvature) -> Array:
         if self.all:
@@ -320,11 +318,6 @@ class _Sample:
         draws = np.random.Generator(np.random.PCG64(0).advance(block.start * sizes.shape[1]))
         chosen = draws.random(sizes.shape) < probability
         return np.asarray(np.divide(chosen, probability, out=np.zeros_like(probability), where=chosen))
-
-    def _totals(self, block: Block, curvature: Curvature) -> tuple[Array, Array]:
-        """For each weighting the sum of its sizes, and how many are not zero."""
-        sizes = self._sizes(block, curvature)
-        return sizes.sum(axis=0), np.count_nonzero(sizes, axis=0)
 
     def _sizes(self, block: Block, curvature: Curvature) -> Array:
         """Curvature of each row in each weighting, times one more than its squared distance from the mean."""

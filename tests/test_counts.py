@@ -75,7 +75,6 @@ EXPECTED = [
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 60, 101),
     (MulticlassSVMClassifier(), "bad units", 254, 498),
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "bad units", 235, 427),
-    # Curvature is exact where few samples have any.
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "many classes", 324, 590),
     # Certified as soon as they are within tol.
     (MulticlassSVMClassifier(1 / 64, tol=1e-4), "many rows", 14, 20),
