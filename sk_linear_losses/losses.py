@@ -246,9 +246,9 @@ class _MarginLoss(_Loss):
         return None
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
-        shortfalls = self._shortfalls(scores, y)
+        shortfalls, own = self._shortfalls(scores, y)
         flows = self._flows(shortfalls)
-        return self._value(shortfalls), _gradient_of(flows, flows.sum(axis=1), y)
+        return self._value(shortfalls), _gradient_of(flows, flows.sum(axis=1), own)
 
     def _curvature(self, scores: Array, y: Array) -> Curvature:
         return _independent_flows(np.zeros_like(scores), y)
@@ -276,14 +276,15 @@ class _MarginLoss(_Loss):
         Pointwise
             Value and gradient of the envelope, the loss itself, and its conjugate at that gradient.
         """
-        shortfalls = self._shortfalls(scores, y)
-        new, total = self._new_flows(shortfalls, y, flows, smoothing)
+        shortfalls, own = self._shortfalls(scores, y)
+        new = self._best_flows(shortfalls, flows, smoothing)
+        total = new.sum(axis=1)
         penalty = self._flow_penalty(new)
         conjugate = penalty - self._margin_gain(new, total, y)
         step = new - flows
         value = np.einsum("ij,ij->i", new, shortfalls) - penalty
         value -= np.ravel(smoothing) / 2 * np.einsum("ij,ij->i", step, step)
-        return Pointwise(value, _gradient_of(new, total, y), self._value(shortfalls), conjugate)
+        return Pointwise(value, _gradient_of(new, total, own), self._value(shortfalls), conjugate)
 
     def envelope_gradient(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array:
         """Gradient of the envelope alone.
@@ -302,7 +303,9 @@ class _MarginLoss(_Loss):
         -------
         array of shape (n_samples, n_classes)
         """
-        return _gradient_of(*self._new_flows(self._shortfalls(scores, y), y, flows, smoothing), y)
+        shortfalls, own = self._shortfalls(scores, y)
+        new = self._best_flows(shortfalls, flows, smoothing)
+        return _gradient_of(new, new.sum(axis=1), own)
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
         """Convex conjugate, infinite where ``gradient`` is the slope of no scores.
@@ -357,15 +360,16 @@ class _MarginLoss(_Loss):
         Curvature
             Arrays of shape (n_samples, n_classes).
         """
-        return self._kink_curvature(self._shortfalls(scores, y), y, width)
+        return self._kink_curvature(self._shortfalls(scores, y)[0], y, width)
 
-    def _shortfalls(self, scores: Array, y: Array) -> Array:
-        """``z`` of shape (n_samples, n_classes), zero at the right class."""
-        own = np.arange(len(y)), y
-        shortfalls = scores - scores[own][:, None]
-        shortfalls += self._margins(y).astype(scores.dtype, copy=False)
-        shortfalls[own] = 0
-        return shortfalls
+    def _shortfalls(self, scores: Array, y: Array) -> tuple[Array, Array]:
+        """``z`` of shape (n_samples, n_classes), zero at the right class, and flat indices of those zeros."""
+        own = _own_entries(scores.T, y)
+        required = scores.T.take(own) - self._margins(y).T.astype(scores.dtype, copy=False)
+        # Classes by samples: numpy is fastest along samples.
+        by_class = np.subtract(scores.T, required, order="C")
+        by_class.reshape(-1)[own] = 0
+        return by_class.T, own
 
     def _margins(self, y: Array) -> Array:
         """The margin that each sample asks of each class: of shape () or (n_samples, n_classes)."""
@@ -387,17 +391,11 @@ class _MarginLoss(_Loss):
         """Slope of the loss in each shortfall: the flow to each wrong class."""
         raise NotImplementedError
 
-    def _new_flows(
-        self, shortfalls: Array, y: Array, flows: Array, smoothing: Array | float
-    ) -> tuple[Array, Array]:
-        """The flows at which the envelope is attained, and each sample's sum of them."""
-        new = self._best_flows(shortfalls, flows, smoothing)
-        # The right class has no flow; its entry may have been lifted by the maximisation.
-        new[np.arange(len(y)), y] = 0
-        return new, new.sum(axis=1)
-
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
-        """Maximiser of ``<a, z> - h(a) - smoothing / 2 * |a - flows|^2``."""
+        """Maximiser of ``<a, z> - h(a) - smoothing / 2 * |a - flows|^2``.
+
+        At the right class, where shortfall and flow are zero, it is zero.
+        """
         raise NotImplementedError
 
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
@@ -454,7 +452,7 @@ class WestonWatkinsLoss(_MarginLoss):
     def _curvature(self, scores: Array, y: Array) -> Curvature:
         if not self.squared:
             return super()._curvature(scores, y)
-        return self._kink_curvature(self._shortfalls(scores, y), y, 0.0)
+        return self._kink_curvature(self._shortfalls(scores, y)[0], y, 0.0)
 
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
         if self.squared:
@@ -591,10 +589,11 @@ def flows_of(gradient: Array, y: Array) -> Array:
     return flows
 
 
-def _gradient_of(flows: Array, total: Array, y: Array) -> Array:
-    """The gradient in the scores, written over the flows: the right class gives what the others get."""
-    flows[np.arange(len(y)), y] = -total
-    return flows
+def _gradient_of(flows: Array, total: Array, own: Array) -> Array:
+    """The gradient in the scores, over the flows if it can be: the right class gives what the others get."""
+    gradient = np.asfortranarray(flows)
+    gradient.T.reshape(-1)[own] = -total
+    return gradient
 
 
 def _independent_flows(rates: Array, y: Array) -> Curvature:
@@ -610,20 +609,22 @@ def _independent_flows(rates: Array, y: Array) -> Curvature:
 def _project_below_simplex(points: Array) -> Array:
     """Euclidean projection of each row onto ``{a >= 0, sum(a) <= 1}``.
 
-    Where the sum would be above 1, all entries are lowered by the same number. Newton's method finds it from
-    below: entries only become zero, until none does. Round-off can bring one back, hence the fewest so far.
+    Where the sum would be above 1, all entries are lowered by the same number, which is above zero and leaves
+    the largest at most 1. Newton's method finds it from below: entries only become zero, until none does.
+    Round-off can bring one back, hence the fewest so far.
     """
     projected = np.maximum(points, 0)
     above = np.flatnonzero(projected.sum(axis=1) > 1)
     # Relative to the largest entry, so that the 1 is not lost in large points. By class, since sums are.
     lowered = points.T.take(above, axis=1)
-    lowered -= lowered.max(axis=0)
-    threshold, fewest = np.full(len(above), -1.0), np.full(len(above), np.inf)
+    largest = lowered.max(axis=0)
+    lowered -= largest
+    threshold, fewest = np.maximum(-largest, -1), np.full(len(above), np.inf)
     rest = np.empty_like(lowered)
     while True:
         np.subtract(lowered, threshold, out=rest)
         np.maximum(rest, 0, out=rest)
-        size = np.count_nonzero(rest, axis=0)
+        size = (rest > 0).sum(axis=0, dtype=np.uint32)
         if (size >= fewest).all():
             break
         threshold += (rest.sum(axis=0) - 1) / size
