@@ -141,29 +141,39 @@ def _leave_out(
     coef, intercept = objective.score_parameters(theta)
     scores = block.scores(coef, intercept)
     slope = objective.term.gradient(scores, block)[part]
-    diagonal, left, right = (array[part] for array in objective.term.curvature(scores, block))
-    unit = unit[part, None, None]
-    identity = np.eye(objective.n_classes)
-    outer = left[:, :, None] * right[:, None, :]
-    curvature = identity * diagonal[:, None, :] - (outer + outer.transpose(0, 2, 1)) / 2
-    reach = _reach(objective, inverse, block, part)
-    kept = (1 + DAMPING) * identity - unit * (curvature @ reach)
-    pulled = np.linalg.solve(kept, unit * slope[:, :, None])
-    return scores[part] + (reach @ pulled)[:, :, 0], block.y[part], block.weight[part]
+    curvature = objective.term.curvature(scores, block)
+    scores = scores[part]
+    # Without a slope a sample pulls at nothing.
+    pulling = np.flatnonzero(slope.any(axis=1))
+    for chosen in chunks(pulling):
+        reach = _reach(inverse, objective.centred_rows(block, chosen * step), objective.n_classes)
+        share = unit[part][chosen, None, None]
+        curved = Curvature(*(array[part][chosen] for array in curvature))
+        kept = (1 + DAMPING) * np.eye(objective.n_classes) - share * _curved(curved, reach)
+        pulled = np.linalg.solve(kept, share * slope[chosen, :, None])
+        scores[chosen] += (reach @ pulled)[:, :, 0]
+    return scores, block.y[part], block.weight[part]
 
 
-def _reach(objective: Objective, inverse: Array, block: Block, part: slice) -> Array:
-    """J of each sample, (n, n_classes, n_classes): how a pull on its scores moves them."""
-    n_classes = objective.n_classes
-    parts = []
-    for chosen in chunks(np.arange(len(block.y))[part]):
-        rows = objective.centred_rows(block, chosen)
-        # Scores are less those of the last class, which stay zero.
-        reach = np.zeros((len(rows), n_classes, n_classes))
-        for a, b in zip(*np.triu_indices(n_classes - 1), strict=True):
-            reach[:, a, b] = reach[:, b, a] = np.einsum("ij,ij->i", rows @ inverse[a, :, b], rows)
-        parts.append(reach)
-    return np.concatenate(parts)
+def _reach(inverse: Array, rows: Array, n_classes: int) -> Array:
+    """J of each row, (n, n_classes, n_classes): how a pull on its scores moves them."""
+    n_rows, n_features = rows.shape
+    # Scores are less those of the last class, which stay zero.
+    reach = np.zeros((n_rows, n_classes, n_classes))
+    for k in range(n_classes - 1):
+        moved = rows @ inverse[k, :, k:].reshape(n_features, -1)
+        moved = moved.reshape(n_rows, n_classes - 1 - k, n_features)
+        reach[:, k, k:-1] = reach[:, k:-1, k] = np.matmul(moved, rows[:, :, None])[:, :, 0]
+    return reach
+
+
+def _curved(curvature: Curvature, reach: Array) -> Array:
+    """``B J`` of each sample, (n, n_classes, n_classes)."""
+    diagonal, left, right = (array[:, :, None] for array in curvature)
+    product = diagonal * reach
+    product -= (left * (right * reach).sum(axis=1, keepdims=True)) / 2
+    product -= (right * (left * reach).sum(axis=1, keepdims=True)) / 2
+    return np.asarray(product)
 
 
 def _places(block: Block) -> slice:
