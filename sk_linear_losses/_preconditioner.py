@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import cho_solve
 from scipy.linalg.blas import dtrsv
-from scipy.linalg.lapack import dpotrf
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from ._objective import EnvelopeTerm, Objective
 from ._rows import Block, pairs, products_of_pairs
@@ -27,10 +26,10 @@ SCORE, CALL = 100, 2 * 10**6
 SMALL = 10
 # To weight a row costs a Gram matrix as much as this many features more.
 FORMING = 8
-# Up to this many features for each pair of classes, one product of all pairs of features with all pairs of
-# classes makes their Gram matrices faster than one product each: it has half the multiply-adds, but the pairs
-# have to be formed.
-FEATURES_PER_PAIR = 3
+# Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
+# with all pairs of classes makes their Gram matrices faster than one product each: it has half the
+# multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
+FEATURES_PER_PAIR, FEW_FEATURES = 4, 40
 # Most that taking all second derivatives anew may cost, in multiply-adds (some ten milliseconds) or in
 # evaluations, and those of each class alone, in evaluations. What a fit has already spent may be spent again.
 BUDGET, SMALL_WORK = 60, 3 * 10**8
@@ -40,6 +39,9 @@ CLASS_BUDGET = 500
 # evaluations; for all second derivatives, once a fit has spent more than the budget, half of what it has.
 EXACT_ROWS, CLASS_ROWS = 50, 10
 SAMPLE_BUDGET = 5.0
+# Share of the rows from which on a sample is as good as all of them. Where the pairs of classes share their
+# rows all are taken then: the sample would save little.
+AS_GOOD_AS_ALL = 1 / 4
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
 # Largest matrix of second derivatives that is factorised, in entries: this (128 MB) or, for a fit that has
@@ -70,7 +72,7 @@ class Preconditioner(Protocol):
 
     @property
     def sampled(self) -> bool:
-        """Whether it comes from a part of the samples."""
+        """Whether it comes from a small part of the samples."""
         ...
 
     def step(self, u: Array) -> Array:
@@ -169,8 +171,11 @@ class Factor:
 
     def inverse(self) -> Array:
         """Inverse of the unscaled matrix."""
-        inverse = cho_solve((self.lower, True), np.eye(len(self.lower)), check_finite=False)
-        return np.asarray(inverse / self.scale / self.scale[:, None])
+        inverse, _ = dpotri(self.lower, lower=True)
+        _reflect(inverse)
+        inverse /= self.scale
+        inverse /= self.scale[:, None]
+        return np.asarray(inverse)
 
 
 def precondition(
@@ -226,8 +231,8 @@ def _evaluation(objective: Objective) -> float:
 
 def _pairs_together(objective: Objective) -> bool:
     """Whether the Gram matrices of all pairs of classes are best made together."""
-    n_classes = objective.n_classes
-    return FEATURES_PER_PAIR * n_classes * (n_classes - 1) / 2 >= objective.shape[0]
+    n_pairs = objective.n_classes * (objective.n_classes - 1) // 2
+    return objective.shape[0] <= min(FEATURES_PER_PAIR * n_pairs, FEW_FEATURES)
 
 
 class _CostModel:
@@ -254,7 +259,8 @@ class _CostModel:
         if size**2 > most_entries:
             self.factor = np.inf
         if _pairs_together(objective):
-            self.exact_chosen = self._rows(objective, EXACT_ROWS, n_pairs, sample_budget)
+            chosen = self._rows(objective, EXACT_ROWS, n_pairs, sample_budget)
+            self.exact_chosen = chosen if chosen < AS_GOOD_AS_ALL * n_samples else n_samples
             grams = self.exact_chosen * n_pairs
         else:
             wanted = max(EXACT_ROWS * size, sample_budget / self.entry)
@@ -301,7 +307,7 @@ class _Sample:
         n_pools = objective.n_classes * (objective.n_classes - 1) // 2 if pooled else 1
         self.n_candidates = n_pools * objective.rows.n_samples
         self.all = n_rows >= self.n_candidates
-        self.sampled = not self.all or objective.rows.sampled
+        self.sampled = n_rows < AS_GOOD_AS_ALL * self.n_candidates or objective.rows.sampled
         if not self.all:
             ridge = objective.penalty / (objective.C * objective.statistics.class_weight.sum())
             self.scale = 1 / np.maximum(objective.statistics.variance + ridge, np.finfo(float).tiny)
@@ -351,17 +357,19 @@ def exact_curvature(
         choose = _Sample(objective, theta, _pair_weights, n_chosen, pooled=True)
         grams = objective.each_gram(theta, _pair_weights, choose)
     n_features, n_free = objective.shape
-    hessian = np.zeros((n_free, n_features, n_free, n_features))
+    own = np.zeros((n_free + 1, n_features, n_features))
+    hessian = np.empty((n_free, n_features, n_free, n_features))
     for a, b, gram in zip(*pairs(n_free + 1, 1), grams, strict=True):
-        hessian[a, :, a] += gram
+        own[a] += gram
+        own[b] += gram
         if b < n_free:
-            hessian[b, :, b] += gram
-            hessian[a, :, b] -= gram
-            hessian[b, :, a] -= gram
+            hessian[a, :, b] = hessian[b, :, a] = -gram
+    for k in range(n_free):
+        hessian[k, :, k] = own[k]
     decoding = np.linalg.inv(objective.contrast).T
     # A view of what each feature has with itself, for all pairs of classes.
-    own = np.einsum("aibi->abi", hessian)
-    own += (decoding @ decoding.T)[:, :, None] * _penalty(objective)
+    diagonals = np.einsum("aibi->abi", hessian)
+    diagonals += (decoding @ decoding.T)[:, :, None] * _penalty(objective)
     size = n_free * n_features
     factor = _factorise(hessian.reshape(size, size), objective)
     return ExactCurvature(factor, decoding, cost, choose.sampled)
@@ -467,6 +475,11 @@ def _factorise(matrix: Array, objective: Objective) -> Factor:
         lower, failed = dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)
         if not failed:
             return Factor(lower, scale)
-        for i in range(len(matrix)):
-            matrix[i, i + 1 :] = matrix[i + 1 :, i]
+        _reflect(matrix)
         ridge *= 100
+
+
+def _reflect(matrix: Array) -> None:
+    """Copy what is below the diagonal to above it."""
+    for i in range(len(matrix)):
+        matrix[i, i + 1 :] = matrix[i + 1 :, i]

@@ -23,8 +23,9 @@ from .losses import Array
 # Iterations before curvature is taken anew: as many as that costs in evaluations, within these bounds. Where
 # it is not exact, what L-BFGS has learnt is worth more, and is lost with the change of variables: half the
 # cost, but at least and at most so many, the least doubling from stage to stage. Where a loss has kinks exact
-# curvature ages sooner: there more than a few iterations save no time, and take more of them in all.
-EXACT_STAGE, KINKED_STAGE, INEXACT_STAGE = (5, 30), (5, 10), (25, 100)
+# curvature ages sooner: there more than a few iterations save no time and take more of them in all, a few
+# times as many evaluations where line searches stumble over the kinks.
+EXACT_STAGE, KINKED_STAGE, INEXACT_STAGE = (5, 30), (2, 10), (25, 100)
 # Evaluations that L-BFGS spends on one line search at most.
 LINE_SEARCH = 30
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
@@ -58,8 +59,8 @@ SOFT, PROMISING = 50, 0.5
 FINE, LAST_STEPS = 1e-6, 2
 # Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
 WIDEN, WIDEST = 10.0, 1e8
-# Stages that may fail to bring the optimum nearer by a tenth: before `tol` is reached, and after.
-PATIENCE, LAST_PATIENCE = 200, 4
+# Iterations that may fail to bring the optimum nearer by a tenth: before `tol` is reached, and after.
+PATIENCE, LAST_PATIENCE = 600, 20
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
 # share of the objective; near a finite optimum the change is then tiny.
 DIVERGING_STEP, SETTLED = 0.1, 1e-10
@@ -416,7 +417,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         run.milestone("stage")
         at = end.at
         iterations += end.iterations
-        failures = 0 if run.distance < 0.9 * nearest else failures + 1
+        failures = 0 if run.distance < 0.9 * nearest else failures + max(end.iterations, 1)
         nearest = min(nearest, run.distance)
         if run.is_within(run.tol) and not thorough:
             _certify(run, objective, at)
