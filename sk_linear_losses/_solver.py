@@ -31,8 +31,10 @@ LINE_SEARCH = 30
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
 # square of a gradient, and of a gap, which is a difference of sums.
 FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
-# Factor by which `tol` must be undercut where the curvature, and so the decrement, is not exact.
-CAUTION = 10
+# Factor by which `tol` must be undercut where the curvature, and so the decrement, is not exact; and how
+# often a hundred times as much is asked for where that certifies nothing. In bad units ten digits more may be
+# needed, which come fast by then.
+CAUTION, DOUBTS = 10, 5
 # An iterate's bound leaves half the squared gradient at least. It is computed once that is down to so many
 # times `tol`, until it certifies the fit.
 NEAR = 1e2
@@ -133,6 +135,7 @@ class _Run:
     bound: float = -np.inf
     estimate: float = np.inf
     round_off: float = 0.0
+    doubts: int = 0
     stopped: bool = False
     history: list[Iteration] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
@@ -280,9 +283,14 @@ def _minimise_smooth(
         run.best, run.bound = at, -np.inf
         run.note(objective, at)
     end = _run_stages(run, objective, at, preconditioner, most_iterations)
-    if not end.unbounded:
+    while not end.unbounded:
         run.note(objective, end.at)
         _certify(run, objective, end.at)
+        certifiable = objective.penalty > 0 and not end.stalled and run.is_within(run.tol)
+        if run.is_certified or not certifiable or run.doubts == DOUBTS:
+            break
+        run.doubts += 1
+        end = _run_stages(run, objective, end.at, end.preconditioner, most_iterations)
     return end
 
 
@@ -363,7 +371,7 @@ def _is_minimised(
     run.estimate = decrement
     scale = abs(run.best.objective)
     if not preconditioner.exact:
-        return run.is_certified or run.is_within(run.tol / CAUTION)
+        return run.is_certified or run.is_within(run.tol / (CAUTION * 100**run.doubts))
     rough = preconditioner.sampled or objective.rows.resolution > ROUND_OFF
     accurate = rough or decrement <= (run.tol / CAUTION) ** 2 * (at.norm or scale)
     return (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale

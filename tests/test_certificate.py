@@ -124,6 +124,19 @@ def test_gap_on_raw_data(variant, name, tol):
         assert_bounds(model.objective_, model.duality_gap_, optimum)
 
 
+@pytest.mark.parametrize("C", [0.01, 1.0])
+@pytest.mark.parametrize(
+    "model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")], ids=repr
+)
+def test_bad_units_do_not_loosen_the_gap(model, C):
+    """With curvature by class only, the gradient is small long after the decrement."""
+    X, y = generated(0, 1000, 150, 7)
+    X *= 10 ** np.random.default_rng(0).uniform(-4, 4, X.shape[1])
+    model.set_params(C=C).fit(X, y)
+    assert model.converged_
+    assert model.duality_gap_ <= model.tol * model.objective_
+
+
 @pytest.mark.parametrize("max_iter", [3, 1000])
 @each_variant
 def test_history_is_consistent(variant, max_iter):
