@@ -148,8 +148,9 @@ def _leave_out(
     for chosen in chunks(pulling):
         reach = _reach(inverse, objective.centred_rows(block, chosen * step), objective.n_classes)
         share = unit[part][chosen, None, None]
-        curved = Curvature(*(array[part][chosen] for array in curvature))
-        kept = (1 + DAMPING) * np.eye(objective.n_classes) - share * _curved(curved, reach)
+        # J is symmetric, so its rows times B are what B makes of its columns.
+        curved = Curvature(*(array[part][chosen, None] for array in curvature)).product(reach)
+        kept = (1 + DAMPING) * np.eye(objective.n_classes) - share * curved.transpose(0, 2, 1)
         pulled = np.linalg.solve(kept, share * slope[chosen, :, None])
         scores[chosen] += (reach @ pulled)[:, :, 0]
     return scores, block.y[part], block.weight[part]
@@ -165,15 +166,6 @@ def _reach(inverse: Array, rows: Array, n_classes: int) -> Array:
         moved = moved.reshape(n_rows, n_classes - 1 - k, n_features)
         reach[:, k, k:-1] = reach[:, k:-1, k] = np.matmul(moved, rows[:, :, None])[:, :, 0]
     return reach
-
-
-def _curved(curvature: Curvature, reach: Array) -> Array:
-    """``B J`` of each sample, (n, n_classes, n_classes)."""
-    diagonal, left, right = (array[:, :, None] for array in curvature)
-    product = diagonal * reach
-    product -= (left * (right * reach).sum(axis=1, keepdims=True)) / 2
-    product -= (right * (left * reach).sum(axis=1, keepdims=True)) / 2
-    return np.asarray(product)
 
 
 def _places(block: Block) -> slice:

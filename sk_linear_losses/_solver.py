@@ -232,7 +232,7 @@ class _StageEnd(NamedTuple):
 
 
 class _SmoothEnd(NamedTuple):
-    """Where stages ended and with which curvature.
+    """Where stages ended and with which curvature; with none where iterations ran out.
 
     They may have stalled, short of what the decrement promises, or the optimum turned out to be at infinity.
     """
@@ -286,12 +286,18 @@ def _minimise_smooth(
     while not end.unbounded:
         run.note(objective, end.at)
         _certify(run, objective, end.at)
-        certifiable = objective.penalty > 0 and not end.stalled and run.is_within(run.tol)
-        if run.is_certified or not certifiable or run.doubts == DOUBTS:
+        if not _may_be_certified(run, objective, end):
             break
         run.doubts += 1
         end = _run_stages(run, objective, end.at, end.preconditioner, most_iterations)
     return end
+
+
+def _may_be_certified(run: _Run, objective: Objective, end: _SmoothEnd) -> bool:
+    """Whether an estimate alone ended the stages, so that going on may bring a certificate."""
+    if run.is_certified or objective.penalty == 0 or end.stalled or end.preconditioner is None:
+        return False
+    return not end.preconditioner.exact and run.iterations_left > 0 and run.doubts < DOUBTS
 
 
 def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:

@@ -30,9 +30,12 @@ class Curvature(NamedTuple):
     right: Array
 
     def product(self, change: Array) -> Array:
-        """How much each sample's gradient changes with its scores; `change` has their shape."""
-        left = np.einsum("ij,ij->i", self.left, change)[:, None]
-        right = np.einsum("ij,ij->i", self.right, change)[:, None]
+        """How much each sample's gradient changes with its scores.
+
+        `change` has the shape of the arrays, or one that they are broadcast to; classes come last.
+        """
+        left = np.einsum("...j,...j->...", self.left, change)[..., None]
+        right = np.einsum("...j,...j->...", self.right, change)[..., None]
         return np.asarray(self.diagonal * change - (self.left * right + self.right * left) / 2)
 
 

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
@@ -132,7 +133,7 @@ def test_bad_units_do_not_loosen_the_gap(model, C):
     """With curvature by class only, the gradient is small long after the decrement."""
     X, y = generated(0, 1000, 150, 7)
     X *= 10 ** np.random.default_rng(0).uniform(-4, 4, X.shape[1])
-    model.set_params(C=C).fit(X, y)
+    model = clone(model).set_params(C=C).fit(X, y)
     assert model.converged_
     assert model.duality_gap_ <= model.tol * model.objective_
 
