@@ -40,8 +40,8 @@ def overlapping(n_samples=80):
     return rng.normal(size=(n_samples, 3)) + 0.8 * np.eye(3)[y], y
 
 
-def test_left_out_scores_are_those_of_fits_without_the_sample(monkeypatch):
-    X, y = overlapping()
+def fit_and_left_out(X, y):
+    """A model and the scores of its samples had they been left out, with their classes."""
     found = []
     original = _calibration._left_out_scores
 
@@ -49,12 +49,17 @@ def test_left_out_scores_are_those_of_fits_without_the_sample(monkeypatch):
         found.append(original(*args))
         return found[-1]
 
-    monkeypatch.setattr(_calibration, "_left_out_scores", record)
-    model = MulticlassSVMClassifier(C=0.3, loss="squared_hinge").fit(X, y)
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_calibration, "_left_out_scores", record)
+        model = MulticlassSVMClassifier(C=0.3, loss="squared_hinge").fit(X, y)
+    return model, *found[0][:2]
+
+
+def test_left_out_scores_are_those_of_fits_without_the_sample():
+    X, y = overlapping()
+    model, scores, _ = fit_and_left_out(X, y)
     # Scores as losses see them are less those of the last class; those of the model sum to zero.
-    scores = found[0][0] - found[0][0].mean(axis=1, keepdims=True)
-    shifts = scores - model.decision_function(X)
+    shifts = scores - scores.mean(axis=1, keepdims=True) - model.decision_function(X)
     refits = np.empty_like(shifts)
     for i in range(len(y)):
         rest = np.arange(len(y)) != i
@@ -62,6 +67,15 @@ def test_left_out_scores_are_those_of_fits_without_the_sample(monkeypatch):
         refits[i] = (without.decision_function(X[[i]]) - model.decision_function(X[[i]]))[0]
     assert np.abs(refits).max() > 0.1
     assert np.linalg.norm(shifts - refits) <= 0.05 * np.linalg.norm(refits)
+
+
+def test_every_third_sample_is_left_out_as_if_all_were(monkeypatch):
+    X, y = overlapping()
+    _, scores, _ = fit_and_left_out(X, y)
+    monkeypatch.setattr(_calibration, "MOST_SAMPLES", len(y) // 3 + 1)
+    _, some, classes = fit_and_left_out(X, y)
+    np.testing.assert_array_equal(classes, y[::3])
+    np.testing.assert_allclose(some, scores[::3], rtol=1e-12)
 
 
 @each_variant
