@@ -6,6 +6,7 @@ Knows scikit-learn. The work of a fit is a handful of calls into the modules bel
 from __future__ import annotations
 
 import copy
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
@@ -126,7 +127,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         return np.asarray(scipy.special.softmax(self._logits(X), axis=1))
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of the class probabilities, finite however sure the model is.
+        """Logarithms of the class probabilities, finite however sure the model is of a class.
 
         Parameters
         ----------
@@ -135,7 +136,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         Returns
         -------
         array of shape (n_samples, n_classes)
-            Columns in the order of `classes_`.
+            Columns in the order of `classes_`; ``-inf`` for a class of which no sample had weight.
         """
         return np.asarray(scipy.special.log_softmax(self._logits(X), axis=1))
 
@@ -159,6 +160,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
     @tearing_down
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Result:
         """Fit this estimator itself, which leaves it half changed where something interrupts it."""
+        started = time.perf_counter()
         problem = make_problem(self, X, y, sample_weight, self.class_weight, self.n_jobs)
 
         def attributes(result: Result) -> dict[str, Any]:
@@ -170,7 +172,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             space = row_space(problem.X, problem.weight, bool(self.fit_intercept))
             objective = self._objective(problem, problem.X if space is None else space.rows)
             start = self._start(problem, objective, space)
-            result = solve(objective, start, float(self.tol), int(self.max_iter), reporters)
+            result = solve(objective, start, float(self.tol), int(self.max_iter), started, reporters)
             self._store(problem, result, space)
         return result
 
@@ -252,13 +254,13 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                 "maximum and the coefficients would grow without end. Set C to a finite value."
             )
         elif not result.converged:
-            advice = " Increase max_iter or tol."
             if result.stopped:
                 reason, advice = "was stopped by a callback", ""
             elif len(result.history) >= self.max_iter:
                 reason = f"stopped at max_iter={self.max_iter}"
+                advice = " Increase max_iter or tol, scale the columns or decrease C."
             else:
-                reason = "could not get closer in float64 arithmetic"
+                reason, advice = "could not get closer in float64 arithmetic", " Increase tol."
             gap = relative_gap(result.objective, result.gap)
             message = (
                 f"{type(self).__name__} {reason}: the objective is certified to be within a relative "
@@ -301,17 +303,17 @@ class SoftmaxClassifier(_LinearClassifier):
         threadpoolctl and joblib; -1 all cores.
     verbose : int, default=0
         1 prints a line whenever curvature is taken anew or multipliers are moved, and for each sample of
-        the rows; 2 for each iteration too: objective, certified gap, seconds since the start.
+        the rows; 2 for each iteration too: objective, certified gap, seconds since `fit` began.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
         Class labels.
     coef_ : array of shape (n_classes, n_features), or (1, n_features) for two classes
-        Coefficients; they sum to zero over classes.
+        Coefficients. Of three classes and more they sum to zero over classes; of two there is one row,
+        those of ``classes_[1]`` less those of ``classes_[0]``.
     intercept_ : array of shape (n_classes,), or (1,) for two classes
-        Intercepts; they sum to zero over classes. A class of which no sample has weight has ``-inf``: it
-        is never predicted.
+        Intercepts, likewise. A class of which no sample has weight has ``-inf``: it is never predicted.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : array of shape (`n_features_in_`,)
@@ -327,7 +329,7 @@ class SoftmaxClassifier(_LinearClassifier):
     converged_ : bool
         Whether `tol` was reached.
     history_ : dict of arrays of shape (`n_iter_`,)
-        ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since the start.
+        ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since `fit` began.
 
     See Also
     --------
@@ -391,7 +393,7 @@ class SoftmaxClassifier(_LinearClassifier):
 
 
 class MulticlassSVMClassifier(_LinearClassifier):
-    """Linear multiclass support vector machine, solved exactly and with a certificate.
+    """Linear multiclass support vector machine, solved to a certified accuracy.
 
     Minimises ``|W|^2 / 2 + C * sum_i w_i * loss(W x_i + b, y_i)`` over W and the unpenalised intercept b.
     The loss asks the score of the right class to exceed each other one by the margin and costs the
@@ -418,8 +420,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
     tol : float, default=1e-6
         The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
         or, where that is loose, by an estimate from the Newton decrement; or when it is within the
-        round-off of the sum of losses, which hard margins at large `C` come to first. From 1e-6 on, small
-        problems are solved to the last digit.
+        round-off of the sum of losses, which hard margins at large `C` come to first. With a `tol` of 1e-6
+        or less, small problems are solved to the last digit.
     max_iter : int, default=1000
         Most iterations of L-BFGS.
     warm_start : bool, default=False
@@ -429,31 +431,32 @@ class MulticlassSVMClassifier(_LinearClassifier):
         threadpoolctl and joblib; -1 all cores.
     verbose : int, default=0
         1 prints a line whenever curvature is taken anew or multipliers are moved, and for each sample of
-        the rows; 2 for each iteration too: objective, certified gap, seconds since the start.
+        the rows; 2 for each iteration too: objective, certified gap, seconds since `fit` began.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
         Class labels.
     coef_ : array of shape (n_classes, n_features), or (1, n_features) for two classes
-        Coefficients; they sum to zero over classes.
+        Coefficients. Of three classes and more they sum to zero over classes; of two there is one row,
+        those of ``classes_[1]`` less those of ``classes_[0]``.
     intercept_ : array of shape (n_classes,), or (1,) for two classes
-        Intercepts; they sum to zero over classes. A class of which no sample has weight has ``-inf``: it
-        is never predicted.
+        Intercepts, likewise. A class of which no sample has weight has ``-inf``: it is never predicted.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the features, if X had any.
     n_iter_ : int
-        Iterations of L-BFGS.
+        Iterations of L-BFGS over all samples. Those over a sample of the rows, which come first for the
+        squared hinge where rows are many, are not counted.
     objective_ : float
         The objective at the solution.
     duality_gap_ : float
         Certified upper bound on `objective_` minus the optimum.
     converged_ : bool
-        Whether `tol` was reached.
+        Whether `tol` was reached, or the round-off of the sum of losses.
     history_ : dict of arrays of shape (`n_iter_`,)
-        ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since the start.
+        ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since `fit` began.
     temperature_ : float
         Scores over this are the logits of `predict_proba`.
 

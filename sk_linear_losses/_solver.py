@@ -132,13 +132,13 @@ class _Run:
     max_iter: int
     reporters: tuple[Reporter, ...]
     best: Evaluation
+    started: float
     bound: float = -np.inf
     estimate: float = np.inf
     round_off: float = 0.0
     doubts: int = 0
     stopped: bool = False
     history: list[Iteration] = field(default_factory=list)
-    started: float = field(default_factory=time.perf_counter)
 
     def note(self, objective: Objective, at: Evaluation) -> None:
         """Take a point and its bound into account."""
@@ -248,15 +248,16 @@ def solve(
     theta: Array,
     tol: float,
     max_iter: int,
+    started: float,
     reporters: tuple[Reporter, ...] = (),
 ) -> Result:
     """Minimise `objective` from `theta` until it is within ``tol * objective`` of the optimum.
 
     The fit ends when the certified gap is small enough or, where that is loose, the Newton decrement;
-    or when a reporter asks for it.
+    or when a reporter asks for it. Its seconds are since `time.perf_counter` was at `started`.
     """
     at = objective.evaluate(theta)
-    run = _Run(tol, max_iter, reporters, at)
+    run = _Run(tol, max_iter, reporters, at, started)
     run.note(objective, at)
     unbounded = False
     if isinstance(objective.term, EnvelopeTerm):
@@ -311,7 +312,7 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
     if sample is None:
         return at, None
     start, preconditioner = _warm_start(run, sample, sample.evaluate(at.theta))
-    trial = _Run(0.0, SAMPLE_ITERATIONS, (), start)
+    trial = _Run(0.0, SAMPLE_ITERATIONS, (), start, run.started)
     n_parameters = objective.shape[0] * objective.shape[1]
     weight = float(objective.statistics.class_weight.sum())
     noise = SAMPLE_DIGITS * objective.C * weight * n_parameters / sample.rows.n_samples
@@ -329,7 +330,7 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
         preconditioner = precondition(sample, end.at.theta, whole=objective)
     if run.reporters:
         trial.note(sample, end.at)
-        told = replace(trial, reporters=run.reporters, started=run.started)
+        told = replace(trial, reporters=run.reporters)
         told.milestone(f"sample of {sample.rows.n_samples} rows")
     moved = objective.evaluate(end.at.theta)
     if not moved.objective < at.objective:

@@ -576,8 +576,7 @@ def _axes(caller: str, ax: Axes | None, size: tuple[float, float] | None = None)
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            f"{caller} draws with matplotlib, which is not installed. Run "
-            "pip install 'sk_linear_losses[plot]'."
+            f"{caller} draws with matplotlib, which is not installed. Run pip install matplotlib."
         ) from error
     return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
 

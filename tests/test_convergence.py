@@ -1,6 +1,7 @@
 """Fits end at the optimum whatever the units, shifts and quirks of the data, and say so when they cannot."""
 
 import re
+import time
 import warnings
 from functools import cache
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _solver
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _classifiers, _solver
 from sk_linear_losses._objective import Objective
 
 from .oracles import (
@@ -376,6 +377,26 @@ def test_running_out_of_iterations_is_said(variant, max_iter):
     assert float(stated[1]) == pytest.approx(model.duality_gap_ / model.objective_, rel=0.1)
 
 
+def test_rounding_is_said_to_be_what_keeps_a_fit_from_its_tolerance():
+    X, y = bundled("wine")
+    with pytest.warns(ConvergenceWarning, match=r"float64 arithmetic.*tol=0\. Increase tol\.$"):
+        model = SoftmaxClassifier(tol=0).fit(X, y)
+    assert not model.converged_
+    assert model.n_iter_ < model.max_iter
+
+
+def test_seconds_are_since_fit_began(monkeypatch):
+    validate = _classifiers.make_problem
+
+    def validate_slowly(*arguments):
+        time.sleep(0.2)
+        return validate(*arguments)
+
+    monkeypatch.setattr(_classifiers, "make_problem", validate_slowly)
+    model = SoftmaxClassifier().fit(*bundled("iris"))
+    assert model.history_["seconds"][0] >= 0.2
+
+
 @pytest.mark.parametrize("tol", [1e-1, 1e-3, 1e-5, 1e-7, 1e-9])
 @each_data_set
 @each_variant
@@ -545,7 +566,7 @@ def test_a_sample_that_gets_nowhere_ends(monkeypatch):
 
 def test_an_estimate_below_zero_is_no_progress():
     """Differences of sums can come out below zero; a loop that waits for less of it would never end."""
-    run = _solver._Run(1e-6, 10, (), SimpleNamespace(objective=1.0), bound=0.9, estimate=-1e-14)
+    run = _solver._Run(1e-6, 10, (), SimpleNamespace(objective=1.0), 0.0, bound=0.9, estimate=-1e-14)
     assert run.distance == 0
 
 

@@ -372,6 +372,6 @@ def test_message_without_matplotlib(monkeypatch, softmax):
         (CoefficientsDisplay, lambda: CoefficientsDisplay.from_estimator(softmax)),
         (LossDisplay, LossDisplay.from_losses),
     ]:
-        message = rf"{display.__name__} draws with matplotlib.*pip install 'sk_linear_losses\[plot\]'"
+        message = rf"{display.__name__} draws with matplotlib.*pip install matplotlib"
         with pytest.raises(ImportError, match=message):
             draw()

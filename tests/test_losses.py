@@ -1,12 +1,15 @@
 """Every public loss against plain loops, finite differences and the inequalities that define it."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sk_linear_losses import losses
 from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
 
@@ -17,23 +20,68 @@ def pair_margins(n_classes):
     return margins
 
 
-def variants(n_classes):
-    """Name and loss of every variant."""
-    yield from ((f"softmax-{share}", SoftmaxLoss(label_smoothing=share)) for share in (0.0, 0.1, 0.9))
-    for squared, name in ((False, "ww"), (True, "ww-squared")):
-        yield from ((f"{name}-{margin}", WestonWatkinsLoss(margin, squared)) for margin in (0.5, 1.0, 3.0))
-        yield f"{name}-pairs", WestonWatkinsLoss(pair_margins(n_classes), squared)
-    yield "cs-1.0", CrammerSingerLoss()
-    yield "cs-0.5", CrammerSingerLoss(0.5)
-    yield "cs-pairs", CrammerSingerLoss(pair_margins(n_classes))
+def softmax(loss, scores, right):
+    """Cross-entropy of one sample from its definition."""
+    normaliser = sum(math.exp(score) for score in scores)
+    value = 0.0
+    for j, score in enumerate(scores):
+        target = (1 - loss.label_smoothing) * (j == right) + loss.label_smoothing / len(scores)
+        value -= target * math.log(math.exp(score) / normaliser)
+    return value
 
 
-CASES = [
-    pytest.param(loss, n_classes, id=f"{name}-K{n_classes}")
+def shortfalls(loss, scores, right):
+    """By how much one sample misses its margins."""
+    margins = np.broadcast_to(loss.margin, (len(scores), len(scores))).tolist()
+    leads = enumerate(score - scores[right] for score in scores)
+    return [max(0.0, margins[right][j] + lead) for j, lead in leads if j != right]
+
+
+def weston_watkins(loss, scores, right):
+    """Sum of one sample's shortfalls or of their squares."""
+    return sum(shortfall ** (2 if loss.squared else 1) for shortfall in shortfalls(loss, scores, right))
+
+
+def crammer_singer(loss, scores, right):
+    """Largest of one sample's shortfalls."""
+    return max(shortfalls(loss, scores, right))
+
+
+def loss_of_the_guide():
+    """The loss that CONTRIBUTING.md adds, defined where it says."""
+    guide = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    namespace = dict(vars(losses))
+    exec(code, namespace)
+    return namespace["LeastSquaresLoss"]()
+
+
+def least_squares(loss, scores, right):
+    """Half the squared distance of one sample's centred scores from its centred target."""
+    mean = sum(scores) / len(scores)
+    targets = ((j == right) - 1 / len(scores) for j in range(len(scores)))
+    return sum((score - mean - target) ** 2 for score, target in zip(scores, targets, strict=True)) / 2
+
+
+def bank(n_classes):
+    """Name, loss, and the loss of one sample from its definition, of all that must pass."""
+    for share in (0.0, 0.1, 0.9):
+        yield f"softmax-{share}", SoftmaxLoss(label_smoothing=share), softmax
+    yield "least-squares", loss_of_the_guide(), least_squares
+    for margin in (0.5, 1.0, 3.0, pair_margins(n_classes)):
+        name = "pairs" if np.ndim(margin) else margin
+        yield f"ww-{name}", WestonWatkinsLoss(margin), weston_watkins
+        yield f"ww-squared-{name}", WestonWatkinsLoss(margin, squared=True), weston_watkins
+        yield f"cs-{name}", CrammerSingerLoss(margin), crammer_singer
+
+
+NAIVE_CASES = [
+    pytest.param(loss, n_classes, naive, id=f"{name}-K{n_classes}")
     for n_classes in (2, 3, 7)
-    for name, loss in variants(n_classes)
+    for name, loss, naive in bank(n_classes)
 ]
-MARGIN_CASES = [case for case in CASES if not isinstance(case.values[0], SoftmaxLoss)]
+CASES = [pytest.param(*case.values[:2], id=case.id) for case in NAIVE_CASES]
+MARGIN_CASES = [case for case in CASES if hasattr(case.values[0], "envelope")]
 SOFTMAX_CASES = [case for case in CASES if isinstance(case.values[0], SoftmaxLoss)]
 
 
@@ -50,24 +98,6 @@ def generic_samples(n_classes):
     """Scores and classes without ties."""
     scores, y = samples(n_classes)
     return scores[20:], y[20:]
-
-
-def naive_value(loss, scores, right):
-    """Loss of one sample from its definition."""
-    if isinstance(loss, SoftmaxLoss):
-        normaliser = sum(math.exp(score) for score in scores)
-        value = 0.0
-        for j, score in enumerate(scores):
-            target = (1 - loss.label_smoothing) * (j == right) + loss.label_smoothing / len(scores)
-            value -= target * math.log(math.exp(score) / normaliser)
-        return value
-    margins = np.broadcast_to(loss.margin, (len(scores), len(scores))).tolist()
-    shortfalls = [
-        max(0.0, margins[right][j] + score - scores[right]) for j, score in enumerate(scores) if j != right
-    ]
-    if isinstance(loss, CrammerSingerLoss):
-        return max(shortfalls)
-    return sum(shortfall**2 if loss.squared else shortfall for shortfall in shortfalls)
 
 
 def admissible_flows(y, n_classes):
@@ -105,17 +135,19 @@ def dense(curvature):
     return np.einsum("ij,jk->ijk", diagonal, np.eye(diagonal.shape[1])) - (cross + cross.swapaxes(1, 2)) / 2
 
 
+@pytest.mark.parametrize(("loss", "n_classes", "naive"), NAIVE_CASES)
+def test_value_is_the_naive_one(loss, n_classes, naive):
+    scores, y = samples(n_classes)
+    expected = [naive(loss, row.tolist(), int(right)) for row, right in zip(scores, y, strict=True)]
+    assert_allclose(loss.value(scores, y), expected, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize(("loss", "n_classes"), CASES)
 class TestEveryLoss:
     def test_curvature_is_the_difference_quotient(self, loss, n_classes):
         scores, y = generic_samples(n_classes)
         curvature = dense(loss.curvature(scores, y))
         assert_derivative(lambda moved: loss.gradient(moved, y), curvature, scores)
-
-    def test_value_is_the_naive_one(self, loss, n_classes):
-        scores, y = samples(n_classes)
-        naive = [naive_value(loss, row.tolist(), int(right)) for row, right in zip(scores, y, strict=True)]
-        assert_allclose(loss.value(scores, y), naive, rtol=1e-12, atol=1e-14)
 
     def test_gradient_is_the_difference_quotient(self, loss, n_classes):
         scores, y = generic_samples(n_classes)
@@ -211,18 +243,23 @@ class TestEveryLoss:
         product = np.einsum("ij,ij->i", scores, gradient)
         assert_allclose(value + loss.conjugate(gradient, y), product, rtol=1e-10, atol=1e-10)
 
-    @pytest.mark.parametrize("wrong", ["backwards", "too much", "unbalanced"])
-    def test_conjugate_is_infinite_outside_its_domain(self, loss, n_classes, wrong):
-        gradient = np.zeros((1, n_classes))
-        if wrong == "backwards":
-            gradient[0, :2] = 2, -2
-        elif wrong == "too much":
-            gradient[0, 1:] = 1.5 / (1 if isinstance(loss, WestonWatkinsLoss) else n_classes - 1)
-            gradient[0, 0] = -gradient.sum()
-        else:
-            gradient[0, 1:] = 0.5 / (n_classes - 1)
-        bounded = wrong != "too much" or not getattr(loss, "squared", False)
-        assert np.isinf(loss.conjugate(gradient, np.array([0])))[0] == bounded
+    def test_conjugate_is_infinite_where_the_gradient_does_not_sum_to_zero(self, loss, n_classes):
+        gradient = np.full((1, n_classes), 0.5 / (n_classes - 1))
+        gradient[0, 0] = 0
+        assert np.isinf(loss.conjugate(gradient, np.array([0])))
+
+
+@pytest.mark.parametrize(("loss", "n_classes"), SOFTMAX_CASES + MARGIN_CASES)
+@pytest.mark.parametrize("wrong", ["backwards", "too much"])
+def test_conjugate_is_infinite_outside_its_domain(loss, n_classes, wrong):
+    gradient = np.zeros((1, n_classes))
+    if wrong == "backwards":
+        gradient[0, :2] = 2, -2
+    else:
+        gradient[0, 1:] = 1.5 / (1 if isinstance(loss, WestonWatkinsLoss) else n_classes - 1)
+        gradient[0, 0] = -gradient.sum()
+    bounded = wrong == "backwards" or not getattr(loss, "squared", False)
+    assert np.isinf(loss.conjugate(gradient, np.array([0])))[0] == bounded
 
 
 @pytest.mark.parametrize(("loss", "n_classes"), MARGIN_CASES)

@@ -7,7 +7,6 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import sk_linear_losses
@@ -142,29 +141,3 @@ def test_public_names_have_docstrings(item):
 @pytest.mark.parametrize("module", LAYERS)
 def test_modules_say_what_they_are(module):
     assert ast.get_docstring(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8")))
-
-
-def test_loss_of_the_contributing_guide():
-    """It does what the text around it asks of a loss."""
-    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
-    namespace = {"np": np, "Curvature": losses.Curvature}
-    exec(code, namespace)
-    loss = namespace["LeastSquaresLoss"]()
-
-    rng = np.random.default_rng(0)
-    scores, direction = rng.normal(size=(2, 6, 4))
-    y = rng.integers(4, size=6)
-    value, gradient = loss.value_and_gradient(scores, y)
-    step = 1e-4 * direction
-    above, gradient_above = loss.value_and_gradient(scores + step, y)
-    below, gradient_below = loss.value_and_gradient(scores - step, y)
-    np.testing.assert_allclose(above - below, 2 * (gradient * step).sum(axis=1), rtol=1e-8)
-    np.testing.assert_allclose(gradient.sum(axis=1), 0, atol=1e-12)
-
-    diagonal, left, right = loss.curvature(scores, y)
-    product = diagonal * step
-    product -= (left * (right * step).sum(axis=1, keepdims=True)) / 2
-    product -= (right * (left * step).sum(axis=1, keepdims=True)) / 2
-    np.testing.assert_allclose(gradient_above - gradient_below, 2 * product, rtol=1e-8)
-    np.testing.assert_allclose(loss.conjugate(gradient, y), (gradient * scores).sum(axis=1) - value)
