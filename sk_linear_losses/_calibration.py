@@ -30,7 +30,7 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, cg
 
 from ._objective import BlockSums, Objective, SmoothTerm, Term
-from ._preconditioner import exact_curvature, precondition_by_class
+from ._preconditioner import exact_curvature, may_be_inverted, precondition_by_class
 from ._row_space import RowSpace
 from ._rows import Block, chunks
 from .losses import Array, Curvature, HingeLoss, SoftmaxLoss
@@ -39,9 +39,7 @@ from .losses import Array, Curvature, HingeLoss, SoftmaxLoss
 # samples: the rate that suits a density at one point, here that of shortfalls at zero. Half and twice as much
 # did as well on the whole; a twentieth of the margin for all left iris 26 % above refits, now 3 %.
 WIDTH_POWER = -1 / 3
-# Most coefficients for which the inverse of their curvature is made (128 MB).
-MAX_PARAMETERS = 4000
-# Most samples that are left out with it; of more, every second or third has to do. The standard error of a
+# Most samples that are left out with the inverse; of more, so many are drawn. The standard error of a
 # temperature from so many is about one per cent, which held-out losses do not show.
 MOST_SAMPLES = 4000
 # Keeps finite what leaves out a sample that alone determines its scores.
@@ -95,8 +93,8 @@ def fit_temperature(
     all_weight = np.concatenate([block.weight for block in objective.rows.blocks])
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     spread = replace(objective, term=_KinkTerm(objective.term, loss, margin * n_samples**WIDTH_POWER))
-    if objective.shape[0] * objective.shape[1] <= MAX_PARAMETERS:
-        scores, y, weight = _left_out_scores(spread, theta, unit)
+    if may_be_inverted(objective, n_samples, min(n_samples, MOST_SAMPLES)):
+        scores, y, weight = _left_out_scores(spread, theta, unit, _drawn(all_weight))
     else:
         scores, y, weight = _roughly_left_out_scores(spread, theta, unit, SOFTNESS * margin, space)
     likelihood = SoftmaxLoss()
@@ -118,15 +116,28 @@ def fit_temperature(
     return margin * float(f"{temperature / margin:.{DIGITS}g}")
 
 
-def _left_out_scores(objective: Objective, theta: Array, unit: Array) -> tuple[Array, Array, Array]:
+def _drawn(weight: Array) -> Array:
+    """Whether each sample is to be left out: of those with weight all, or at random as many as may be."""
+    weighted = np.flatnonzero(weight)
+    if len(weighted) > MOST_SAMPLES:
+        weighted = np.random.default_rng(0).choice(weighted, MOST_SAMPLES, replace=False)
+    drawn = np.zeros(len(weight), dtype=bool)
+    drawn[weighted] = True
+    return drawn
+
+
+def _left_out_scores(
+    objective: Objective, theta: Array, unit: Array, drawn: Array
+) -> tuple[Array, Array, Array]:
     """Scores (n, n_classes) of samples had they been left out, their classes and shares of the weight."""
     n_features, n_codes = objective.shape
     inverse = exact_curvature(objective, theta).factor.inverse()
     inverse = inverse.reshape(n_codes, n_features, n_codes, n_features)
-    step = -(-objective.rows.n_samples // MOST_SAMPLES)
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
-        return _leave_out(objective, theta, inverse, block, objective.C * unit[_places(block)], step)
+        places = _places(block)
+        selected = np.flatnonzero(drawn[places])
+        return _leave_out(objective, theta, inverse, block, selected, objective.C * unit[places])
 
     parts = objective.rows.map(leave_out)
     scores, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -134,26 +145,23 @@ def _left_out_scores(objective: Objective, theta: Array, unit: Array) -> tuple[A
 
 
 def _leave_out(
-    objective: Objective, theta: Array, inverse: Array, block: Block, unit: Array, step: int
+    objective: Objective, theta: Array, inverse: Array, block: Block, selected: Array, unit: Array
 ) -> tuple[Array, Array, Array]:
-    """Left-out scores (n, n_classes), classes and weights of every `step`-th sample of a block."""
-    part = slice(None, None, step)
+    """Left-out scores (n, n_classes), classes and weights of the samples of a block that are selected."""
     coef, intercept = objective.score_parameters(theta)
     scores = block.scores(coef, intercept)
-    slope = objective.term.gradient(scores, block)[part]
+    slope = objective.term.gradient(scores, block)
     curvature = objective.term.curvature(scores, block)
-    scores = scores[part]
     # Without a slope a sample pulls at nothing.
-    pulling = np.flatnonzero(slope.any(axis=1))
-    for chosen in chunks(pulling):
-        reach = _reach(inverse, objective.centred_rows(block, chosen * step), objective.n_classes)
-        share = unit[part][chosen, None, None]
+    for chosen in chunks(selected[slope[selected].any(axis=1)]):
+        reach = _reach(inverse, objective.centred_rows(block, chosen), objective.n_classes)
+        share = unit[chosen, None, None]
         # J is symmetric, so its rows times B are what B makes of its columns.
-        curved = Curvature(*(array[part][chosen, None] for array in curvature)).product(reach)
+        curved = Curvature(*(array[chosen, None] for array in curvature)).product(reach)
         kept = (1 + DAMPING) * np.eye(objective.n_classes) - share * curved.transpose(0, 2, 1)
         pulled = np.linalg.solve(kept, share * slope[chosen, :, None])
         scores[chosen] += (reach @ pulled)[:, :, 0]
-    return scores, block.y[part], block.weight[part]
+    return scores[selected], block.y[selected], block.weight[selected]
 
 
 def _reach(inverse: Array, rows: Array, n_classes: int) -> Array:

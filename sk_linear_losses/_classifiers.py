@@ -24,13 +24,13 @@ from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
 from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, statistics_of
-from ._problem import Problem, make_problem
+from ._problem import LARGEST, Problem, make_problem
 from ._row_space import RowSpace, row_space
 from ._rows import Rows, single_threaded_blas
 from ._solver import Iteration, Result, solve
 from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
 
-# Entries of X scored at a time, so that float32 rows are scored in float64 without a copy of X (4 MB).
+# Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).
 SCORED_ENTRIES = 2**19
 
 
@@ -92,7 +92,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         scores = np.empty((X.shape[0], len(self.coef_)))
-        for batch in gen_batches(X.shape[0], max(1, SCORED_ENTRIES // X.shape[1])):
+        most = X.shape[0] if sp.issparse(X) else max(1, SCORED_ENTRIES // X.shape[1])
+        for batch in gen_batches(X.shape[0], most):
             scores[batch] = X[batch] @ self.coef_.T + self.intercept_
         return scores[:, 0] if len(self.coef_) == 1 else scores
 
@@ -152,7 +153,12 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _check_parameters(self) -> None:
         """Raise on parameters that no data could make sense of."""
-        _check_number("C", self.C, lambda C: C > 0, "a positive number")
+        _check_number(
+            "C",
+            self.C,
+            lambda C: LARGEST**-2 <= C <= LARGEST**2 or np.isposinf(C),
+            f"a positive number, from {LARGEST**-2:g} to {LARGEST**2:g} if it is finite",
+        )
         _check_number("tol", self.tol, lambda tol: 0 <= tol < np.inf, "a finite number >= 0")
         if not isinstance(self.max_iter, Integral) or self.max_iter < 1:
             raise ValueError(f"max_iter={self.max_iter!r} must be an integer of at least 1.")
@@ -198,11 +204,11 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
     def _start(self, problem: Problem, objective: Objective, space: RowSpace | None) -> Array:
         """Parameters to start from: those of the previous fit for the classes that it knew, or zero."""
         n_features = problem.X.shape[1]
-        coef = np.zeros((n_features, objective.n_classes))
-        intercept = np.zeros(objective.n_classes)
         known = self.warm_start and hasattr(self, "coef_") and self.coef_.shape[1] == n_features
         if not known:
             return self._cold_start(objective)
+        coef = np.zeros((n_features, objective.n_classes))
+        intercept = np.zeros(objective.n_classes)
         old_coef, old_intercept = self.coef_, self.intercept_
         if len(old_coef) == 1:
             old_coef = np.vstack([-old_coef, old_coef]) / 2
@@ -523,7 +529,10 @@ class MulticlassSVMClassifier(_LinearClassifier):
             )
         if np.isscalar(self.margin) or self.margin is None:
             _check_number(
-                "margin", self.margin, lambda margin: 0 < margin < np.inf, "a positive number or an array"
+                "margin",
+                self.margin,
+                lambda margin: 1 / LARGEST <= margin <= LARGEST,
+                f"a positive number, from {1 / LARGEST:g} to {LARGEST:g}, or an array",
             )
 
     def predict_proba(self, X: Any) -> Array:
@@ -532,9 +541,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
         A hinge says nothing of probabilities, and its scores of the training samples are too sure of them,
         without bound where the classes can be separated. The temperature is therefore fitted to the scores
         that each sample would have had, to first order, had it been left out: held-out probabilities from
-        one fit. They are deterministic and rank classes as `predict` does. Up to 4000 coefficients each
-        sample is left out by the inverse of the curvature, of more than 4000 samples an even selection; a
-        weight of two and a repeated row are the same unless there are more. Beyond 4000 coefficients all
+        one fit. They are deterministic and rank classes as `predict` does. Where the curvature of all
+        coefficients is cheap enough to invert, each sample is left out by that inverse, of more than 4000 a
+        random selection; a weight of two and a repeated row are the same unless there are more. Elsewhere all
         samples are left out, by what their curvature is on average.
 
         Parameters
@@ -583,8 +592,10 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 "entry for each pair of right and wrong class."
             )
         np.fill_diagonal(margin, 0)
-        if not (np.isfinite(margin).all() and (margin >= 0).all()):
-            raise ValueError(f"margin={self.margin!r} must hold finite, non-negative numbers.")
+        if not ((margin >= 0) & (margin <= LARGEST)).all():
+            raise ValueError(
+                f"margin={self.margin!r} must hold finite, non-negative numbers of at most {LARGEST:g}."
+            )
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -25,6 +25,9 @@ Result = TypeVar("Result")
 
 # Means in standard deviations beyond which rows are centred one by one: four digits are lost by then.
 FAR = 1e4
+# Relative round-off of a mean: blocks of some thousand rows were seen to make half as much.
+MEAN_ROUND_OFF = 2e-13
+
 # Least smoothing of a hinge, of that which lets a multiplier take all values between two margins, or of that
 # which matches the penalty where features vary so little that it is less. Below, multipliers lose more digits
 # to round-off than outer steps still bring: with a thousandth some fits stall at a relative gap of 1e-6.
@@ -212,8 +215,24 @@ def statistics_of(rows: Rows, n_classes: int, fit_intercept: bool) -> Statistics
     (squares,) = rows.sum(lambda block: (block.squares(mean, block.weight[:, None]),))
     variance = squares[:, 0] / class_weight.sum()
     # What is left of a constant column after centring is round-off, not a feature.
-    variance[variance <= (1e-14 * mean) ** 2] = 0
+    variance[variance <= (MEAN_ROUND_OFF * mean) ** 2] = 0
     return Statistics(mean, variance, class_weight, (sums / class_weight).T - mean)
+
+
+class _Codes(NamedTuple):
+    """How an objective codes so many classes."""
+
+    coding: Array
+    decoding: Array
+    contrast: Array
+
+
+@lru_cache(maxsize=8)
+def _codes(n_classes: int) -> _Codes:
+    """The codes of so many classes, as the objective's attributes describe them."""
+    basis = helmert(n_classes).T
+    coding = -basis / np.sqrt(2) if n_classes == 2 else basis
+    return _Codes(coding, coding / (coding**2).sum(axis=0), coding[:-1] - coding[-1])
 
 
 @dataclass(frozen=True)
@@ -242,24 +261,23 @@ class Objective:
     fit_intercept: bool
     statistics: Statistics
 
-    @cached_property
+    @property
     def coding(self) -> Array:
         """Classes by codes: orthonormal columns that sum to zero.
 
         Two classes are coded (-1/2, 1/2), which makes V the weight vector of the binary model, W_1 - W_0.
         """
-        basis = helmert(self.n_classes).T
-        return np.asarray(-basis / np.sqrt(2) if self.n_classes == 2 else basis)
+        return _codes(self.n_classes).coding
 
-    @cached_property
+    @property
     def decoding(self) -> Array:
         """Classes by codes, with ``decoding.T @ coding`` the identity."""
-        return np.asarray(self.coding / (self.coding**2).sum(axis=0))
+        return _codes(self.n_classes).decoding
 
-    @cached_property
+    @property
     def contrast(self) -> Array:
         """Classes but the last by codes: the coding less the last class's."""
-        return np.asarray(self.coding[:-1] - self.coding[-1])
+        return _codes(self.n_classes).contrast
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -482,11 +500,12 @@ class Objective:
         return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_weight).max())
 
     def loss_round_off(self) -> float:
-        """Round-off in the sum of a hinge's losses, each a margin less a lead of the same size."""
+        """Round-off in the sum of a hinge's losses: each a margin less a lead of that size, or its square."""
         assert isinstance(self.term, EnvelopeTerm)
-        margin = float(np.max(self.term.loss.margin))
+        loss = self.term.loss
+        size = float(np.max(loss.margin)) ** (1 if loss.smooth is None else 2)
         total = float(self.statistics.class_weight.sum())
-        return float(np.finfo(float).eps) * self.C * total * margin
+        return float(np.finfo(float).eps) * self.C * total * size
 
     def in_single_precision(self) -> Objective | None:
         """The objective with the products of its rows in float32; None unless that is what X holds."""
@@ -509,6 +528,8 @@ class Objective:
         """The objective with `factor` times the smoothing, or the least, around the same multipliers."""
         assert isinstance(self.term, EnvelopeTerm)
         smoothing = max(factor * self.term.smoothing, self.term.least_smoothing)
+        if smoothing == self.term.smoothing:
+            return self
         return replace(self, term=replace(self.term, smoothing=smoothing))
 
     def unsmoothed(self) -> Objective | None:

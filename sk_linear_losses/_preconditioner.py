@@ -30,10 +30,12 @@ FORMING = 8
 # with all pairs of classes makes their Gram matrices faster than one product each: it has half the
 # multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
 FEATURES_PER_PAIR, FEW_FEATURES = 4, 40
-# Most that taking all second derivatives anew may cost, in multiply-adds (some ten milliseconds) or in
-# evaluations, and those of each class alone, in evaluations. What a fit has already spent may be spent again.
+# Most that taking second derivatives anew may cost, in evaluations or in multiply-adds (some ten
+# milliseconds). What a fit has already spent may be spent again.
 BUDGET, SMALL_WORK = 60, 3 * 10**8
-CLASS_BUDGET = 500
+# Most that leaving out samples one by one may cost, in evaluations, or in multiply-adds (some tenths of a
+# second).
+LEAVE_OUT_BUDGET, LEAVE_OUT_WORK = 300, 10**10
 # Curvature comes from a sample of the rows where that is much cheaper: from at least so many rows for each
 # feature of a class, for all second derivatives and for one class alone, and from as many as cost this many
 # evaluations; for all second derivatives, once a fit has spent more than the budget, half of what it has.
@@ -44,8 +46,8 @@ SAMPLE_BUDGET = 5.0
 AS_GOOD_AS_ALL = 1 / 4
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
-# Largest matrix of second derivatives that is factorised, in entries: this (128 MB) or, for a fit that has
-# spent more than the budget, so many times the entries of X, but never more than that (512 MB).
+# Most entries of the matrices that are factorised, in all: this (128 MB) or, for a fit that has spent more
+# than the budget, so many times the entries of X, but never more than that (512 MB).
 MAX_ENTRIES, MAX_SHARE, MOST_ENTRIES = 2**24, 2, 2**26
 # L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
 # (measured in scipy's), but at least and at most so many: beyond, no fit gained.
@@ -67,7 +69,7 @@ class Preconditioner(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether it comes from all second derivatives."""
+        """Whether it is as good as all second derivatives."""
         ...
 
     @property
@@ -197,11 +199,11 @@ def precondition(
         cost = model.factor + model.entry * _count_curved(objective, theta)
         if cost <= budget:
             return exact_curvature(objective, theta, cost=cost)
-    if (cost := model.blocks) > CLASS_BUDGET:
-        return _diagonal(objective, theta)
-    if at_zero:
+    if (cost := model.blocks) <= budget and not at_zero:
+        return _class_blocks(objective, theta, cost, model.class_rows)
+    if (cost := model.shared) <= budget:
         return _shared(objective, theta, cost, False, model.shared_rows)
-    return _class_blocks(objective, theta, cost, model.class_rows)
+    return _diagonal(objective, theta)
 
 
 def precondition_by_class(objective: Objective, theta: Array) -> Preconditioner:
@@ -220,6 +222,20 @@ def memory(objective: Objective) -> int:
 def is_small(objective: Objective) -> bool:
     """Whether an evaluation costs little beside what Python does around it."""
     return _evaluation(objective) <= SMALL * CALL
+
+
+def may_be_inverted(objective: Objective, n_samples: float, n_left_out: float) -> bool:
+    """Whether all second derivatives may be inverted, to leave out so many of as many samples with it.
+
+    Does not depend on the number of rows, of which several may be one sample.
+    """
+    n_features, n_codes = objective.shape
+    size, n_pairs = n_features * n_codes, objective.n_classes * n_codes / 2
+    products = n_samples * (n_features + FORMING) ** 2 / 2 + n_left_out * n_features**2
+    work = size**3 / 2 + n_pairs * products
+    scores = n_samples * objective.n_classes
+    evaluation = CALL + scores * (2 * THIN_PRODUCT * n_features + SCORE)
+    return size**2 <= MAX_ENTRIES and work <= max(LEAVE_OUT_BUDGET * evaluation, LEAVE_OUT_WORK)
 
 
 def _evaluation(objective: Objective) -> float:
@@ -269,7 +285,11 @@ class _CostModel:
 
         self.shared_rows = self._rows(objective, CLASS_ROWS, 1, SAMPLE_BUDGET)
         self.class_rows = self._rows(objective, CLASS_ROWS, n_classes, SAMPLE_BUDGET)
-        self.blocks = n_classes * (n_features**3 / 6 / evaluation + self.class_rows * self.entry)
+        factors = n_classes * n_features**3 / 6 / evaluation
+        if n_classes * n_features**2 > most_entries:
+            factors = np.inf
+        self.shared = factors + self.shared_rows * self.entry
+        self.blocks = factors + n_classes * self.class_rows * self.entry
 
     def _rows(self, objective: Objective, per_feature: float, n_weightings: int, budget: float) -> float:
         """Rows to take so many weighted Gram matrices from."""

@@ -22,7 +22,8 @@ from sklearn.utils.validation import validate_data
 from ._rows import single_threaded_blas
 from .losses import Array
 
-# Magnitudes of X between its inverse and this leave room for squares, sums and products with C.
+# Magnitudes of X, weights and margins between its inverse and this, and of C between the squares of both,
+# leave room for sums and products.
 LARGEST = 1e100
 
 
@@ -81,8 +82,11 @@ def make_problem(
     per_class = _class_weight(class_weight, classes, indices, weight)[indices]
     unit, weight = np.minimum(weight, 1) * per_class, weight * per_class
     totals = np.bincount(indices, weights=weight, minlength=len(classes))
-    if not np.isfinite(totals.sum()):
-        raise ValueError("The sum of sample_weight times class_weight overflows: divide it by its maximum.")
+    if totals.any() and not 1 / LARGEST <= totals.sum() <= LARGEST:
+        raise ValueError(
+            f"The sum of sample_weight times class_weight is {totals.sum():.3g}, which leaves the range of "
+            "float64 in products. Divide the weights by their maximum."
+        )
     present = np.flatnonzero(totals > 0)
     if len(present) < 2:
         raise ValueError(

@@ -69,8 +69,10 @@ def row_space(X: Any, weight: Array, fit_intercept: bool) -> RowSpace | None:
     shift, constant = np.zeros(n_features), 0.0
     if fit_intercept:
         shift = weight @ rows / weight.sum()
-        constant = float(rows.std(dtype=np.float64)) * np.sqrt(n_features)
-    return _by_gram(rows - shift, shift, constant) or _by_svd(rows - shift, shift)
+    centred = rows - shift
+    if fit_intercept:
+        constant = float(centred.std()) * np.sqrt(n_features)
+    return _by_gram(centred, shift, constant) or _by_svd(centred, shift)
 
 
 def _by_gram(X: Array, shift: Array, constant: float) -> RowSpace | None:
@@ -102,10 +104,15 @@ def _by_gram(X: Array, shift: Array, constant: float) -> RowSpace | None:
     return RowSpace(np.tril(lower), basis, shift, constant**2 * solve(np.ones(len(X))))
 
 
-def _by_svd(X: Array, shift: Array) -> RowSpace:
-    """Coordinates of centred rows from singular vectors, which keep very different units apart."""
+def _by_svd(X: Array, shift: Array) -> RowSpace | None:
+    """Coordinates of centred rows from singular vectors, which keep very different units apart.
+
+    None where no feature varies.
+    """
     left, lengths, right = scipy.linalg.svd(X, full_matrices=False, check_finite=False, lapack_driver="gesdd")
     kept = lengths > lengths[0] * np.finfo(float).eps
+    if not kept.any():
+        return None
     return RowSpace(left[:, kept] * lengths[kept], right[kept].T, shift)
 
 
@@ -123,7 +130,10 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
         return None
     probes = np.random.default_rng(0).standard_normal((n_samples, N_PROBES))
     directions = np.round((X.T @ probes)[kept] / lengths[kept, None], DIGITS[X.dtype])
-    _, group = np.unique(directions, axis=0, return_inverse=True)
+    order = np.lexsort(directions.T)
+    differs = (directions[order[1:]] != directions[order[:-1]]).any(axis=1)
+    group = np.empty(len(kept), dtype=np.intp)
+    group[order] = np.concatenate([[0], np.cumsum(differs)])
     n_groups = int(group.max()) + 1
     if n_groups > (1 - WORTH_MERGING) * n_features:
         return None

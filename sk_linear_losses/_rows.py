@@ -112,26 +112,26 @@ class SparseBlock:
     def squares(self, shift: Array, weights: Array) -> Array:
         """``((X - shift) ** 2).T @ weights`` of shape (features, weightings)."""
         weights = np.ascontiguousarray(weights)
-        shift = shift[:, None]
-        sums = self._transposed @ weights
-        squares = self._squared() @ weights - shift * (2 * sums - shift * weights.sum(axis=0))
-        return np.asarray(np.maximum(squares, 0))
+        stored, squares = self._stored(shift)
+        absent = np.maximum(weights.sum(axis=0) - stored @ weights, 0)
+        return np.asarray(squares @ weights + np.square(shift)[:, None] * absent)
 
     def lengths(self, shift: Array, scale: Array) -> Array:
         """Sum of ``scale * (x - shift) ** 2`` over the features of each row."""
-        weighted = shift * scale
-        lengths = self._squared().T @ scale - 2 * (self.X @ weighted) + shift @ weighted
-        return np.asarray(np.maximum(lengths, 0))
+        stored, squares = self._stored(shift)
+        of_shift = np.square(shift) * scale
+        return np.asarray(squares.T @ scale + np.maximum(of_shift.sum() - stored.T @ of_shift, 0))
 
     def centred(self, rows: Array, shift: Array) -> Array:
         """The rows selected, less `shift`, as a dense array."""
         return _centred(self.X, rows, shift)
 
-    def _squared(self) -> sp.csc_array:
-        """Transposed rows with every entry squared."""
-        squared = _share(sp.csc_array(self._transposed.shape), self._transposed)
-        squared.data = np.square(self.X.data, dtype=np.float64)
-        return squared
+    def _stored(self, shift: Array) -> tuple[sp.csc_array, sp.csc_array]:
+        """Transposed rows with 1 for every stored entry, and with its squared distance from `shift`."""
+        ones, squares = (_share(sp.csc_array(self._transposed.shape), self._transposed) for _ in range(2))
+        ones.data = np.ones(self.X.nnz)
+        squares.data = np.square(self.X.data - shift[self.X.indices])
+        return ones, squares
 
 
 Block = DenseBlock | SparseBlock

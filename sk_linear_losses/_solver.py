@@ -26,8 +26,9 @@ from .losses import Array
 # curvature ages sooner: there more than a few iterations save no time and take more of them in all, a few
 # times as many evaluations where line searches stumble over the kinks.
 EXACT_STAGE, KINKED_STAGE, INEXACT_STAGE = (5, 30), (2, 10), (25, 100)
-# Evaluations that L-BFGS spends on one line search at most.
-LINE_SEARCH = 30
+# Evaluations that L-BFGS spends on one line search at most. Between kinks half as many did not always find a
+# point to go on from, and the next stage then tried the same again.
+LINE_SEARCH = 60
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
 # square of a gradient, and of a gap, which is a difference of sums.
 FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
@@ -61,7 +62,8 @@ SOFT, PROMISING = 50, 0.5
 FINE, LAST_STEPS = 1e-6, 2
 # Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
 WIDEN, WIDEST = 10.0, 1e8
-# Iterations that may fail to bring the optimum nearer by a tenth: before `tol` is reached, and after.
+# Iterations that may fail to bring the optimum nearer by a tenth: before `tol` is reached, and after. A line
+# search that comes to nothing counts for as many as it may have evaluations.
 PATIENCE, LAST_PATIENCE = 600, 20
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
 # share of the objective; near a finite optimum the change is then tiny.
@@ -151,7 +153,9 @@ class _Run:
             self.bound = max(self.bound, lower_bound(objective, at))
         self._take(at)
         seconds = time.perf_counter() - self.started
-        self.history.append(Iteration(at.objective, at.objective - self.bound, seconds))
+        # In half the precision a bound says when to go on in full, but proves nothing.
+        gap = at.objective - self.bound if objective.rows.resolution <= ROUND_OFF else np.inf
+        self.history.append(Iteration(at.objective, gap, seconds))
 
     def begin(self, objective: Objective) -> None:
         """Report that an iteration begins."""
@@ -178,7 +182,7 @@ class _Run:
             objective,
             self.best.objective,
             max(self.gap, ROUND_OFF * abs(self.best.objective)),
-            self.is_within(self.tol) and not unbounded,
+            self.is_within(self.tol) and math.isfinite(self.best.objective) and not unbounded,
             unbounded,
             self.stopped,
             tuple(self.history),
@@ -358,7 +362,7 @@ def _run_stages(
         most = _stage_length(preconditioner, stage=stage)
         end = _run_stage(run, objective, preconditioner, at, is_finished, most)
         run.milestone("stage")
-        stalled = end.at.value >= at.value and end.decrement >= nearest / 10
+        stalled = not end.at.value < at.value and not end.decrement < nearest / 10
         at, nearest, stage = end.at, end.decrement, stage + 1
         if end.finished or stalled:
             return _SmoothEnd(at, preconditioner, stalled=not end.finished)
@@ -432,7 +436,8 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         run.milestone("stage")
         at = end.at
         iterations += end.iterations
-        failures = 0 if run.distance < 0.9 * nearest else failures + max(end.iterations, 1)
+        spent = end.iterations or (1 if end.finished else LINE_SEARCH)
+        failures = 0 if run.distance < 0.9 * nearest else failures + spent
         nearest = min(nearest, run.distance)
         if run.is_within(run.tol) and not thorough:
             _certify(run, objective, at)
@@ -532,7 +537,7 @@ def _run_stage(
     if length**2 == 0:
         return end
     # Smaller changes of the objective drown in round-off and are integrated from the slopes.
-    rounded = math.sqrt(objective.rows.resolution) * abs(start.value)
+    rounded = objective.rows.resolution**0.75 * abs(start.value)
     slope = slope / length
     latest = accepted = _Trial(np.zeros_like(slope), start, 0.0, slope)
     least_curvature = 1.0

@@ -69,13 +69,35 @@ def test_left_out_scores_are_those_of_fits_without_the_sample():
     assert np.linalg.norm(shifts - refits) <= 0.05 * np.linalg.norm(refits)
 
 
-def test_every_third_sample_is_left_out_as_if_all_were(monkeypatch):
+def test_of_many_samples_some_are_left_out_as_if_all_were(monkeypatch):
     X, y = overlapping()
     _, scores, _ = fit_and_left_out(X, y)
-    monkeypatch.setattr(_calibration, "MOST_SAMPLES", len(y) // 3 + 1)
+    monkeypatch.setattr(_calibration, "MOST_SAMPLES", 20)
     _, some, classes = fit_and_left_out(X, y)
-    np.testing.assert_array_equal(classes, y[::3])
-    np.testing.assert_allclose(some, scores[::3], rtol=1e-12)
+    apart = np.abs(some[:, None] - scores).max(axis=2)
+    drawn = apart.argmin(axis=1)
+    assert len(set(drawn)) == 20
+    assert apart.min(axis=1).max() <= 1e-12 * np.abs(scores).max()
+    np.testing.assert_array_equal(classes, y[drawn])
+
+
+def test_many_samples_whose_classes_come_in_turns(monkeypatch):
+    """Every second sample would be of one class."""
+    rng = np.random.default_rng(0)
+    y = np.arange(800) % 2
+    X = (1 + 3 * y[:, None]) * rng.normal(size=(800, 3)) + y[:, None]
+    expected = MulticlassSVMClassifier().fit(X, y).temperature_
+    monkeypatch.setattr(_calibration, "MOST_SAMPLES", 400)
+    assert MulticlassSVMClassifier().fit(X, y).temperature_ == pytest.approx(expected, rel=0.25)
+
+
+def test_samples_without_weight_are_not_left_out(monkeypatch):
+    X, y = overlapping()
+    expected = MulticlassSVMClassifier().fit(X, y).temperature_
+    monkeypatch.setattr(_calibration, "MOST_SAMPLES", len(y))
+    weight = np.tile([0.0, 1.0], len(y))
+    found = MulticlassSVMClassifier().fit(np.repeat(X, 2, axis=0), np.repeat(y, 2), weight).temperature_
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 @each_variant
@@ -189,7 +211,7 @@ def test_held_out_loss_is_near_that_of_refits_for_many_coefficients(make, n_samp
     X, y = make(n_samples)
     parts = train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)
     found, refits = held_out(MulticlassSVMClassifier(C, loss=loss), *parts)
-    assert y.max() * min(parts[0].shape) > _calibration.MAX_PARAMETERS
+    assert y.max() * min(parts[0].shape) > 4000
     assert found <= most * refits
     assert found <= np.log(y.max() + 1)
 
@@ -199,7 +221,7 @@ def test_temperature_from_products_is_near_that_from_the_inverse(loss, monkeypat
     X, _, y, _ = halves("digits")
     model = MulticlassSVMClassifier(C=0.01, loss=loss)
     exact = model.fit(X, y).temperature_
-    monkeypatch.setattr(_calibration, "MAX_PARAMETERS", 0)
+    monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
     assert model.fit(X, y).temperature_ == pytest.approx(exact, rel=0.15)
 
 

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -204,3 +205,30 @@ def test_rows_that_are_all_alike_but_for_their_weights(variant, seed):
     assert model.converged_
     assert_bounds(model.objective_, model.duality_gap_, model.objective_)
     assert model.duality_gap_ <= model.tol * model.objective_
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")])
+def test_features_far_from_zero_are_not_taken_for_constant(model, storage):
+    """Squares less products with the mean would leave nothing of their variance."""
+    X, y = generated(0, 200, 3, 3)
+    near = clone(model).fit(X, y)
+    far = clone(model).fit(storage(X + 2.0**28), y)
+    assert_bounds(far.objective_, far.duality_gap_, near.objective_)
+    assert far.objective_ <= near.objective_ * (1 + 1e-3)
+
+
+def test_history_of_single_precision_claims_no_bound():
+    X, y = generated(0, 40_000, 30, 4)
+    model = SoftmaxClassifier(tol=1e-4).fit(X.astype(np.float32), y)
+    bound = model.objective_ - model.duality_gap_
+    below = model.history_["objective"] - model.history_["gap"]
+    assert np.isinf(model.history_["gap"][0])
+    assert (below <= bound * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("margin", [1e-9, 1e-6, 1e6])
+def test_round_off_of_a_squared_hinge_is_that_of_squares(margin):
+    X, y = bundled("iris")
+    model = MulticlassSVMClassifier(loss="squared_hinge", margin=margin).fit(X, y)
+    assert model.duality_gap_ <= 1e-6 * model.objective_

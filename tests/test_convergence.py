@@ -609,3 +609,34 @@ def test_a_fit_cut_short_in_bad_units_has_a_bound(multi_class):
     with pytest.warns(ConvergenceWarning):
         model = MulticlassSVMClassifier(multi_class=multi_class, max_iter=120).fit(X, y)
     assert model.duality_gap_ <= 0.01 * model.objective_
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("variant", ["weston_watkins", "squared", "crammer_singer"])
+def test_equal_rows_of_different_classes(variant, seed):
+    """Their kinks coincide, and what a line search has to find between them is a narrow gap."""
+    rng = np.random.default_rng(seed)
+    X = 10 * rng.normal(size=(3, int(rng.integers(1, 8))))
+    X[2] = X[1]
+    model = build(variant, C=10 ** rng.uniform(-2, 2)).fit(X, np.arange(3))
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+    assert model.n_iter_ <= 100
+
+
+@each_variant
+def test_a_column_that_is_constant_but_for_its_mean(variant):
+    """The mean of thousands of equal numbers is off by more than one rounding."""
+    X, y = generated(0, 20_000, 2, 3)
+    objectives = []
+    original = _solver.solve
+
+    def solve(objective, *arguments):
+        objectives.append(objective)
+        return original(objective, *arguments)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_classifiers, "solve", solve)
+        build(variant, tol=1e-1).fit(np.column_stack([X, np.full((len(X), 3), [0.1, 1 / 3, -31.4])]), y)
+    (objective,) = objectives
+    assert objective.statistics.constant.tolist() == [2, 3, 4]
+    assert not objective.rows.offset.any()

@@ -8,7 +8,14 @@ from numpy.testing import assert_allclose
 
 from sk_linear_losses import _preconditioner
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
-from sk_linear_losses._preconditioner import ExactCurvature, exact_curvature, memory, precondition
+from sk_linear_losses._preconditioner import (
+    BlockCurvature,
+    DiagonalCurvature,
+    ExactCurvature,
+    exact_curvature,
+    memory,
+    precondition,
+)
 from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import SoftmaxLoss
 
@@ -92,3 +99,27 @@ def test_memory_is_cut_where_vectors_cost_more_than_evaluations():
         (np.ones(N_SAMPLES), (np.arange(N_SAMPLES), np.arange(N_SAMPLES))), (N_SAMPLES, 10**6)
     )
     assert memory(softmax_objective(wide, Y, WEIGHT, N_CLASSES)) == _preconditioner.LEAST_PAIRS
+
+
+def test_curvature_by_class_that_takes_too_much_memory_is_not_taken(monkeypatch):
+    X, y = generated(0, 300, 40, 4)
+    objective = softmax_objective(X, y, np.ones(len(y)), 4)
+    for theta in (np.zeros(objective.shape), np.ones(objective.shape)):
+        monkeypatch.setattr(_preconditioner, "MAX_ENTRIES", 4 * 41**2)
+        assert isinstance(precondition(objective, theta), BlockCurvature)
+        monkeypatch.setattr(_preconditioner, "MAX_ENTRIES", 4 * 41**2 - 1)
+        assert isinstance(precondition(objective, theta), DiagonalCurvature)
+
+
+def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
+    """Until then the classes share one Gram matrix."""
+    X, y = generated(0, 300, 40, 12)
+    objective = softmax_objective(X, y, np.ones(len(y)), 12)
+    theta = np.ones(objective.shape)
+    monkeypatch.setattr(_preconditioner, "SMALL_WORK", 0)
+    monkeypatch.setattr(_preconditioner, "MAX_ENTRIES", 12 * 41**2)
+    monkeypatch.setattr(_preconditioner, "BUDGET", 1)
+    first, later = precondition(objective, theta), precondition(objective, theta, spent=100)
+    assert len(first.factors) == 11
+    assert len(later.factors) == 12
+    assert 1 < later.cost < 100

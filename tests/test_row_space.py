@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.sparse.linalg import LinearOperator
 
 from sk_linear_losses._row_space import MAX_ROWS, row_space
 
@@ -75,3 +76,15 @@ def test_is_for_few_rows_only(shape):
 
 def test_leaves_empty_sparse_rows_alone():
     assert row_space(sp.csr_array((50, 10**6)), np.ones(50), True) is None
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_rows_without_any_variation_are_left_alone(fit_intercept):
+    assert row_space(np.full((6, 10), float(fit_intercept)), np.ones(6), fit_intercept) is None
+
+
+def test_means_do_not_decide_whether_the_gram_matrix_serves():
+    X = WIDE["gram"] + 1e4 * RNG.normal(size=30)
+    space = row_space(X, WEIGHT, True)
+    assert isinstance(space.basis, LinearOperator)
+    assert_same_scores_and_norm(space, X)
