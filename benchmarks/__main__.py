@@ -79,6 +79,9 @@ def _add_reports(commands: Any) -> None:
     command.set_defaults(run=_report)
     command.add_argument("json", type=Path, help="file of results")
     command.add_argument("--output", type=Path, metavar="FILE", help="file to write instead of printing")
+    command.add_argument(
+        "--note", action="append", default=[], help="what is to be known of the measurement; may be repeated"
+    )
     text = "relative error against time"
     command = commands.add_parser("picture", help=text, description=text)
     command.set_defaults(run=_picture)
@@ -199,7 +202,7 @@ def _times(entry: Entry) -> str:
 
 
 def _report(options: argparse.Namespace) -> None:
-    text = report.markdown(results.load(options.json))
+    text = report.markdown(results.load(options.json), options.note)
     if options.output:
         options.output.write_text(text)
     else:

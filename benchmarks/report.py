@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,9 @@ target, the others over ever finer `tol`. ">" marks a lower bound: the solver di
 longest time that it was given or before it stopped by itself; "<" marks an upper bound: ours did not."""
 
 
-def markdown(content: dict[str, Any]) -> str:
-    """The whole report."""
-    parts = ["# Results", _environment(content)]
+def markdown(content: dict[str, Any], notes: Sequence[str] = ()) -> str:
+    """The whole report, with notes on the measurement beside the machine and the versions."""
+    parts = ["# Results", "\n".join([_environment(content), *(f"* {note}" for note in notes)])]
     for section, (title, render) in SECTIONS.items():
         if section in content["sections"]:
             parts += [f"## {title}", render(content["sections"][section])]

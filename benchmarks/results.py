@@ -27,7 +27,7 @@ def environment() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": n_cores(),
-        "system": platform.platform(terse=True),
+        "system": platform.system(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
