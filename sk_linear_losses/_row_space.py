@@ -66,12 +66,9 @@ def row_space(X: Any, weight: Array, fit_intercept: bool) -> RowSpace | None:
     if n_samples > MAX_ROWS or n_samples * n_features > (MAX_SPARSE_ENTRIES if sparse else MAX_ENTRIES):
         return _merged_columns(X) if sparse else None
     rows = X.toarray() if sparse else X
-    shift, constant = np.zeros(n_features), 0.0
-    if fit_intercept:
-        shift = weight @ rows / weight.sum()
+    shift = weight @ rows / weight.sum() if fit_intercept else np.zeros(n_features)
     centred = rows - shift
-    if fit_intercept:
-        constant = float(centred.std()) * np.sqrt(n_features)
+    constant = float(centred.std()) * np.sqrt(n_features) if fit_intercept else 0.0
     return _by_gram(centred, shift, constant) or _by_svd(centred, shift)
 
 

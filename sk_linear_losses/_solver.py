@@ -138,6 +138,7 @@ class _Run:
     bound: float = -np.inf
     estimate: float = np.inf
     round_off: float = 0.0
+    rounded: bool = False
     doubts: int = 0
     stopped: bool = False
     history: list[Iteration] = field(default_factory=list)
@@ -153,9 +154,7 @@ class _Run:
             self.bound = max(self.bound, lower_bound(objective, at))
         self._take(at)
         seconds = time.perf_counter() - self.started
-        # In half the precision a bound says when to go on in full, but proves nothing.
-        gap = at.objective - self.bound if objective.rows.resolution <= ROUND_OFF else np.inf
-        self.history.append(Iteration(at.objective, gap, seconds))
+        self.history.append(Iteration(at.objective, self._proven(at.objective - self.bound), seconds))
 
     def begin(self, objective: Objective) -> None:
         """Report that an iteration begins."""
@@ -172,7 +171,8 @@ class _Run:
         """Report that something else has ended."""
         for reporter in self.reporters:
             seconds = time.perf_counter() - self.started
-            progress = Progress(step, len(self.history), self.best.objective, self.gap, seconds)
+            gap = self._proven(self.gap)
+            progress = Progress(step, len(self.history), self.best.objective, gap, seconds)
             reporter.milestone(progress)
 
     def result(self, objective: Objective, unbounded: bool = False) -> Result:
@@ -181,12 +181,16 @@ class _Run:
             self.best.theta,
             objective,
             self.best.objective,
-            max(self.gap, ROUND_OFF * abs(self.best.objective)),
+            self._proven(max(self.gap, ROUND_OFF * abs(self.best.objective))),
             self.is_within(self.tol) and math.isfinite(self.best.objective) and not unbounded,
             unbounded,
             self.stopped,
             tuple(self.history),
         )
+
+    def _proven(self, gap: float) -> float:
+        """The gap, or infinity where it comes from sums that are rounded."""
+        return np.inf if self.rounded else gap
 
     def _take(self, at: Evaluation) -> None:
         """Keep the point if it is the best; of points that round-off cannot tell apart the last is."""
@@ -283,7 +287,10 @@ def _minimise_smooth(
         run.note(objective, at)
     # Half the precision saves nothing where an evaluation costs little.
     if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
+        # Bounds say when to go on in full precision, but prove nothing until then.
+        run.rounded = True
         preconditioner = _run_stages(run, rounded, at, preconditioner, most_iterations).preconditioner
+        run.rounded = False
         at = objective.evaluate(run.best.theta)
         run.best, run.bound = at, -np.inf
         run.note(objective, at)
