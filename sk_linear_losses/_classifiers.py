@@ -605,8 +605,9 @@ def _ranked_as(scores: Array, probabilities: Array) -> Array:
     scores = np.take_along_axis(scores, order, axis=1)
     ranked = np.take_along_axis(probabilities, order, axis=1)
     for k in range(1, scores.shape[1]):
-        least = np.nextafter(ranked[:, k - 1], 1)
-        np.maximum(ranked[:, k], least, out=ranked[:, k], where=scores[:, k] > scores[:, k - 1])
+        above = scores[:, k] > scores[:, k - 1]
+        least = np.where(above, np.nextafter(ranked[:, k - 1], 1), ranked[:, k - 1])
+        np.maximum(ranked[:, k], least, out=ranked[:, k])
     np.put_along_axis(probabilities, order, ranked, axis=1)
     return probabilities
 

@@ -500,12 +500,16 @@ class Objective:
         return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_weight).max())
 
     def loss_round_off(self) -> float:
-        """Round-off in the sum of a hinge's losses: each a margin less a lead of that size, or its square."""
+        """Round-off in the sum of a hinge's losses, each a margin less a lead of the same size.
+
+        None where they are squared, which leaves as little of it as of them.
+        """
         assert isinstance(self.term, EnvelopeTerm)
         loss = self.term.loss
-        size = float(np.max(loss.margin)) ** (1 if loss.smooth is None else 2)
+        if loss.smooth is not None:
+            return 0.0
         total = float(self.statistics.class_weight.sum())
-        return float(np.finfo(float).eps) * self.C * total * size
+        return float(np.finfo(float).eps) * self.C * total * float(np.max(loss.margin))
 
     def in_single_precision(self) -> Objective | None:
         """The objective with the products of its rows in float32; None unless that is what X holds."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from .losses import Array
 
@@ -331,6 +331,7 @@ class _SingleThreadedBlas:
         with self._lock:
             if self._fits == 0:
                 self._n_threads = _pool_size()
+                _let_any_thread_limit()
                 self._limiter = _controller().limit(limits=1, user_api="blas")
             self._fits += 1
 
@@ -338,7 +339,10 @@ class _SingleThreadedBlas:
         with self._lock:
             self._fits -= 1
             if self._fits == 0:
+                # The last fit to end may be in another thread than the first to begin.
+                _let_any_thread_limit()
                 self._limiter.restore_original_limits()
+                _let_any_thread_limit()
 
     def n_threads_outside(self) -> int:
         """Threads that BLAS would use, were it not for the fits that are running."""
@@ -348,6 +352,12 @@ class _SingleThreadedBlas:
 
 # Multi-threaded BLAS on products this small is up to 20 times slower than one thread.
 single_threaded_blas = _SingleThreadedBlas()
+
+
+def _let_any_thread_limit() -> None:
+    """End the privilege of one thread to limit a pool that all share, which newer threadpoolctl know."""
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread(force=True)
 
 
 @cache

@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.preprocessing import StandardScaler, normalize
 
-from sk_linear_losses import MulticlassSVMClassifier, _calibration
+from sk_linear_losses import MulticlassSVMClassifier, _calibration, _classifiers
 from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
 VARIANTS = {
@@ -152,6 +152,13 @@ def test_scores_that_differ_in_the_last_digit_alone_are_ranked():
     model.coef_, model.temperature_ = np.zeros((3, 3)), 7.0
     model.intercept_ = np.array([np.nextafter(0.3, 1), 0.3, -1e6])
     assert model.predict_proba(X[:1]).argsort().tolist() == [[2, 1, 0]]
+
+
+def test_equal_scores_do_not_hide_a_higher_one():
+    scores = np.array([[0.0, 1e-18, 1e-18, 2e-18]])
+    ranked = _classifiers._ranked_as(scores, np.full((1, 4), 0.25))
+    assert ranked.argmax() == 3
+    assert ranked[0, 1] == ranked[0, 2] > ranked[0, 0]
 
 
 @each_variant

@@ -1,9 +1,12 @@
 """Sums over blocks of rows are the sums over all rows, whatever the storage, block size and threads."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
+from threadpoolctl import threadpool_limits
 
 from sk_linear_losses import _rows
 from sk_linear_losses._rows import Rows, weighted_grams
@@ -123,6 +126,40 @@ def test_empty_rows_and_columns(sparse):
     assert_array_equal(all_scores(rows), np.tile(np.append(INTERCEPT[:-1], 0), (N_SAMPLES, 1)))
     (squares,) = rows.sum(lambda block: (block.squares(np.zeros(N_FEATURES), block.weight[:, None]),))
     assert_array_equal(squares, 0)
+
+
+def in_a_thread(function):
+    """What the function returns, called in a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+class TestSingleThreadedBlas:
+    @pytest.fixture(autouse=True)
+    def two_threads(self):
+        with threadpool_limits(limits=2, user_api="blas"):
+            assert _rows._pool_size() == 2
+            yield
+            assert _rows._pool_size() == 2
+
+    @staticmethod
+    def size_within():
+        with _rows.single_threaded_blas:
+            return _rows._pool_size()
+
+    def test_holds_in_every_thread(self):
+        assert self.size_within() == 1
+        assert in_a_thread(self.size_within) == 1
+        assert self.size_within() == 1
+
+    def test_ends_with_the_last_of_overlapping_fits(self):
+        begin, end = _rows.single_threaded_blas.__enter__, _rows.single_threaded_blas.__exit__
+        begin()
+        in_a_thread(begin)
+        end()
+        assert _rows._pool_size() == 1
+        in_a_thread(end)
+        assert _rows._pool_size() == 2
 
 
 def test_one_thread_serves_little_work(monkeypatch):
