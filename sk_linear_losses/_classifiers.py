@@ -160,8 +160,14 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             f"a positive number, from {LARGEST**-2:g} to {LARGEST**2:g} if it is finite",
         )
         _check_number("tol", self.tol, lambda tol: 0 <= tol < np.inf, "a finite number >= 0")
-        if not isinstance(self.max_iter, Integral) or self.max_iter < 1:
-            raise ValueError(f"max_iter={self.max_iter!r} must be an integer of at least 1.")
+        _check_integer("max_iter", self.max_iter, lambda most: most >= 1, "an integer of at least 1")
+        if self.n_jobs is not None:
+            _check_integer("n_jobs", self.n_jobs, lambda jobs: jobs != 0, "None or an integer other than 0")
+        if not isinstance(self.verbose, bool):
+            _check_integer("verbose", self.verbose, lambda level: level >= 0, "an integer of at least 0")
+        for name in ("fit_intercept", "warm_start"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be True or False.")
 
     @tearing_down
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Result:
@@ -615,6 +621,12 @@ def _ranked_as(scores: Array, probabilities: Array) -> Array:
 def _check_number(name: str, value: Any, valid: Callable[[Any], bool], wanted: str) -> None:
     """Raise unless `value` is a number that is valid."""
     if isinstance(value, bool) or not isinstance(value, Real) or not valid(value):
+        raise ValueError(f"{name}={value!r} must be {wanted}.")
+
+
+def _check_integer(name: str, value: Any, valid: Callable[[int], bool], wanted: str) -> None:
+    """Raise unless `value` is an integer that is valid."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not valid(int(value)):
         raise ValueError(f"{name}={value!r} must be {wanted}.")
 
 

@@ -146,10 +146,10 @@ def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Arr
     labels = classes.tolist()
     if unknown := [label for label in class_weight if label not in labels]:
         raise ValueError(f"class_weight has the keys {unknown}, which are not among the classes {labels}.")
-    weights = np.array([class_weight.get(label, 1) for label in labels], dtype=np.float64)
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+    weights = [class_weight.get(label, 1) for label in labels]
+    if not all(isinstance(weight, Real) and 0 <= float(weight) < np.inf for weight in weights):
         raise ValueError(f"class_weight={class_weight!r} must hold finite, non-negative numbers.")
-    return weights
+    return np.array(weights, dtype=np.float64)
 
 
 def _check_values(X: Any, estimator: Any) -> None:

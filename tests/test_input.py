@@ -74,10 +74,12 @@ class TestParameters:
         [
             *(("C", value) for value in (0, -1.0, 1e-201, 1e201, float("nan"), "1", None)),
             *(("tol", value) for value in (-1e-3, float("nan"), float("inf"), None)),
-            *(("max_iter", value) for value in (0, -3, 1.5, None)),
+            *(("max_iter", value) for value in (0, -3, 1.5, True, None)),
             *(("class_weight", value) for value in ("unbalanced", {"setosa": -1}, [1, 1, 1])),
-            ("class_weight", {"setosa": float("nan")}),
-            ("n_jobs", 0),
+            *(("class_weight", {"setosa": value}) for value in (float("nan"), float("inf"), "a", None)),
+            *(("n_jobs", value) for value in (0, 1.5, "a", True)),
+            *(("verbose", value) for value in (-1, 0.5, "a", None)),
+            *((name, value) for name in ("fit_intercept", "warm_start") for value in ("False", 1, None)),
         ],
     )
     def test_refused_by_both(self, estimator, name, value):
