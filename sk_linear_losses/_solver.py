@@ -369,6 +369,7 @@ def _run_stages(
         most = _stage_length(preconditioner, stage=stage)
         end = _run_stage(run, objective, preconditioner, at, is_finished, most)
         run.milestone("stage")
+        # Of numbers that overflowed none is less than another.
         stalled = not end.at.value < at.value and not end.decrement < nearest / 10
         at, nearest, stage = end.at, end.decrement, stage + 1
         if end.finished or stalled:
@@ -480,7 +481,7 @@ def _sharpened(run: _Run, objective: Objective, at: Evaluation) -> tuple[Objecti
         trial = objective.smoothed(SHRINK)
         bound, gap, moved = run.bound, run.gap, trial.evaluate(at.theta)
         run.note(trial, moved)
-        if run.bound <= bound + SHARPENING * gap:
+        if not run.bound > bound + SHARPENING * gap:
             return objective, at
         objective, at = trial, moved
 

@@ -100,6 +100,22 @@ def test_samples_without_weight_are_not_left_out(monkeypatch):
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_inverse_is_for_few_coefficients_or_much_data(monkeypatch):
+    asked = []
+    original = _calibration.may_be_inverted
+
+    def record(*arguments):
+        asked.append(original(*arguments))
+        return asked[-1]
+
+    monkeypatch.setattr(_calibration, "may_be_inverted", record)
+    rng = np.random.default_rng(0)
+    for n_features in (30, 400):
+        X, y = rng.normal(size=(1200, n_features)), np.arange(1200) % 10
+        MulticlassSVMClassifier(C=1e-4, loss="squared_hinge").fit(X, y)
+    assert asked == [True, False]
+
+
 @each_variant
 @pytest.mark.parametrize("class_weight", [None, {0: 0.5, 1: 0.5, 2: 2.0}])
 def test_a_weight_of_two_is_a_row_twice(parameters, class_weight):

@@ -640,3 +640,16 @@ def test_a_column_that_is_constant_but_for_its_mean(variant):
     (objective,) = objectives
     assert objective.statistics.constant.tolist() == [2, 3, 4]
     assert not objective.rows.offset.any()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("parameters", [{}, {"loss": "squared_hinge"}, {"multi_class": "crammer_singer"}])
+def test_an_objective_beyond_float64_is_no_success(parameters):
+    """Comparisons with what is not a number are false, and a loop that waits for one would never end."""
+    model = MulticlassSVMClassifier(C=1e200, margin=1e100, **parameters)
+    X, y = bundled("iris")
+    weight = np.full(len(y), 1e50)
+    with pytest.warns(ConvergenceWarning, match="float64 arithmetic"):
+        model.fit(X, y, weight)
+    assert not np.isfinite(model.objective_)
+    assert not model.converged_
