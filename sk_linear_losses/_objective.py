@@ -410,7 +410,7 @@ class Objective:
         """Gram matrix of centred rows times factors, from a few rows at a time."""
         gram = np.zeros((self.shape[0], self.shape[0]))
         for part in chunks(np.arange(len(rows)), GRAM_ROWS):
-            centred = self._with_constant(self.rows.centred(rows[part], self.statistics.mean))
+            centred = self.centred_rows(self.rows, rows[part])
             centred *= factors[part, None]
             gram += centred.T @ centred
         return gram
@@ -464,15 +464,13 @@ class Objective:
 
         return product
 
-    def centred_rows(self, block: Block, chosen: Array) -> Array:
-        """Dense centred rows of a block, followed by the constant 1 where there is an intercept."""
-        return self._with_constant(block.centred(chosen, self.statistics.mean))
-
-    def _with_constant(self, rows: Array) -> Array:
-        """The rows, followed by the constant 1 where there is an intercept."""
-        if not self.fit_intercept:
-            return rows
-        return np.column_stack([rows, np.ones(len(rows))])
+    def centred_rows(self, source: Block | Rows, chosen: Array) -> Array:
+        """Dense centred rows of a block or of all, followed by the constant 1 where there is an intercept."""
+        n_features = self.rows.n_features
+        rows = np.empty((len(chosen), self.shape[0]))
+        source.centred(chosen, self.statistics.mean, out=rows[:, :n_features])
+        rows[:, n_features:] = 1
+        return rows
 
     def gap_parts(self, at: Evaluation) -> GapParts:
         """What keeps a point and its multipliers from being optimal."""

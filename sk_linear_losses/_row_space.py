@@ -4,7 +4,8 @@ Knows matrices. Knows nothing of losses, objectives and scikit-learn.
 
 The penalised solution lies in the space that the rows span, and the penalty is the same in orthonormal
 coordinates of that space. A few rows have as many coordinates as there are rows. Of many sparse rows, columns
-that are multiples of each other, as words are that occur in one text only, make one coordinate.
+that are multiples of each other, as words are that occur in one text only, make one coordinate; and the order
+of the columns is ours to choose.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from .losses import Array
 
 # Most rows: beyond, the decomposition costs as much as the fits that it is to spare.
 MAX_ROWS = 1000
-# Most entries of a dense and of a sparse X, which is made dense for it (400 MB, 32 MB).
+# Most entries of a dense X, and of a sparse one, which is made dense or copied (400 MB, 32 to 48 MB).
 MAX_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
 # Least reciprocal condition of the Gram matrix of the rows for its factor to have ten digits.
 WELL_CONDITIONED = 1e-6
-# Share of the columns that must go for merging the others to be worth a copy.
+# Share of the columns that must go for merging the others to be worth a copy of a large sparse X.
 WORTH_MERGING = 0.1
 # Random products that tell columns apart, and the digits to which those of multiples agree.
 N_PROBES = 4
@@ -114,9 +115,10 @@ def _by_svd(X: Array, shift: Array) -> RowSpace | None:
 
 
 def _merged_columns(X: sp.csr_array) -> RowSpace | None:
-    """One coordinate for all columns that are multiples of each other; None if these are few.
+    """One coordinate for all columns that are multiples of each other, the most used first.
 
-    Such columns are told by their products with random vectors, over their lengths.
+    The parameters that a sparse product reads again and again then lie close together. None where X is large
+    and few columns go. Multiples are told by their products with random vectors, over their lengths.
     """
     n_samples, n_features = X.shape
     squared = X.copy()
@@ -129,14 +131,18 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     directions = np.round((X.T @ probes)[kept] / lengths[kept, None], DIGITS[X.dtype])
     order = np.lexsort(directions.T)
     differs = (directions[order[1:]] != directions[order[:-1]]).any(axis=1)
-    group = np.empty(len(kept), dtype=np.intp)
-    group[order] = np.concatenate([[0], np.cumsum(differs)])
-    n_groups = int(group.max()) + 1
-    if n_groups > (1 - WORTH_MERGING) * n_features:
+    starts = np.concatenate([[True], differs])
+    first = kept[order[starts]]
+    if len(first) > (1 - WORTH_MERGING) * n_features and X.nnz > MAX_SPARSE_ENTRIES:
         return None
+    uses = np.bincount(X.indices, minlength=n_features)[first]
+    place = np.empty(len(first), dtype=X.indices.dtype)
+    place[np.argsort(-uses, kind="stable")] = np.arange(len(first))
+    group = np.empty(len(kept), dtype=X.indices.dtype)
+    group[order] = place[np.cumsum(starts) - 1]
     length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
     shares = (lengths[kept] / length[group]).astype(X.dtype)
-    basis = sp.csr_array((shares, (kept, group)), shape=(n_features, n_groups))
-    rows = X @ basis
-    rows.sort_indices()
-    return RowSpace(rows, basis, np.zeros(n_features))
+    basis = sp.csr_array(
+        (shares, (kept.astype(X.indices.dtype), group)), shape=(n_features, len(first)), dtype=X.dtype
+    )
+    return RowSpace(X @ basis, basis, np.zeros(n_features))

@@ -72,7 +72,9 @@ class DenseBlock:
 
     def squares(self, shift: Array, weights: Array) -> Array:
         """``((X - shift) ** 2).T @ weights`` of shape (features, weightings)."""
-        return np.asarray((weights.T @ np.square(self.X - shift)).T)
+        squares = self.X - shift
+        np.square(squares, out=squares)
+        return np.asarray((weights.T @ squares).T)
 
     def lengths(self, shift: Array, scale: Array) -> Array:
         """Sum of ``scale * (x - shift) ** 2`` over the features of each row."""
@@ -80,9 +82,9 @@ class DenseBlock:
         np.square(squares, out=squares)
         return np.asarray(squares @ scale.astype(self.dtype, copy=False))
 
-    def centred(self, rows: Array, shift: Array) -> Array:
-        """The rows selected, less `shift`, as a dense array."""
-        return _centred(self.X, rows, shift)
+    def centred(self, rows: Array, shift: Array, out: Array | None = None) -> Array:
+        """The rows selected, less `shift`, as a dense array: `out`, if that is given."""
+        return _centred(self.X, rows, shift, out)
 
 
 class SparseBlock:
@@ -122,9 +124,9 @@ class SparseBlock:
         of_shift = np.square(shift) * scale
         return np.asarray(squares.T @ scale + np.maximum(of_shift.sum() - stored.T @ of_shift, 0))
 
-    def centred(self, rows: Array, shift: Array) -> Array:
-        """The rows selected, less `shift`, as a dense array."""
-        return _centred(self.X, rows, shift)
+    def centred(self, rows: Array, shift: Array, out: Array | None = None) -> Array:
+        """The rows selected, less `shift`, as a dense array: `out`, if that is given."""
+        return _centred(self.X, rows, shift, out)
 
     def _stored(self, shift: Array) -> tuple[sp.csc_array, sp.csc_array]:
         """Transposed rows with 1 for every stored entry, and with its squared distance from `shift`."""
@@ -183,9 +185,9 @@ class Rows:
         bounds = np.linspace(0, self.n_samples, n_blocks + 1).astype(int)
         self.blocks = list(_split(X, y, weight, bounds, offset))
 
-    def centred(self, rows: Array, shift: Array) -> Array:
-        """The rows selected out of all, less `shift`, as a dense array."""
-        return _centred(self._X, rows, shift + self.offset)
+    def centred(self, rows: Array, shift: Array, out: Array | None = None) -> Array:
+        """The rows selected out of all, less `shift`, as a dense array: `out`, if that is given."""
+        return _centred(self._X, rows, shift + self.offset, out)
 
     def thinned(self, share: float, least: int) -> Rows:
         """A random `share` of the rows with weight, but `least` of each class, weighted to stand for all."""
@@ -234,10 +236,10 @@ class Rows:
             return list(pool.map(function, items))
 
 
-def _centred(X: Any, rows: Array, shift: Array) -> Array:
+def _centred(X: Any, rows: Array, shift: Array, out: Array | None) -> Array:
     """The rows selected, less `shift`, as a dense float64 array."""
     selected = X[rows].toarray() if sp.issparse(X) else X[rows]
-    return np.asarray(selected - shift)
+    return np.asarray(np.subtract(selected, shift, out=out))
 
 
 def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:

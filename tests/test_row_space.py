@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator
 
+from sk_linear_losses import _row_space
 from sk_linear_losses._row_space import MAX_ROWS, row_space
 
 RNG = np.random.default_rng(0)
@@ -64,9 +65,23 @@ def test_multiples_among_sparse_columns_are_merged(dtype):
         assert_same_scores_and_norm(space, X)
 
 
-def test_sparse_columns_that_differ_are_left_alone():
+@pytest.mark.parametrize("index_type", [np.int32, np.int64])
+def test_sparse_columns_come_in_the_order_of_their_use(index_type):
     X = sparse_rows(MAX_ROWS + 1, 2 * MAX_ROWS)
+    X.indices, X.indptr = X.indices.astype(index_type), X.indptr.astype(index_type)
+    space = row_space(X, np.ones(MAX_ROWS + 1), True)
+    used = np.bincount(X.indices, minlength=X.shape[1])
+    np.testing.assert_array_equal(np.bincount(space.rows.indices), np.sort(used[used > 0])[::-1])
+    assert space.rows.indices.dtype == index_type
+    assert_same_scores_and_norm(space, X)
+
+
+def test_large_sparse_rows_are_copied_only_to_merge_columns(monkeypatch):
+    X = sparse_rows(MAX_ROWS + 1, 2 * MAX_ROWS)
+    monkeypatch.setattr(_row_space, "MAX_SPARSE_ENTRIES", X.nnz - 1)
     assert row_space(X, np.ones(MAX_ROWS + 1), True) is None
+    repeated = sp.csr_array(sp.hstack([X, X]))
+    assert row_space(repeated, np.ones(MAX_ROWS + 1), True).rows.shape[1] <= X.shape[1]
 
 
 @pytest.mark.parametrize("shape", [(30, 30), (30, 12), (MAX_ROWS + 1, MAX_ROWS + 2)])
