@@ -384,12 +384,14 @@ class Objective:
         theta: Array,
         weightings: Callable[[Curvature], Array],
         choose: Callable[[Block, Curvature], Array],
+        as_stored: bool,
     ) -> Iterator[Array]:
         """The matrices of `class_curvature` one after the other, for weightings that are not negative.
 
         For many features: each weighting gathers its own rows, so that sums are over many rows at a time, and
-        there is only one matrix for each thread.
+        there is only one matrix for each thread. Sparse rows are centred first or, `as_stored`, afterwards.
         """
+        gathered_gram = self._stored_gram if as_stored else self._gathered_gram
 
         def selection(block: Block, curvature: Curvature) -> list[tuple[Array, Array]]:
             weights = np.asfortranarray(weightings(curvature) * choose(block, curvature))
@@ -399,7 +401,7 @@ class Objective:
 
         def one(parts: tuple[tuple[Array, Array], ...]) -> Array:
             rows, roots = map(np.concatenate, zip(*parts, strict=True))
-            return self.C * self._gathered_gram(rows, roots)
+            return self.C * gathered_gram(rows, roots)
 
         by_block = self.rows.map(self._on_curvature(theta, selection))
         by_weighting = list(zip(*by_block, strict=True))
@@ -413,6 +415,23 @@ class Objective:
             centred = self.centred_rows(self.rows, rows[part])
             centred *= factors[part, None]
             gram += centred.T @ centred
+        return gram
+
+    def _stored_gram(self, rows: Array, factors: Array) -> Array:
+        """Gram matrix of centred rows times factors, from what sparse rows store."""
+        stored, sums = self.rows.stored_gram(rows, factors)
+        mean, total = self.statistics.mean, factors @ factors
+        centred_sums = sums - total * mean
+        stored -= np.outer(mean, sums)
+        stored -= np.outer(centred_sums, mean)
+        stored[self.statistics.constant] = 0
+        stored[:, self.statistics.constant] = 0
+        n_features = self.rows.n_features
+        gram = np.empty((self.shape[0], self.shape[0]))
+        gram[:n_features, :n_features] = stored
+        gram[n_features:, :n_features] = centred_sums
+        gram[:n_features, n_features:] = centred_sums[:, None]
+        gram[n_features:, n_features:] = total
         return gram
 
     def feature_curvature(self, theta: Array, weightings: Callable[[Curvature], Array]) -> Array:

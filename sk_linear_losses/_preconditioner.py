@@ -24,8 +24,9 @@ THIN_PRODUCT, SPARSE_PRODUCT = 1.5, 9.0
 SCORE, CALL = 100, 2 * 10**6
 # A small problem's evaluation costs at most so many times what is around it.
 SMALL = 10
-# To weight a row costs a Gram matrix as much as this many features more.
-FORMING = 8
+# To weight a row costs a Gram matrix as much as this many features more. Of rows that stay sparse each pair
+# of stored entries costs so many multiply-adds (60 to 400 measured, the more the emptier the rows).
+FORMING, STORED_PAIR = 8, 150
 # Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
 # with all pairs of classes makes their Gram matrices faster than one product each: it has half the
 # multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
@@ -33,6 +34,9 @@ FEATURES_PER_PAIR, FEW_FEATURES = 4, 40
 # Most that taking second derivatives anew may cost, in evaluations or in multiply-adds (some ten
 # milliseconds). What a fit has already spent may be spent again.
 BUDGET, SMALL_WORK = 60, 3 * 10**8
+# Cost, in evaluations, beyond which the first second derivatives of a fit wait until iterations with those of
+# each feature alone have not been enough: half as many as they cost, but at least so many.
+START_BUDGET, START_ITERATIONS = 4, 8
 # Most that leaving out samples one by one may cost, in evaluations, or in multiply-adds (some tenths of a
 # second).
 LEAVE_OUT_BUDGET, LEAVE_OUT_WORK = 300, 10**10
@@ -77,6 +81,11 @@ class Preconditioner(Protocol):
         """Whether it comes from a small part of the samples."""
         ...
 
+    @property
+    def most_iterations(self) -> float:
+        """After how many iterations there is a better one that has paid."""
+        ...
+
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
         ...
@@ -99,6 +108,7 @@ class ExactCurvature:
     cost: float
     sampled: bool
     exact: bool = True
+    most_iterations: float = np.inf
 
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
@@ -122,6 +132,7 @@ class BlockCurvature:
     cost: float
     sampled: bool
     exact: bool = False
+    most_iterations: float = np.inf
 
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
@@ -144,6 +155,7 @@ class DiagonalCurvature:
     cost: float
     sampled: bool = False
     exact: bool = False
+    most_iterations: float = np.inf
 
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
@@ -190,6 +202,10 @@ def precondition(
     model = _CostModel(objective, whole or objective, spent)
     budget = max(model.exact_budget, spent)
     at_zero = not theta[: objective.rows.n_features].any()
+    awaited = next((c for c in (model.exact, model.blocks, model.shared) if c <= budget), 0.0)
+    first = min(model.shared, awaited) if at_zero else awaited
+    if whole is None and spent == 0 and first > START_BUDGET:
+        return _diagonal(objective, theta, max(awaited / 2, START_ITERATIONS))
     if (cost := model.exact) <= budget:
         if at_zero:
             return _shared(objective, theta, cost, True, model.shared_rows)
@@ -245,6 +261,21 @@ def _evaluation(objective: Objective) -> float:
     return CALL + objective.n_classes * (2 * product * rows.n_stored + SCORE * rows.n_samples)
 
 
+def _outer_product(objective: Objective) -> float:
+    """What a Gram matrix costs for each row, in multiply-adds."""
+    if _as_stored(objective):
+        return STORED_PAIR * objective.rows.stored_pairs
+    return (objective.shape[0] + FORMING) ** 2 / 2
+
+
+def _as_stored(objective: Objective) -> bool:
+    """Whether Gram matrices are best made of sparse rows as they are, and centred without losing digits."""
+    rows = objective.rows
+    if not rows.is_sparse or objective.statistics.is_far_from_zero():
+        return False
+    return STORED_PAIR * rows.stored_pairs < objective.shape[0] ** 2 / 2
+
+
 def _pairs_together(objective: Objective) -> bool:
     """Whether the Gram matrices of all pairs of classes are best made together."""
     n_pairs = objective.n_classes * (objective.n_classes - 1) // 2
@@ -262,7 +293,7 @@ class _CostModel:
         n_classes, n_samples = objective.n_classes, objective.rows.n_samples
         n_features, n_codes = objective.shape
         evaluation = _evaluation(whole)
-        self.entry = (n_features + FORMING) ** 2 / 2 / evaluation
+        self.entry = _outer_product(objective) / evaluation
         self.exact_budget = max(BUDGET, SMALL_WORK / evaluation)
 
         size = n_features * n_codes
@@ -375,7 +406,7 @@ def exact_curvature(
         grams = objective.class_curvature(theta, _pair_weights, choose)
     else:
         choose = _Sample(objective, theta, _pair_weights, n_chosen, pooled=True)
-        grams = objective.each_gram(theta, _pair_weights, choose)
+        grams = objective.each_gram(theta, _pair_weights, choose, _as_stored(objective))
     n_features, n_free = objective.shape
     own = np.zeros((n_free + 1, n_features, n_features))
     hessian = np.empty((n_free, n_features, n_free, n_features))
@@ -403,7 +434,7 @@ def _shared(objective: Objective, theta: Array, cost: float, exact: bool, n_rows
     """
     mean = _mean_curvature(objective, theta)
     choose = _Sample(objective, theta, _trace, n_rows)
-    (gram,) = objective.each_gram(theta, _trace, choose)
+    (gram,) = objective.each_gram(theta, _trace, choose, _as_stored(objective))
     eigenvalues, rotation = np.linalg.eigh(mean / max(np.trace(mean), np.finfo(float).tiny))
     factors = (_penalised_factor(e * gram, objective) for e in np.maximum(eigenvalues, 0))
     return BlockCurvature(tuple(factors), rotation.T, cost, choose.sampled, exact)
@@ -413,18 +444,18 @@ def _class_blocks(objective: Objective, theta: Array, cost: float, n_rows: float
     """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
     choose = _Sample(objective, theta, _class_weights, n_rows)
     scale = _class_scale(objective)
-
-    grams = objective.each_gram(theta, _class_weights, choose)
+    grams = objective.each_gram(theta, _class_weights, choose, _as_stored(objective))
     factors = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
     return BlockCurvature(factors, _class_frame(objective), cost, choose.sampled)
 
 
-def _diagonal(objective: Objective, theta: Array) -> DiagonalCurvature:
+def _diagonal(objective: Objective, theta: Array, most_iterations: float = np.inf) -> DiagonalCurvature:
     """From the diagonals of the Gram matrices of the classes."""
     diagonals = _class_scale(objective) * objective.feature_curvature(theta, _class_weights)
     diagonals += _penalty(objective)
     scales = _scales(diagonals, objective).reshape(diagonals.shape)
-    return DiagonalCurvature(scales, _class_frame(objective), 1.0)
+    frame = _class_frame(objective)
+    return DiagonalCurvature(scales, frame, 1.0, most_iterations=most_iterations)
 
 
 def _class_frame(objective: Objective) -> Array:

@@ -9,7 +9,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -29,8 +29,8 @@ DENSE_BLOCK_ENTRIES, DENSE_BLOCK_SCORES, DENSE_BLOCK_ROWS = 2**18, 2**15, 512
 # A sparse block has at least this many scores (0.5 MB) and, since each block's contribution is added to one
 # number for each feature and class, as many rows as there are features.
 SPARSE_BLOCK_SCORES = 2**16
-# Rows whose outer products are added up at a time.
-GRAM_ROWS = 1024
+# Rows whose outer products are added up at a time, and entries of a sparse Gram matrix made at a time (8 MB).
+GRAM_ROWS, GRAM_ENTRIES = 1024, 2**20
 # Multiply-adds of one pass below which a second thread costs more than it brings.
 MIN_WORK_PER_THREAD = 20_000_000
 
@@ -188,6 +188,21 @@ class Rows:
     def centred(self, rows: Array, shift: Array, out: Array | None = None) -> Array:
         """The rows selected out of all, less `shift`, as a dense array: `out`, if that is given."""
         return _centred(self._X, rows, shift + self.offset, out)
+
+    @cached_property
+    def stored_pairs(self) -> float:
+        """Mean over sparse rows of the pairs of stored entries."""
+        return float(np.square(np.diff(self._X.indptr), dtype=np.float64).mean())
+
+    def stored_gram(self, rows: Array, factors: Array) -> tuple[Array, Array]:
+        """Gram matrix of the sparse rows selected times factors, and the sums of their columns likewise."""
+        scaled = self._X[rows]
+        scaled.data = scaled.data * np.repeat(factors, np.diff(scaled.indptr))
+        transposed = scaled.T.tocsr()
+        gram = np.empty((self.n_features, self.n_features))
+        for part in chunks(np.arange(self.n_features), -(-GRAM_ENTRIES // self.n_features)):
+            (transposed[part] @ scaled).toarray(out=gram[part[0] : part[-1] + 1])
+        return gram, transposed @ factors
 
     def thinned(self, share: float, least: int) -> Rows:
         """A random `share` of the rows with weight, but `least` of each class, weighted to stand for all."""

@@ -371,7 +371,9 @@ def _run_stages(
         run.milestone("stage")
         # Of numbers that overflowed none is less than another.
         stalled = not end.at.value < at.value and not end.decrement < nearest / 10
-        at, nearest, stage = end.at, end.decrement, stage + 1
+        at, nearest = end.at, end.decrement
+        # What only waits for better curvature is no stage of its own.
+        stage += math.isinf(preconditioner.most_iterations)
         if end.finished or stalled:
             return _SmoothEnd(at, preconditioner, stalled=not end.finished)
         preconditioner = None
@@ -518,7 +520,8 @@ def _stage_length(
         least, most = bounds
         return int(min(max(preconditioner.cost, least), most))
     least, most = INEXACT_STAGE
-    return int(min(max(preconditioner.cost / 2, least * 2**stage), most))
+    length = min(max(preconditioner.cost / 2, least * 2**stage), most)
+    return int(min(length, preconditioner.most_iterations))
 
 
 def _run_stage(

@@ -50,8 +50,9 @@ def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
     assert not expected[-1].any()
     together = objective.class_curvature(theta, class_weights, choose)
     assert_allclose(together, expected, rtol=1e-10, atol=1e-10)
-    one_by_one = list(objective.each_gram(theta, class_weights, choose))
-    assert_allclose(one_by_one, expected, rtol=1e-10, atol=1e-10)
+    for as_stored in [False, True] if rows.is_sparse else [False]:
+        one_by_one = list(objective.each_gram(theta, class_weights, choose, as_stored))
+        assert_allclose(one_by_one, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.usefixtures("small_blocks")

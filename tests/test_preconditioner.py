@@ -92,6 +92,64 @@ def test_what_was_spent_may_be_spent_again(monkeypatch):
     assert isinstance(precondition(objective, theta, spent=10**6), ExactCurvature)
 
 
+@pytest.mark.parametrize("start", [0.0, 1.0])
+def test_dear_curvature_waits_for_as_many_iterations_as_it_costs_half(start):
+    X, y = generated(0, 3000, 250, 3)
+    objective = softmax_objective(X, y, np.ones(len(y)), 3)
+    theta = np.full(objective.shape, start)
+    first, second = precondition(objective, theta), precondition(objective, theta + 1, spent=8)
+    assert isinstance(first, DiagonalCurvature)
+    assert second.cost / 2 >= _preconditioner.START_ITERATIONS
+    assert_allclose(first.most_iterations, second.cost / 2)
+    assert second.most_iterations == np.inf
+    # What costs little beside the whole that it is to save evaluations of waits for nothing.
+    assert precondition(objective, theta, whole=objective).most_iterations == np.inf
+
+
+def few_entries(n_samples=300, n_features=100):
+    """Three entries in each row."""
+    columns = np.random.default_rng(0).integers(n_features, size=(n_samples, 3))
+    columns[:, 0] = np.arange(n_samples) % n_features
+    rows = np.repeat(np.arange(n_samples), 3)
+    return sp.csr_array((np.linspace(1, 2, 3 * n_samples), (rows, columns.ravel())), (n_samples, n_features))
+
+
+def test_rows_with_few_entries_are_multiplied_as_they_are(monkeypatch):
+    sparse = few_entries()
+    y = np.arange(300) % 3
+
+    def exact(X):
+        objective = softmax_objective(X, y, np.ones(300), 3)
+        monkeypatch.setattr(Rows, "centred", lambda *args, **kwargs: pytest.fail("made dense"))
+        return exact_curvature(objective, np.ones(objective.shape)).factor
+
+    factor = exact(sparse)
+    monkeypatch.undo()
+    with pytest.raises(pytest.fail.Exception):
+        exact(sp.csr_array(sparse.toarray() + 1))
+    monkeypatch.undo()
+    objective = softmax_objective(sparse.toarray(), y, np.ones(300), 3)
+    expected = exact_curvature(objective, np.ones(objective.shape)).factor
+    assert_allclose(factor.inverse(), expected.inverse(), rtol=1e-9, atol=1e-12)
+
+
+def test_sparse_columns_far_from_zero_are_centred_before_they_are_multiplied():
+    """Afterwards nothing would be left of how they vary."""
+    X = few_entries().toarray()
+    X[:, 0] = 1e8 + np.arange(300) % 2
+    y = np.arange(300) % 3
+    dense, sparse = (
+        softmax_objective(storage(X), y, np.ones(300), 3) for storage in (np.array, sp.csr_array)
+    )
+    theta = np.zeros(dense.shape)
+    assert_allclose(
+        exact_curvature(sparse, theta).factor.inverse(),
+        exact_curvature(dense, theta).factor.inverse(),
+        rtol=1e-6,
+        atol=1e-9,
+    )
+
+
 def test_memory_is_cut_where_vectors_cost_more_than_evaluations():
     dense = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
     assert memory(dense) == _preconditioner.MOST_PAIRS
