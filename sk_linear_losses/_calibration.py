@@ -15,7 +15,7 @@ squared length of x_i, as for features at random they would be. What they imply 
 
     sum_i tr(W_i J_i) = tr(H^-1 sum_i W_i (x) x_i x_i'),    J_i = L_i (I + C B_i L_i)^-1,
 
-gives the factor, the right side being estimated from its product with one vector of random signs (M. F.
+gives the factor, the right side being estimated from its products with vectors of random signs (M. F.
 Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1990). The weights W_i are the
 softmax's curvature: samples of which the model is sure do not count.
 """
@@ -30,7 +30,7 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, cg
 
 from ._objective import BlockSums, Objective, SmoothTerm, Term
-from ._preconditioner import exact_curvature, may_be_inverted, precondition_by_class
+from ._preconditioner import exact_curvature, may_be_inverted, precondition_alike, precondition_by_class
 from ._row_space import RowSpace
 from ._rows import Block, chunks
 from .losses import Array, Curvature, HingeLoss, SoftmaxLoss
@@ -50,6 +50,9 @@ SOFTNESS = 1 / 4
 # Relative residual at which conjugate gradients stop, and most iterations. A thirtieth of the residual moved
 # temperatures by 2 % at most.
 RESIDUAL, MOST_ITERATIONS = 0.03, 100
+# Relative standard error down to which a trace is estimated from further vectors, as long as these are not so
+# many and conjugate gradients have taken less than so many iterations in all.
+NOISE, MOST_PROBES, ENOUGH_ITERATIONS = 0.05, 10, 150
 # Curvature of a sample, times what it may move, beyond which more holds it no faster but costs digits.
 STIFFEST = 1e10
 # Significant digits of a temperature in margins, two more than it is known to: what differs by round-off, as
@@ -246,30 +249,52 @@ def _agreeing_factor(pulls: list[_Pulls], trace: float) -> float:
 
 
 def _trace(objective: Objective, theta: Array, softness: float, space: RowSpace | None) -> float:
-    """C times the trace of H^-1 with the softmax's curvature, estimated from one vector of random signs."""
-    n_features, n_codes = objective.shape
-    n_given = objective.rows.n_features if space is None else len(space.shift)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], (n_given + 1, n_codes))
-    # Signs of the given features: coordinates of the rows turn when a row is repeated.
-    coordinates = signs[:-1] if space is None else space.basis.T @ signs[:-1]
-    probe = np.vstack([coordinates, signs[-1:]])[:n_features]
-    preconditioner = precondition_by_class(objective, theta)
+    """C times the trace of H^-1 with the softmax's curvature, estimated from vectors of random signs.
+
+    They are signs of parameters that have been scaled and turned until H is near the identity. For the
+    parameters themselves both the noise of an estimate and what an error of the solution does to it have no
+    bound where features are correlated or of different scales.
+    """
+    if space is None:
+        preconditioner = precondition_by_class(objective, theta, ENOUGH_ITERATIONS)
+        n_given = objective.rows.n_features
+    else:
+        preconditioner, n_given = precondition_alike(objective, theta), len(space.shift)
     multiply = objective.hessian_product(theta)
     # Scores are linear in theta, so both are softened alike.
     soft = replace(objective, term=SmoothTerm(SoftmaxLoss()), penalty=0.0)
-    right = preconditioner.gradient(soft.hessian_product(theta / softness)(probe))
+    soften = soft.hessian_product(theta / softness)
+    size = len(preconditioner.gradient(np.zeros(objective.shape)))
 
     def product(u: Array) -> Array:
-        gradient = preconditioner.gradient(multiply(preconditioner.step(u)))
-        return np.asarray(gradient)
+        return preconditioner.gradient(multiply(preconditioner.step(u)))
 
-    solved, _ = cg(
-        LinearOperator((len(right), len(right)), matvec=product, dtype=np.float64),
-        right,
-        rtol=RESIDUAL,
-        maxiter=MOST_ITERATIONS,
-    )
-    return float(np.vdot(preconditioner.step(solved), probe))
+    hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
+    n_features = objective.shape[0]
+    rng = np.random.default_rng(0)
+    iterations = 0
+
+    def count(solution: Array) -> None:
+        nonlocal iterations
+        iterations += 1
+
+    estimates: list[float] = []
+    while len(estimates) < MOST_PROBES and iterations < ENOUGH_ITERATIONS and not _agree(estimates):
+        signs = rng.choice([-1.0, 1.0], (n_given + 1, size // n_features))
+        # Signs of the given features: coordinates of the rows turn when a row is repeated.
+        coordinates = signs[:-1] if space is None else space.basis.T @ signs[:-1]
+        probe = np.vstack([coordinates, signs[-1:]])[:n_features].T.ravel()
+        right = preconditioner.gradient(soften(preconditioner.step(probe)))
+        solved, _ = cg(hessian, right, rtol=RESIDUAL, maxiter=MOST_ITERATIONS, callback=count)
+        estimates.append(float(solved @ probe))
+    return float(np.mean(estimates))
+
+
+def _agree(estimates: list[float]) -> bool:
+    """Whether the standard error of the mean of the estimates is small."""
+    if len(estimates) < 2:
+        return False
+    return bool(np.std(estimates, ddof=1) <= NOISE * np.sqrt(len(estimates)) * abs(np.mean(estimates)))
 
 
 def _kept(curvature: Curvature, factor: Array, share: Array) -> Array:

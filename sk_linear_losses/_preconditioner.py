@@ -37,9 +37,9 @@ BUDGET, SMALL_WORK = 60, 3 * 10**8
 # Cost, in evaluations, beyond which the first second derivatives of a fit wait until iterations with those of
 # each feature alone have not been enough: half as many as they cost, but at least so many.
 START_BUDGET, START_ITERATIONS = 4, 8
-# Most that leaving out samples one by one may cost, in evaluations, or in multiply-adds (some tenths of a
+# Most that leaving out samples one by one may cost, in evaluations, or in multiply-adds (some hundredths of a
 # second).
-LEAVE_OUT_BUDGET, LEAVE_OUT_WORK = 300, 10**10
+LEAVE_OUT_BUDGET, LEAVE_OUT_WORK = 30, 10**9
 # Curvature comes from a sample of the rows where that is much cheaper: from at least so many rows for each
 # feature of a class, for all second derivatives and for one class alone, and from as many as cost this many
 # evaluations; for all second derivatives, once a fit has spent more than the budget, half of what it has.
@@ -56,6 +56,8 @@ MAX_ENTRIES, MAX_SHARE, MOST_ENTRIES = 2**24, 2, 2**26
 # L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
 # (measured in scipy's), but at least and at most so many: beyond, no fit gained.
 PAIR, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
+# Most features for symmetric roots, which take all eigenvectors.
+MOST_TURNED = 1024
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
 RIDGE = 1e-13
 # Least curvature of a code's intercept, relative to the largest of any code's; relative to one unit for every
@@ -127,7 +129,7 @@ class BlockCurvature:
     `frame` has shape (n_factors, n_codes), with ``frame.T @ frame`` the identity.
     """
 
-    factors: tuple[Factor, ...]
+    factors: tuple[Factor | SymmetricFactor, ...]
     frame: Array
     cost: float
     sampled: bool
@@ -192,6 +194,19 @@ class Factor:
         return np.asarray(inverse)
 
 
+@dataclass(frozen=True)
+class SymmetricFactor:
+    """Symmetric root of the inverse of a matrix."""
+
+    root: Array
+
+    def solve(self, vector: Array) -> Array:
+        """``inv(L) @ vector`` for the symmetric root L."""
+        return np.asarray(self.root @ vector)
+
+    solve_transposed = solve
+
+
 def precondition(
     objective: Objective, theta: Array, spent: int = 0, whole: Objective | None = None
 ) -> Preconditioner:
@@ -222,11 +237,23 @@ def precondition(
     return _diagonal(objective, theta)
 
 
-def precondition_by_class(objective: Objective, theta: Array) -> Preconditioner:
-    """From the curvature of all samples for each class alone, and feature by feature where these are many."""
-    if objective.n_classes * objective.shape[0] ** 2 > MAX_ENTRIES:
+def precondition_by_class(objective: Objective, theta: Array, budget: float) -> Preconditioner:
+    """From the curvature of all samples for each class alone; feature by feature where that costs too much.
+
+    That is more than `budget` evaluations, or too large matrices.
+    """
+    n_classes, n_features = objective.n_classes, objective.shape[0]
+    work = n_classes * (n_features**3 / 6 + objective.rows.n_samples * _outer_product(objective))
+    if n_classes * n_features**2 > MAX_ENTRIES or work > budget * _evaluation(objective):
         return _diagonal(objective, theta)
     return _class_blocks(objective, theta, 0.0, np.inf)
+
+
+def precondition_alike(objective: Objective, theta: Array) -> Preconditioner:
+    """Like `precondition_by_class`, but the same in turned coordinates or, of many, in another order."""
+    if objective.shape[0] > MOST_TURNED or objective.n_classes * objective.shape[0] ** 2 > MAX_ENTRIES:
+        return _diagonal(objective, theta)
+    return _class_blocks(objective, theta, 0.0, np.inf, _penalised_root)
 
 
 def memory(objective: Objective) -> int:
@@ -440,12 +467,19 @@ def _shared(objective: Objective, theta: Array, cost: float, exact: bool, n_rows
     return BlockCurvature(tuple(factors), rotation.T, cost, choose.sampled, exact)
 
 
-def _class_blocks(objective: Objective, theta: Array, cost: float, n_rows: float) -> BlockCurvature:
+def _class_blocks(
+    objective: Objective,
+    theta: Array,
+    cost: float,
+    n_rows: float,
+    factorise: Callable[[Array, Objective], Factor | SymmetricFactor] | None = None,
+) -> BlockCurvature:
     """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
+    factorise = factorise or _penalised_factor
     choose = _Sample(objective, theta, _class_weights, n_rows)
     scale = _class_scale(objective)
     grams = objective.each_gram(theta, _class_weights, choose, _as_stored(objective))
-    factors = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
+    factors = tuple(factorise(scale * gram, objective) for gram in grams)
     return BlockCurvature(factors, _class_frame(objective), cost, choose.sampled)
 
 
@@ -473,6 +507,14 @@ def _penalised_factor(gram: Array, objective: Objective) -> Factor:
     """Factor of a Gram matrix of the features with the penalty added."""
     gram.flat[:: len(gram) + 1] += _penalty(objective)
     return _factorise(gram, objective)
+
+
+def _penalised_root(gram: Array, objective: Objective) -> SymmetricFactor:
+    """Symmetric inverse root of a Gram matrix of the features with the penalty added."""
+    gram.flat[:: len(gram) + 1] += _penalty(objective)
+    eigenvalues, vectors = np.linalg.eigh(gram)
+    least = max(RIDGE * eigenvalues[-1], np.finfo(float).tiny)
+    return SymmetricFactor((vectors / np.sqrt(np.maximum(eigenvalues, least))) @ vectors.T)
 
 
 def _class_weights(curvature: Curvature) -> Array:

@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.preprocessing import StandardScaler, normalize
 
-from sk_linear_losses import MulticlassSVMClassifier, _calibration, _classifiers
+from sk_linear_losses import MulticlassSVMClassifier, _calibration, _classifiers, _preconditioner
 from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
 VARIANTS = {
@@ -248,8 +248,32 @@ def test_temperature_from_products_is_near_that_from_the_inverse(loss, monkeypat
     assert model.fit(X, y).temperature_ == pytest.approx(exact, rel=0.15)
 
 
-def test_a_weight_of_two_is_a_row_twice_for_many_coefficients():
-    X, y = crowd(400)
+def ill_conditioned(n_samples, n_features):
+    """Correlated features in units over four decades, which do not separate the classes."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_samples, n_features)) @ rng.normal(size=(n_features, n_features))
+    y = (X[:, :4] + 40 * rng.normal(size=(n_samples, 4))).argmax(axis=1)
+    return X * 10 ** rng.uniform(-2, 2, n_features), y
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize("shape", [(800, 100), (150, 300)])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_temperature_from_products_where_features_are_ill_conditioned(loss, shape, diagonal, monkeypatch):
+    """Noise of the trace has no bound where it is that of the features as they are given."""
+    X, y = ill_conditioned(*shape)
+    model = MulticlassSVMClassifier(C=1e-5, loss=loss, max_iter=5000)
+    exact = model.fit(X, y).temperature_
+    monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
+    if diagonal:
+        monkeypatch.setattr(_preconditioner, "MAX_ENTRIES", 0)
+    assert model.fit(X, y).temperature_ == pytest.approx(exact, rel=0.3)
+
+
+@pytest.mark.parametrize("make", [lambda: crowd(400), lambda: ill_conditioned(60, 300)])
+def test_a_weight_of_two_is_a_row_twice_for_many_coefficients(make, monkeypatch):
+    monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
+    X, y = make()
     times = 1 + np.arange(len(y)) % 2
     model = MulticlassSVMClassifier(loss="squared_hinge")
     weighted = model.fit(X, y, times).temperature_
