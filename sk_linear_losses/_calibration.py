@@ -50,9 +50,9 @@ SOFTNESS = 1 / 4
 # Relative residual at which conjugate gradients stop, and most iterations. A thirtieth of the residual moved
 # temperatures by 2 % at most.
 RESIDUAL, MOST_ITERATIONS = 0.03, 100
-# Relative standard error down to which a trace is estimated from further vectors, as long as these are not so
-# many and conjugate gradients have taken less than so many iterations in all.
-NOISE, MOST_PROBES, ENOUGH_ITERATIONS = 0.05, 10, 150
+# Relative standard error down to which a trace is estimated from further vectors. There are at least and at
+# most so many of them, but no further one after so many iterations of conjugate gradients in all.
+NOISE, LEAST_PROBES, MOST_PROBES, ENOUGH_ITERATIONS = 0.05, 4, 10, 150
 # Curvature of a sample, times what it may move, beyond which more holds it no faster but costs digits.
 STIFFEST = 1e10
 # Significant digits of a temperature in margins, two more than it is known to: what differs by round-off, as
@@ -292,7 +292,7 @@ def _trace(objective: Objective, theta: Array, softness: float, space: RowSpace 
 
 def _agree(estimates: list[float]) -> bool:
     """Whether the standard error of the mean of the estimates is small."""
-    if len(estimates) < 2:
+    if len(estimates) < LEAST_PROBES:
         return False
     return bool(np.std(estimates, ddof=1) <= NOISE * np.sqrt(len(estimates)) * abs(np.mean(estimates)))
 

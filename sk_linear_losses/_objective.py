@@ -424,8 +424,8 @@ class Objective:
         centred_sums = sums - total * mean
         stored -= np.outer(mean, sums)
         stored -= np.outer(centred_sums, mean)
-        stored[self.statistics.constant] = 0
-        stored[:, self.statistics.constant] = 0
+        constant = self.statistics.constant
+        stored[constant] = stored[:, constant] = centred_sums[constant] = 0
         n_features = self.rows.n_features
         gram = np.empty((self.shape[0], self.shape[0]))
         gram[:n_features, :n_features] = stored
@@ -484,10 +484,14 @@ class Objective:
         return product
 
     def centred_rows(self, source: Block | Rows, chosen: Array) -> Array:
-        """Dense centred rows of a block or of all, followed by the constant 1 where there is an intercept."""
+        """Dense centred rows of a block or of all, followed by the constant 1 where there is an intercept.
+
+        Of constant features nothing is left but round-off, which is taken out.
+        """
         n_features = self.rows.n_features
         rows = np.empty((len(chosen), self.shape[0]))
         source.centred(chosen, self.statistics.mean, out=rows[:, :n_features])
+        rows[:, self.statistics.constant] = 0
         rows[:, n_features:] = 1
         return rows
 

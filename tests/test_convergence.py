@@ -167,7 +167,7 @@ def test_far_origin_costs_no_digits(variant):
     assert relative_error(found.coef_, wanted.coef_) <= 1e-6
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, -1e6, 0.1])
+@pytest.mark.parametrize("value", [0.0, 1.0, -1e6, 0.1, 1e30])
 @each_data_set
 @each_variant
 def test_constant_columns(variant, name, value):

@@ -42,6 +42,8 @@ def data(name):
         rng = np.random.default_rng(0)
         y = rng.integers(26, size=3000)
         return np.round(2 * rng.normal(size=(26, 12))[y] + 2 * rng.normal(size=(3000, 12))), y
+    if name == "wide":
+        return generated(0, 1000, 200, 8)
     if name == "few rows":
         return generated(0, 100, 1000, 4)
     if name == "sparse":
@@ -72,6 +74,8 @@ EXPECTED = [
     (SoftmaxClassifier(100), "blocks", 48, 51),
     # So few rows matter that the sample has to grow.
     (SoftmaxClassifier(100), "heavy tails", 136, 195),
+    # The wait for curvature is no stage, of which the later ones are longer.
+    (SoftmaxClassifier(100), "wide", 48, 60),
     # So easy that second derivatives would cost more than all else.
     (SoftmaxClassifier(0.01), "one-hot", 7, 9),
     (SoftmaxClassifier(100), "one-hot", 26, 30),

@@ -15,6 +15,7 @@ from sk_linear_losses._preconditioner import (
     exact_curvature,
     memory,
     precondition,
+    precondition_by_class,
 )
 from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import SoftmaxLoss
@@ -148,6 +149,26 @@ def test_sparse_columns_far_from_zero_are_centred_before_they_are_multiplied():
         rtol=1e-6,
         atol=1e-9,
     )
+
+
+def test_constant_sparse_columns_leave_no_trace_in_curvature():
+    """Their products with the others are round-off, which a large constant would blow up."""
+    X = few_entries().toarray()
+    y = np.arange(300) % 3
+    inverses = []
+    for constant in (0.0, 1e13):
+        X[:, 0] = constant
+        objective = softmax_objective(sp.csr_array(X), y, np.ones(300), 3)
+        inverses.append(exact_curvature(objective, np.zeros(objective.shape)).factor.inverse())
+    assert_allclose(*inverses, rtol=1e-9, atol=1e-12)
+
+
+def test_curvature_by_class_is_for_what_it_may_cost():
+    X, y = generated(0, 300, 40, 4)
+    objective = softmax_objective(X, y, np.ones(len(y)), 4)
+    theta = np.ones(objective.shape)
+    assert isinstance(precondition_by_class(objective, theta, 10), BlockCurvature)
+    assert isinstance(precondition_by_class(objective, theta, 0.01), DiagonalCurvature)
 
 
 def test_memory_is_cut_where_vectors_cost_more_than_evaluations():
