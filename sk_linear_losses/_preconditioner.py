@@ -217,6 +217,7 @@ def precondition(
     model = _CostModel(objective, whole or objective, spent)
     budget = max(model.exact_budget, spent)
     at_zero = not theta[: objective.rows.n_features].any()
+    # What would be taken later, and now, where one Gram matrix is all that it takes at zero coefficients.
     awaited = next((c for c in (model.exact, model.blocks, model.shared) if c <= budget), 0.0)
     first = min(model.shared, awaited) if at_zero else awaited
     if whole is None and spent == 0 and first > START_BUDGET:
@@ -453,6 +454,20 @@ def exact_curvature(
     return ExactCurvature(factor, decoding, cost, choose.sampled)
 
 
+def _penalised_factor(gram: Array, objective: Objective) -> Factor:
+    """Factor of a Gram matrix of the features with the penalty added."""
+    gram.flat[:: len(gram) + 1] += _penalty(objective)
+    return _factorise(gram, objective)
+
+
+def _penalised_root(gram: Array, objective: Objective) -> SymmetricFactor:
+    """Symmetric inverse root of a Gram matrix of the features with the penalty added."""
+    gram.flat[:: len(gram) + 1] += _penalty(objective)
+    eigenvalues, vectors = np.linalg.eigh(gram)
+    least = max(RIDGE * eigenvalues[-1], np.finfo(float).tiny)
+    return SymmetricFactor((vectors / np.sqrt(np.maximum(eigenvalues, least))) @ vectors.T)
+
+
 def _shared(objective: Objective, theta: Array, cost: float, exact: bool, n_rows: float) -> BlockCurvature:
     """From one Gram matrix, weighted by each sample's mean curvature, times that of the classes.
 
@@ -472,10 +487,9 @@ def _class_blocks(
     theta: Array,
     cost: float,
     n_rows: float,
-    factorise: Callable[[Array, Objective], Factor | SymmetricFactor] | None = None,
+    factorise: Callable[[Array, Objective], Factor | SymmetricFactor] = _penalised_factor,
 ) -> BlockCurvature:
     """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
-    factorise = factorise or _penalised_factor
     choose = _Sample(objective, theta, _class_weights, n_rows)
     scale = _class_scale(objective)
     grams = objective.each_gram(theta, _class_weights, choose, _as_stored(objective))
@@ -501,20 +515,6 @@ def _class_scale(objective: Objective) -> float:
     """Factor on curvature by class that makes it exact where all classes curve alike."""
     n_classes = objective.n_classes
     return float((objective.coding[:, 0] ** 2).sum()) * n_classes / (n_classes - 1)
-
-
-def _penalised_factor(gram: Array, objective: Objective) -> Factor:
-    """Factor of a Gram matrix of the features with the penalty added."""
-    gram.flat[:: len(gram) + 1] += _penalty(objective)
-    return _factorise(gram, objective)
-
-
-def _penalised_root(gram: Array, objective: Objective) -> SymmetricFactor:
-    """Symmetric inverse root of a Gram matrix of the features with the penalty added."""
-    gram.flat[:: len(gram) + 1] += _penalty(objective)
-    eigenvalues, vectors = np.linalg.eigh(gram)
-    least = max(RIDGE * eigenvalues[-1], np.finfo(float).tiny)
-    return SymmetricFactor((vectors / np.sqrt(np.maximum(eigenvalues, least))) @ vectors.T)
 
 
 def _class_weights(curvature: Curvature) -> Array:
