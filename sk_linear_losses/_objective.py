@@ -490,7 +490,7 @@ class Objective:
         """
         n_features = self.rows.n_features
         rows = np.empty((len(chosen), self.shape[0]))
-        source.centred(chosen, self.statistics.mean, out=rows[:, :n_features])
+        source.centre(chosen, self.statistics.mean, rows[:, :n_features])
         rows[:, self.statistics.constant] = 0
         rows[:, n_features:] = 1
         return rows

@@ -142,7 +142,5 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     group[order] = place[np.cumsum(starts) - 1]
     length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
     shares = (lengths[kept] / length[group]).astype(X.dtype)
-    basis = sp.csr_array(
-        (shares, (kept.astype(X.indices.dtype), group)), shape=(n_features, len(first)), dtype=X.dtype
-    )
+    basis = sp.csr_array((shares, (kept.astype(X.indices.dtype), group)), shape=(n_features, len(first)))
     return RowSpace(X @ basis, basis, np.zeros(n_features))

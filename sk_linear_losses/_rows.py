@@ -82,9 +82,9 @@ class DenseBlock:
         np.square(squares, out=squares)
         return np.asarray(squares @ scale.astype(self.dtype, copy=False))
 
-    def centred(self, rows: Array, shift: Array, out: Array | None = None) -> Array:
-        """The rows selected, less `shift`, as a dense array: `out`, if that is given."""
-        return _centred(self.X, rows, shift, out)
+    def centre(self, rows: Array, shift: Array, out: Array) -> None:
+        """The rows selected, less `shift`, written to the dense `out`."""
+        _centre(self.X, rows, shift, out)
 
 
 class SparseBlock:
@@ -124,9 +124,9 @@ class SparseBlock:
         of_shift = np.square(shift) * scale
         return np.asarray(squares.T @ scale + np.maximum(of_shift.sum() - stored.T @ of_shift, 0))
 
-    def centred(self, rows: Array, shift: Array, out: Array | None = None) -> Array:
-        """The rows selected, less `shift`, as a dense array: `out`, if that is given."""
-        return _centred(self.X, rows, shift, out)
+    def centre(self, rows: Array, shift: Array, out: Array) -> None:
+        """The rows selected, less `shift`, written to the dense `out`."""
+        _centre(self.X, rows, shift, out)
 
     def _stored(self, shift: Array) -> tuple[sp.csc_array, sp.csc_array]:
         """Transposed rows with 1 for every stored entry, and with its squared distance from `shift`."""
@@ -185,9 +185,9 @@ class Rows:
         bounds = np.linspace(0, self.n_samples, n_blocks + 1).astype(int)
         self.blocks = list(_split(X, y, weight, bounds, offset))
 
-    def centred(self, rows: Array, shift: Array, out: Array | None = None) -> Array:
-        """The rows selected out of all, less `shift`, as a dense array: `out`, if that is given."""
-        return _centred(self._X, rows, shift + self.offset, out)
+    def centre(self, rows: Array, shift: Array, out: Array) -> None:
+        """The rows selected out of all, less `shift`, written to the dense `out`."""
+        _centre(self._X, rows, shift + self.offset, out)
 
     @cached_property
     def stored_pairs(self) -> float:
@@ -251,10 +251,9 @@ class Rows:
             return list(pool.map(function, items))
 
 
-def _centred(X: Any, rows: Array, shift: Array, out: Array | None) -> Array:
-    """The rows selected, less `shift`, as a dense float64 array."""
-    selected = X[rows].toarray() if sp.issparse(X) else X[rows]
-    return np.asarray(np.subtract(selected, shift, out=out))
+def _centre(X: Any, rows: Array, shift: Array, out: Array) -> None:
+    """Write the rows selected, less `shift`, to a dense float64 array."""
+    np.subtract(X[rows].toarray() if sp.issparse(X) else X[rows], shift, out=out)
 
 
 def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:

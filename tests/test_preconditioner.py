@@ -121,7 +121,7 @@ def test_rows_with_few_entries_are_multiplied_as_they_are(monkeypatch):
 
     def exact(X):
         objective = softmax_objective(X, y, np.ones(300), 3)
-        monkeypatch.setattr(Rows, "centred", lambda *args, **kwargs: pytest.fail("made dense"))
+        monkeypatch.setattr(Rows, "centre", lambda *args, **kwargs: pytest.fail("made dense"))
         return exact_curvature(objective, np.ones(objective.shape)).factor
 
     factor = exact(sparse)

@@ -78,11 +78,12 @@ class TestRows:
         lengths = rows.map(lambda block: block.lengths(shift, scale))
         assert_allclose(np.concatenate(lengths), (INTEGERS - shift) ** 2 @ scale, rtol=1e-12, atol=1e-12)
 
-    def test_centred(self, X, n_threads):
+    def test_centre(self, X, n_threads):
         shift = np.linspace(-2, 2, N_FEATURES)
         rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
-        chosen = rows.map(lambda block: block.centred(np.flatnonzero(block.weight), shift))
-        assert_allclose(np.concatenate(chosen), INTEGERS[WEIGHT > 0] - shift, rtol=1e-13, atol=1e-13)
+        parts = [np.empty((np.count_nonzero(block.weight), N_FEATURES)) for block in rows.blocks]
+        rows.map(lambda block: block.centre(np.flatnonzero(block.weight), shift, parts[block.index]))
+        assert_allclose(np.concatenate(parts), INTEGERS[WEIGHT > 0] - shift, rtol=1e-13, atol=1e-13)
 
     def test_sum_adds_each_of_several_results(self, X, n_threads):
         rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
