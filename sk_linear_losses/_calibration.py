@@ -29,8 +29,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, cg
 
-from ._objective import BlockSums, Objective, SmoothTerm, Term
-from ._preconditioner import exact_curvature, may_be_inverted, precondition_alike, precondition_by_class
+from ._cost import may_be_inverted
+from ._objective import EnvelopeTerm, Objective, SmoothTerm
+from ._preconditioner import hessian_factor, precondition_by_class, precondition_equivariantly
 from ._row_space import RowSpace
 from ._rows import Block, chunks
 from .losses import Array, Curvature, HingeLoss, SoftmaxLoss
@@ -64,24 +65,14 @@ COLDEST, HOTTEST = 1 / 30, 100.0
 
 
 @dataclass(frozen=True)
-class _KinkTerm:
+class _SpreadTerm(EnvelopeTerm):
     """A hinge as the solver left it, multipliers and all, with the curvature of its kinks once spread."""
 
-    term: Term
-    loss: HingeLoss
     width: float
 
-    def evaluate(self, scores: Array, block: Block) -> BlockSums:
-        return self.term.evaluate(scores, block)
-
-    def gradient(self, scores: Array, block: Block) -> Array:
-        return self.term.gradient(scores, block)
-
     def curvature(self, scores: Array, block: Block) -> Curvature:
+        """Second derivative of the loss with its kinks spread over the width."""
         return self.loss.kink_curvature(scores, block.y, self.width)
-
-    def conjugate(self, gradient: Array, y: Array) -> Array:
-        return self.term.conjugate(gradient, y)
 
 
 def fit_temperature(
@@ -95,11 +86,20 @@ def fit_temperature(
     margin = float(np.max(loss.margin)) or 1.0
     all_weight = np.concatenate([block.weight for block in objective.rows.blocks])
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
-    spread = replace(objective, term=_KinkTerm(objective.term, loss, margin * n_samples**WIDTH_POWER))
+    if isinstance(term := objective.term, EnvelopeTerm):
+        width = margin * n_samples**WIDTH_POWER
+        objective = replace(objective, term=_SpreadTerm(**vars(term), width=width))
     if may_be_inverted(objective, n_samples, min(n_samples, MOST_SAMPLES)):
-        scores, y, weight = _left_out_scores(spread, theta, unit, _drawn(all_weight))
+        scores, y, weight = _left_out_scores(objective, theta, unit, _drawn(all_weight))
     else:
-        scores, y, weight = _roughly_left_out_scores(spread, theta, unit, SOFTNESS * margin, space)
+        scores, y, weight = _roughly_left_out_scores(objective, theta, unit, SOFTNESS * margin, space)
+    size = float(np.sqrt(weight @ (scores**2).mean(axis=1))) or margin
+    temperature = _likeliest(scores, y, weight, COLDEST * min(margin, size), HOTTEST * max(margin, size))
+    return margin * float(f"{temperature / margin:.{DIGITS}g}")
+
+
+def _likeliest(scores: Array, y: Array, weight: Array, coldest: float, warmest: float) -> float:
+    """The temperature between these with which the softmax of the scores makes y likeliest."""
     likelihood = SoftmaxLoss()
 
     def slope(log_inverse: float) -> float:
@@ -107,16 +107,12 @@ def fit_temperature(
         gradient = likelihood.gradient(scores * np.exp(log_inverse), y)
         return float(weight @ np.einsum("ij,ij->i", gradient, scores))
 
-    size = float(np.sqrt(weight @ (scores**2).mean(axis=1))) or margin
-    coldest, warmest = COLDEST * min(margin, size), HOTTEST * max(margin, size)
     low, high = -np.log(warmest), -np.log(coldest)
     if slope(low) >= 0:
-        temperature = warmest
-    elif slope(high) <= 0:
-        temperature = coldest
-    else:
-        temperature = float(np.exp(-brentq(slope, low, high, xtol=1e-12)))
-    return margin * float(f"{temperature / margin:.{DIGITS}g}")
+        return warmest
+    if slope(high) <= 0:
+        return coldest
+    return float(np.exp(-brentq(slope, low, high, xtol=1e-12)))
 
 
 def _drawn(weight: Array) -> Array:
@@ -134,37 +130,34 @@ def _left_out_scores(
 ) -> tuple[Array, Array, Array]:
     """Scores (n, n_classes) of samples had they been left out, their classes and shares of the weight."""
     n_features, n_codes = objective.shape
-    inverse = exact_curvature(objective, theta).factor.inverse()
-    inverse = inverse.reshape(n_codes, n_features, n_codes, n_features)
+    factor, _ = hessian_factor(objective, theta)
+    inverse = factor.inverse().reshape(n_codes, n_features, n_codes, n_features)
+    coef, intercept = objective.score_parameters(theta)
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
         places = _places(block)
+        scores = block.scores(coef, intercept)
+        slope = objective.term.gradient(scores, block)
+        curvature = objective.term.curvature(scores, block)
         selected = np.flatnonzero(drawn[places])
-        return _leave_out(objective, theta, inverse, block, selected, objective.C * unit[places])
+        # A sample without slope has no part in the gradient, so nothing moves when it is left out.
+        for chosen in chunks(selected[slope[selected].any(axis=1)]):
+            reach = _reach(inverse, objective.centred_rows(block, chosen), objective.n_classes)
+            share = objective.C * unit[places][chosen, None, None]
+            # J is symmetric, so its rows times B are what B makes of its columns.
+            curved = Curvature(*(array[chosen, None] for array in curvature)).product(reach)
+            kept = (1 + DAMPING) * np.eye(objective.n_classes) - share * curved.transpose(0, 2, 1)
+            pulled = np.linalg.solve(kept, share * slope[chosen, :, None])
+            scores[chosen] += (reach @ pulled)[:, :, 0]
+        return scores[selected], block.y[selected], block.weight[selected]
 
-    parts = objective.rows.map(leave_out)
-    scores, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return _gathered(objective.rows.map(leave_out))
+
+
+def _gathered(parts: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Array]:
+    """Scores, classes and shares of the weight of all samples, from scores, classes and weights of blocks."""
+    scores, y, weight = map(np.concatenate, zip(*parts, strict=True))
     return scores, y, weight / weight.sum()
-
-
-def _leave_out(
-    objective: Objective, theta: Array, inverse: Array, block: Block, selected: Array, unit: Array
-) -> tuple[Array, Array, Array]:
-    """Left-out scores (n, n_classes), classes and weights of the samples of a block that are selected."""
-    coef, intercept = objective.score_parameters(theta)
-    scores = block.scores(coef, intercept)
-    slope = objective.term.gradient(scores, block)
-    curvature = objective.term.curvature(scores, block)
-    # Without a slope a sample pulls at nothing.
-    for chosen in chunks(selected[slope[selected].any(axis=1)]):
-        reach = _reach(inverse, objective.centred_rows(block, chosen), objective.n_classes)
-        share = unit[chosen, None, None]
-        # J is symmetric, so its rows times B are what B makes of its columns.
-        curved = Curvature(*(array[chosen, None] for array in curvature)).product(reach)
-        kept = (1 + DAMPING) * np.eye(objective.n_classes) - share * curved.transpose(0, 2, 1)
-        pulled = np.linalg.solve(kept, share * slope[chosen, :, None])
-        scores[chosen] += (reach @ pulled)[:, :, 0]
-    return scores[selected], block.y[selected], block.weight[selected]
 
 
 def _reach(inverse: Array, rows: Array, n_classes: int) -> Array:
@@ -205,16 +198,14 @@ def _roughly_left_out_scores(
         )
 
     by_block = objective.rows.map(pulls)
-    factor = _agreeing_factor(by_block, _trace(objective, theta, softness, space))
+    factor = _agreeing_factor(by_block, _softmax_trace(objective, theta, softness, space))
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
         scores = block.scores(coef, intercept)
         step = factor * by_block[block.index].reach
         return scores + step * objective.term.gradient(scores, block), block.y, block.weight
 
-    parts = objective.rows.map(leave_out)
-    scores, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return scores, y, weight / weight.sum()
+    return _gathered(objective.rows.map(leave_out))
 
 
 class _Pulls(NamedTuple):
@@ -243,12 +234,13 @@ def _agreeing_factor(pulls: list[_Pulls], trace: float) -> float:
         return 0.0
     if implied(1.0) <= trace:
         return 1.0
+    # Less than this implies less than the trace, even without curvature.
     least = trace / uncurved
     log = brentq(lambda log: implied(np.exp(log)) / trace - 1, np.log(least) - 1, 0.0, xtol=1e-12)
     return float(np.exp(log))
 
 
-def _trace(objective: Objective, theta: Array, softness: float, space: RowSpace | None) -> float:
+def _softmax_trace(objective: Objective, theta: Array, softness: float, space: RowSpace | None) -> float:
     """C times the trace of H^-1 with the softmax's curvature, estimated from vectors of random signs.
 
     They are signs of parameters that have been scaled and turned until H is near the identity. For the
@@ -259,7 +251,7 @@ def _trace(objective: Objective, theta: Array, softness: float, space: RowSpace 
         preconditioner = precondition_by_class(objective, theta, ENOUGH_ITERATIONS)
         n_given = objective.rows.n_features
     else:
-        preconditioner, n_given = precondition_alike(objective, theta), len(space.shift)
+        preconditioner, n_given = precondition_equivariantly(objective, theta), len(space.shift)
     multiply = objective.hessian_product(theta)
     # Scores are linear in theta, so both are softened alike.
     soft = replace(objective, term=SmoothTerm(SoftmaxLoss()), penalty=0.0)

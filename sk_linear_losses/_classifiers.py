@@ -8,8 +8,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from numbers import Integral, Real
+from collections.abc import Mapping
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -23,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
+from ._checks import check_integer, check_number, check_option
 from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, statistics_of
 from ._problem import LARGEST, Problem, make_problem
 from ._row_space import RowSpace, row_space
@@ -153,18 +153,18 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _check_parameters(self) -> None:
         """Raise on parameters that no data could make sense of."""
-        _check_number(
+        check_number(
             "C",
             self.C,
-            lambda C: LARGEST**-2 <= C <= LARGEST**2 or np.isposinf(C),
+            lambda value: LARGEST**-2 <= value <= LARGEST**2 or value == np.inf,
             f"a positive number, from {LARGEST**-2:g} to {LARGEST**2:g} if it is finite",
         )
-        _check_number("tol", self.tol, lambda tol: 0 <= tol < np.inf, "a finite number >= 0")
-        _check_integer("max_iter", self.max_iter, lambda most: most >= 1, "an integer of at least 1")
+        check_number("tol", self.tol, lambda tol: 0 <= tol < np.inf, "a finite number >= 0")
+        check_integer("max_iter", self.max_iter, lambda most: most >= 1, "an integer of at least 1")
         if self.n_jobs is not None:
-            _check_integer("n_jobs", self.n_jobs, lambda jobs: jobs != 0, "None or an integer other than 0")
+            check_integer("n_jobs", self.n_jobs, lambda jobs: jobs != 0, "None or an integer other than 0")
         if not isinstance(self.verbose, bool):
-            _check_integer("verbose", self.verbose, lambda level: level >= 0, "an integer of at least 0")
+            check_integer("verbose", self.verbose, lambda level: level >= 0, "an integer of at least 0")
         for name in ("fit_intercept", "warm_start"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be True or False.")
@@ -198,14 +198,14 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         samples = X, problem.y, problem.weight, n_classes, problem.n_threads
         rows = Rows(*samples)
         fit_intercept = bool(self.fit_intercept)
-        statistics = statistics_of(rows, n_classes, fit_intercept)
+        statistics = statistics_of(rows, fit_intercept)
         if statistics.is_far_from_zero() and not sp.issparse(X):
             rows = Rows(*samples, offset=statistics.mean)
-            statistics = statistics_of(rows, n_classes, fit_intercept)
+            statistics = statistics_of(rows, fit_intercept)
         term = self._term(problem, rows, statistics)
-        penalty = float(np.isfinite(self.C))
-        C = float(self.C) if penalty else 1.0
-        return Objective(rows, term, C, penalty, n_classes, fit_intercept, statistics)
+        C = float(self.C)
+        penalty = float(np.isfinite(C))
+        return Objective(rows, term, C if penalty else 1.0, penalty, fit_intercept, statistics)
 
     def _start(self, problem: Problem, objective: Objective, space: RowSpace | None) -> Array:
         """Parameters to start from: those of the previous fit for the classes that it knew, or zero."""
@@ -260,12 +260,14 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _warn(self, result: Result) -> None:
         """Say what kept the fit from its tolerance."""
+        if result.converged:
+            return
         if result.unbounded:
             message = (
                 f"{type(self).__name__}(C=inf): the classes can be separated, so the likelihood has no "
                 "maximum and the coefficients would grow without end. Set C to a finite value."
             )
-        elif not result.converged:
+        else:
             if result.stopped:
                 reason, advice = "was stopped by a callback", ""
             elif len(result.history) >= self.max_iter:
@@ -276,10 +278,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             gap = relative_gap(result.objective, result.gap)
             message = (
                 f"{type(self).__name__} {reason}: the objective is certified to be within a relative "
-                f"{gap:.2g} of the optimum, more than tol={self.tol:g}.{advice}"
+                f"{gap:.2g} of the optimum, more than tol={float(self.tol):g}.{advice}"
             )
-        else:
-            return
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
@@ -389,7 +389,7 @@ class SoftmaxClassifier(_LinearClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        _check_number(
+        check_number(
             "label_smoothing", self.label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)"
         )
 
@@ -524,17 +524,17 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if np.isinf(self.C):
+        if np.isinf(float(self.C)):
             raise ValueError("C=inf: the hinge needs a penalty. Set C to a finite value.")
-        _check_option("loss", self.loss, ("hinge", "squared_hinge"))
-        _check_option("multi_class", self.multi_class, ("weston_watkins", "crammer_singer"))
+        check_option("loss", self.loss, ("hinge", "squared_hinge"))
+        check_option("multi_class", self.multi_class, ("weston_watkins", "crammer_singer"))
         if self.multi_class == "crammer_singer" and self.loss == "squared_hinge":
             raise ValueError(
                 "multi_class='crammer_singer' needs loss='hinge': its squared hinge is not differentiable "
                 "at ties."
             )
         if np.isscalar(self.margin) or self.margin is None:
-            _check_number(
+            check_number(
                 "margin",
                 self.margin,
                 lambda margin: 1 / LARGEST <= margin <= LARGEST,
@@ -616,21 +616,3 @@ def _ranked_as(scores: Array, probabilities: Array) -> Array:
         np.maximum(ranked[:, k], least, out=ranked[:, k])
     np.put_along_axis(probabilities, order, ranked, axis=1)
     return probabilities
-
-
-def _check_number(name: str, value: Any, valid: Callable[[Any], bool], wanted: str) -> None:
-    """Raise unless `value` is a number that is valid."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not valid(value):
-        raise ValueError(f"{name}={value!r} must be {wanted}.")
-
-
-def _check_integer(name: str, value: Any, valid: Callable[[int], bool], wanted: str) -> None:
-    """Raise unless `value` is an integer that is valid."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not valid(int(value)):
-        raise ValueError(f"{name}={value!r} must be {wanted}.")
-
-
-def _check_option(name: str, value: Any, options: tuple[str, ...]) -> None:
-    """Raise unless `value` is one of the options."""
-    if value not in options:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")

@@ -54,6 +54,9 @@ class BlockSums(NamedTuple):
 class Term(Protocol):
     """The function of one sample's scores that is summed over samples."""
 
+    @property
+    def has_minimum(self) -> bool: ...
+
     def evaluate(self, scores: Array, block: Block) -> BlockSums: ...
 
     def gradient(self, scores: Array, block: Block) -> Array: ...
@@ -68,6 +71,11 @@ class SmoothTerm:
     """A differentiable loss as it is."""
 
     loss: SmoothLoss
+
+    @property
+    def has_minimum(self) -> bool:
+        """Whether some finite scores have the least loss."""
+        return self.loss.has_minimum
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
         """Sums over the block; the conjugate by Fenchel and Young's equality."""
@@ -101,6 +109,11 @@ class EnvelopeTerm:
     flows: tuple[Array, ...]
     smoothing: float
     least_smoothing: float
+
+    @property
+    def has_minimum(self) -> bool:
+        """Hinges are zero beyond the margin."""
+        return True
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
         """Sums over the block, of the envelope and of the loss itself with its conjugate."""
@@ -200,11 +213,11 @@ class Statistics:
         return bool((far & (self.variance > 0)).any())
 
 
-def statistics_of(rows: Rows, n_classes: int, fit_intercept: bool) -> Statistics:
+def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:
     """Weighted moments in two passes; the shift is zero where no intercept can absorb it."""
 
     def class_sums(block: Block) -> tuple[Array, Array]:
-        membership = np.zeros((len(block.y), n_classes))
+        membership = np.zeros((len(block.y), rows.n_classes))
         membership[np.arange(len(block.y)), block.y] = block.weight
         return block.pull_back(membership), membership.sum(axis=0)
 
@@ -220,19 +233,21 @@ def statistics_of(rows: Rows, n_classes: int, fit_intercept: bool) -> Statistics
 
 
 class _Codes(NamedTuple):
-    """How an objective codes so many classes."""
+    """How an objective codes so many classes, as its attributes describe it."""
 
     coding: Array
     decoding: Array
     contrast: Array
+    contrast_decoding: Array
 
 
 @lru_cache(maxsize=8)
 def _codes(n_classes: int) -> _Codes:
-    """The codes of so many classes, as the objective's attributes describe them."""
+    """The codes of so many classes."""
     basis = helmert(n_classes).T
     coding = -basis / np.sqrt(2) if n_classes == 2 else basis
-    return _Codes(coding, coding / (coding**2).sum(axis=0), coding[:-1] - coding[-1])
+    contrast = coding[:-1] - coding[-1]
+    return _Codes(coding, coding / (coding**2).sum(axis=0), contrast, np.linalg.inv(contrast).T)
 
 
 @dataclass(frozen=True)
@@ -247,7 +262,6 @@ class Objective:
         Weight of the samples; 1 where there is no penalty.
     penalty : float
         1, or 0 for maximum likelihood.
-    n_classes : int
     fit_intercept : bool
     statistics : Statistics
         Its mean is zero without intercept: there is then nothing to absorb the shift.
@@ -257,7 +271,6 @@ class Objective:
     term: Term
     C: float
     penalty: float
-    n_classes: int
     fit_intercept: bool
     statistics: Statistics
 
@@ -278,6 +291,26 @@ class Objective:
     def contrast(self) -> Array:
         """Classes but the last by codes: the coding less the last class's."""
         return _codes(self.n_classes).contrast
+
+    @property
+    def contrast_decoding(self) -> Array:
+        """Classes but the last by codes, with ``contrast_decoding.T @ contrast`` the identity."""
+        return _codes(self.n_classes).contrast_decoding
+
+    @property
+    def may_be_unbounded(self) -> bool:
+        """Whether the optimum may be at infinity."""
+        return self.penalty == 0 and not self.term.has_minimum
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self.rows.n_classes
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs of classes."""
+        return self.n_classes * (self.n_classes - 1) // 2
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -347,16 +380,17 @@ class Objective:
         return self.C * float(self.statistics.class_weight @ conjugate)
 
     def total_curvature(self, theta: Array) -> Array:
-        """Sum over samples of the curvature in the scores, weighted and times C: (n_classes, n_classes)."""
+        """C times the weighted sum of the samples' curvature in the codes, (n_codes, n_codes)."""
 
         def contribution(block: Block, curvature: Curvature) -> tuple[Array]:
             diagonal, left, right = curvature
             cross = left.T @ right
             return (np.diag(diagonal.sum(axis=0)) - (cross + cross.T) / 2,)
 
-        return np.asarray(self.C * self.sum_curvature(theta, contribution)[0])
+        (total,) = self.sum_curvature(theta, contribution)
+        return np.asarray(self.coding.T @ (self.C * total) @ self.coding)
 
-    def class_curvature(
+    def grams_together(
         self,
         theta: Array,
         weightings: Callable[[Curvature], Array],
@@ -379,14 +413,14 @@ class Objective:
 
         return np.asarray(self.C * self.sum_curvature(theta, contribution)[0])
 
-    def each_gram(
+    def grams_one_by_one(
         self,
         theta: Array,
         weightings: Callable[[Curvature], Array],
         choose: Callable[[Block, Curvature], Array],
         as_stored: bool,
     ) -> Iterator[Array]:
-        """The matrices of `class_curvature` one after the other, for weightings that are not negative.
+        """The matrices of `grams_together` one after the other, for weightings that are not negative.
 
         For many features: each weighting gathers its own rows, so that sums are over many rows at a time, and
         there is only one matrix for each thread. Sparse rows are centred first or, `as_stored`, afterwards.
@@ -435,7 +469,7 @@ class Objective:
         return gram
 
     def feature_curvature(self, theta: Array, weightings: Callable[[Curvature], Array]) -> Array:
-        """Diagonals of `class_curvature`, (n_weightings, n_features or one more), from all samples."""
+        """Diagonals of `grams_together`, (n_weightings, n_features or one more), from all samples."""
 
         def contribution(block: Block, curvature: Curvature) -> tuple[Array, Array]:
             weights = weightings(curvature)
@@ -520,13 +554,18 @@ class Objective:
         excess = self.decoding @ at.pull[-1] / self.C
         return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_weight).max())
 
+    @property
+    def _envelope(self) -> EnvelopeTerm:
+        """The term, of an objective that is known to have an envelope."""
+        assert isinstance(self.term, EnvelopeTerm)
+        return self.term
+
     def loss_round_off(self) -> float:
         """Round-off in the sum of a hinge's losses, each a margin less a lead of the same size.
 
-        None where they are squared, which leaves as little of it as of them.
+        Zero where they are squared, which leaves as little of it as of them.
         """
-        assert isinstance(self.term, EnvelopeTerm)
-        loss = self.term.loss
+        loss = self._envelope.loss
         if loss.smooth is not None:
             return 0.0
         total = float(self.statistics.class_weight.sum())
@@ -551,23 +590,19 @@ class Objective:
 
     def smoothed(self, factor: float) -> Objective:
         """The objective with `factor` times the smoothing, or the least, around the same multipliers."""
-        assert isinstance(self.term, EnvelopeTerm)
-        smoothing = max(factor * self.term.smoothing, self.term.least_smoothing)
-        if smoothing == self.term.smoothing:
-            return self
-        return replace(self, term=replace(self.term, smoothing=smoothing))
+        term = self._envelope
+        smoothing = max(factor * term.smoothing, term.least_smoothing)
+        return replace(self, term=replace(term, smoothing=smoothing))
 
     def unsmoothed(self) -> Objective | None:
         """The objective with the loss itself in place of its envelope; None where the loss has kinks."""
-        assert isinstance(self.term, EnvelopeTerm)
-        loss = self.term.loss.smooth
+        loss = self._envelope.loss.smooth
         return None if loss is None else replace(self, term=SmoothTerm(loss))
 
     def with_multipliers(self, theta: Array) -> Objective:
         """The objective around the multipliers that theta implies."""
-        assert isinstance(self.term, EnvelopeTerm)
+        term = self._envelope
         coef, intercept = self.score_parameters(theta)
-        term = self.term
 
         def flows(block: Block) -> Array:
             return flows_of(term.gradient(block.scores(coef, intercept), block), block.y)
@@ -602,8 +637,7 @@ class Objective:
         np.matmul(pull_coef, self.contrast, out=centred)
         centred -= self.statistics.mean[:, None] * total
         # Of a constant feature nothing is left but round-off, which a huge constant would blow up.
-        if len(constant := self.statistics.constant):
-            centred[constant] = 0
+        centred[self.statistics.constant] = 0
         if self.fit_intercept:
             pull[-1] = total
         pull *= self.C

@@ -1,61 +1,25 @@
 """Changes of variables theta = start + T u under which the objective's curvature is near the identity.
 
-Knows the objective's curvature and what it costs. Knows nothing of how the solver moves.
+Knows the objective's curvature. Knows nothing of how the solver moves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf, dpotri
 
+from ._cost import AS_GOOD_AS_ALL, START_BUDGET, START_ITERATIONS, CostModel, as_stored, pairs_together
 from ._objective import EnvelopeTerm, Objective
 from ._rows import Block, pairs, products_of_pairs
 from .losses import Array, Curvature
 
-# The cost model counts multiply-adds of a large matrix product. Beside it, the thin products of an evaluation
-# run at two thirds of the speed, sparse ones at a ninth; the loss of one score costs as much as 100
-# multiply-adds, and what Python and scipy do around an evaluation as much as two million.
-THIN_PRODUCT, SPARSE_PRODUCT = 1.5, 9.0
-SCORE, CALL = 100, 2 * 10**6
-# A small problem's evaluation costs at most so many times what is around it.
-SMALL = 10
-# To weight a row costs a Gram matrix as much as this many features more. Of rows that stay sparse each pair
-# of stored entries costs so many multiply-adds (60 to 400 measured, the more the emptier the rows).
-FORMING, STORED_PAIR = 8, 150
-# Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
-# with all pairs of classes makes their Gram matrices faster than one product each: it has half the
-# multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
-FEATURES_PER_PAIR, FEW_FEATURES = 4, 40
-# Most that taking second derivatives anew may cost, in evaluations or in multiply-adds (some ten
-# milliseconds). What a fit has already spent may be spent again.
-BUDGET, SMALL_WORK = 60, 3 * 10**8
-# Cost, in evaluations, beyond which the first second derivatives of a fit wait until iterations with those of
-# each feature alone have not been enough: half as many as they cost, but at least so many.
-START_BUDGET, START_ITERATIONS = 4, 8
-# Most that leaving out samples one by one may cost, in evaluations, or in multiply-adds (some hundredths of a
-# second).
-LEAVE_OUT_BUDGET, LEAVE_OUT_WORK = 30, 10**9
-# Curvature comes from a sample of the rows where that is much cheaper: from at least so many rows for each
-# feature of a class, for all second derivatives and for one class alone, and from as many as cost this many
-# evaluations; for all second derivatives, once a fit has spent more than the budget, half of what it has.
-EXACT_ROWS, CLASS_ROWS = 50, 10
-SAMPLE_BUDGET = 5.0
-# Share of the rows from which on a sample is as good as all of them. Where the pairs of classes share their
-# rows all are taken then: the sample would save little.
-AS_GOOD_AS_ALL = 1 / 4
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
-# Most entries of the matrices that are factorised, in all: this (128 MB) or, for a fit that has spent more
-# than the budget, so many times the entries of X, but never more than that (512 MB).
-MAX_ENTRIES, MAX_SHARE, MOST_ENTRIES = 2**24, 2, 2**26
-# L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
-# (measured in scipy's), but at least and at most so many: beyond, no fit gained.
-PAIR, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
 # Most features for symmetric roots, which take all eigenvectors.
 MOST_TURNED = 1024
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
@@ -65,109 +29,82 @@ RIDGE = 1e-13
 INTERCEPT_FLOOR, FLAT_INTERCEPT = 1e-8, 1e-10
 
 
-class Preconditioner(Protocol):
-    """A linear map T."""
+class Root(Protocol):
+    """A root L of a positive definite matrix, ``L @ L.T``, by the solutions of its systems."""
 
-    @property
-    def cost(self) -> float:
-        """What taking curvature anew costs, in evaluations of the objective."""
+    def solve(self, vector: Array) -> Array:
+        """``inv(L) @ vector``."""
         ...
 
-    @property
-    def exact(self) -> bool:
-        """Whether it is as good as all second derivatives."""
-        ...
-
-    @property
-    def sampled(self) -> bool:
-        """Whether it comes from a small part of the samples."""
-        ...
-
-    @property
-    def most_iterations(self) -> float:
-        """After how many iterations there is a better one that has paid."""
-        ...
-
-    def step(self, u: Array) -> Array:
-        """``T u``, of the shape of theta."""
-        ...
-
-    def gradient(self, gradient: Array) -> Array:
-        """``T' gradient``, a vector."""
+    def solve_transposed(self, vector: Array) -> Array:
+        """``inv(L).T @ vector``."""
         ...
 
 
 @dataclass(frozen=True)
-class ExactCurvature:
-    """T from the Cholesky factor of all second derivatives: the first step is Newton's.
+class Preconditioner:
+    """The linear map ``T = frame.T @ inv(root).T``.
 
-    They are those in the scores of the classes less the last one's; `decoding` (n_codes, n_codes) makes codes
-    of these.
+    Parameters
+    ----------
+    root : Root
+        Of the curvature in combinations of the codes, one row of parameters after the other.
+    frame : array of shape (n_combinations, n_codes)
+        Those combinations. But for all second derivatives ``frame.T @ frame`` is the identity.
+    sampled : bool
+        Whether the curvature comes from a small part of the samples.
+    exact : bool
+        Whether it is as good as all second derivatives.
+    cost : float
+        What taking it anew costs, in evaluations of the objective.
+    most_iterations : float
+        Iterations after which to replace it by a better one that was too dear to start with.
     """
 
-    factor: Factor
-    decoding: Array
-    cost: float
-    sampled: bool
-    exact: bool = True
-    most_iterations: float = np.inf
-
-    def step(self, u: Array) -> Array:
-        """``T u``, of the shape of theta."""
-        by_class = self.factor.solve_transposed(u).reshape(len(self.decoding), -1)
-        return np.asarray(by_class.T @ self.decoding)
-
-    def gradient(self, gradient: Array) -> Array:
-        """``T' gradient``, a vector."""
-        return self.factor.solve((self.decoding @ gradient.T).ravel())
-
-
-@dataclass(frozen=True)
-class BlockCurvature:
-    """T from one factor for each row of an orthonormal or tight frame of the codes.
-
-    `frame` has shape (n_factors, n_codes), with ``frame.T @ frame`` the identity.
-    """
-
-    factors: tuple[Factor | SymmetricFactor, ...]
+    root: Root
     frame: Array
-    cost: float
-    sampled: bool
-    exact: bool = False
-    most_iterations: float = np.inf
-
-    def step(self, u: Array) -> Array:
-        """``T u``, of the shape of theta."""
-        parts = u.reshape(len(self.factors), -1)
-        solved = [f.solve_transposed(part) for f, part in zip(self.factors, parts, strict=True)]
-        return np.asarray(np.stack(solved).T @ self.frame)
-
-    def gradient(self, gradient: Array) -> Array:
-        """``T' gradient``, a vector."""
-        parts = self.frame @ gradient.T
-        return np.concatenate([f.solve(part) for f, part in zip(self.factors, parts, strict=True)])
-
-
-@dataclass(frozen=True)
-class DiagonalCurvature:
-    """T from the square roots of each class's second derivatives, (n_classes, n_features)."""
-
-    scales: Array
-    frame: Array
-    cost: float
     sampled: bool = False
     exact: bool = False
+    cost: float = 0.0
     most_iterations: float = np.inf
 
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
-        return np.asarray((u.reshape(self.scales.shape) / self.scales).T @ self.frame)
+        return np.asarray(self.root.solve_transposed(u).reshape(len(self.frame), -1).T @ self.frame)
 
     def gradient(self, gradient: Array) -> Array:
         """``T' gradient``, a vector."""
-        parts = self.frame @ gradient.T
-        parts /= self.scales
-        return np.asarray(parts.ravel())
+        return self.root.solve((self.frame @ gradient.T).ravel())
+
+
+@dataclass(frozen=True)
+class BlockRoot:
+    """One root for each block of a block diagonal matrix, all of the same size."""
+
+    blocks: tuple[Root, ...]
+
+    def solve(self, vector: Array) -> Array:
+        """``inv(L) @ vector``."""
+        parts = vector.reshape(len(self.blocks), -1)
+        return np.concatenate([b.solve(part) for b, part in zip(self.blocks, parts, strict=True)])
+
+    def solve_transposed(self, vector: Array) -> Array:
+        """``inv(L).T @ vector``."""
+        parts = vector.reshape(len(self.blocks), -1)
+        return np.concatenate([b.solve_transposed(part) for b, part in zip(self.blocks, parts, strict=True)])
+
+
+@dataclass(frozen=True)
+class DiagonalRoot:
+    """Square roots of a diagonal."""
+
+    scales: Array
+
+    def solve(self, vector: Array) -> Array:
+        """``inv(L) @ vector``."""
+        return np.asarray(vector / self.scales)
+
+    solve_transposed = solve
 
 
 @dataclass(frozen=True)
@@ -208,152 +145,57 @@ class SymmetricFactor:
 
 
 def precondition(
-    objective: Objective, theta: Array, spent: int = 0, whole: Objective | None = None
+    objective: Objective, theta: Array, n_iter: int = 0, whole: Objective | None = None
 ) -> Preconditioner:
-    """The best preconditioner at theta that can be had within the budget, `spent` evaluations at least.
+    """The best preconditioner at theta that is worth its cost, in a fit that has made `n_iter` iterations.
 
     `whole` is the objective whose evaluations it is to save, where `objective` is that of a sample.
     """
-    model = _CostModel(objective, whole or objective, spent)
-    budget = max(model.exact_budget, spent)
+    model = CostModel(objective, whole or objective, n_iter)
+    exact, by_class, shared, budget = model.exact(), model.by_class(), model.shared(), model.budget
+    # For zero coefficients one Gram matrix for all classes is all that exact curvature takes.
     at_zero = not theta[: objective.rows.n_features].any()
-    # What would be taken later, and now, where one Gram matrix is all that it takes at zero coefficients.
-    awaited = next((c for c in (model.exact, model.blocks, model.shared) if c <= budget), 0.0)
-    first = min(model.shared, awaited) if at_zero else awaited
-    if whole is None and spent == 0 and first > START_BUDGET:
-        return _diagonal(objective, theta, max(awaited / 2, START_ITERATIONS))
-    if (cost := model.exact) <= budget:
+    if whole is None and n_iter == 0:
+        awaited = next((plan.cost for plan in (exact, by_class, shared) if plan.cost <= budget), 0.0)
+        if (min(awaited, shared.cost) if at_zero else awaited) > START_BUDGET:
+            most_iterations = max(awaited / 2, START_ITERATIONS)
+            return replace(_diagonal(objective, theta), most_iterations=most_iterations)
+    if exact.cost <= budget:
         if at_zero:
-            return _shared(objective, theta, cost, True, model.shared_rows)
-        return exact_curvature(objective, theta, model.exact_chosen, cost)
-    if isinstance(objective.term, EnvelopeTerm) and not at_zero and model.factor <= budget:
+            return replace(_shared(objective, theta, shared.n_rows), cost=exact.cost, exact=True)
+        return replace(precondition_exactly(objective, theta, exact.n_rows), cost=exact.cost)
+    if isinstance(objective.term, EnvelopeTerm) and not at_zero and model.of_all(0) <= budget:
         # Hinges curve at few samples: worth a look before giving up.
-        cost = model.factor + model.entry * _count_curved(objective, theta)
+        cost = model.of_all(_count_curved(objective, theta))
         if cost <= budget:
-            return exact_curvature(objective, theta, cost=cost)
-    if (cost := model.blocks) <= budget and not at_zero:
-        return _class_blocks(objective, theta, cost, model.class_rows)
-    if (cost := model.shared) <= budget:
-        return _shared(objective, theta, cost, False, model.shared_rows)
+            return replace(precondition_exactly(objective, theta), cost=cost)
+    if by_class.cost <= budget and not at_zero:
+        return replace(_by_class(objective, theta, by_class.n_rows), cost=by_class.cost)
+    if shared.cost <= budget:
+        return replace(_shared(objective, theta, shared.n_rows), cost=shared.cost)
     return _diagonal(objective, theta)
 
 
 def precondition_by_class(objective: Objective, theta: Array, budget: float) -> Preconditioner:
-    """From the curvature of all samples for each class alone; feature by feature where that costs too much.
+    """From the curvature of all samples for each class alone, feature by feature if that is too dear.
 
     That is more than `budget` evaluations, or too large matrices.
     """
-    n_classes, n_features = objective.n_classes, objective.shape[0]
-    work = n_classes * (n_features**3 / 6 + objective.rows.n_samples * _outer_product(objective))
-    if n_classes * n_features**2 > MAX_ENTRIES or work > budget * _evaluation(objective):
+    model = CostModel(objective, objective, 0)
+    if model.of_classes(objective.n_classes * objective.rows.n_samples) > budget:
         return _diagonal(objective, theta)
-    return _class_blocks(objective, theta, 0.0, np.inf)
+    return _by_class(objective, theta)
 
 
-def precondition_alike(objective: Objective, theta: Array) -> Preconditioner:
-    """Like `precondition_by_class`, but the same in turned coordinates or, of many, in another order."""
-    if objective.shape[0] > MOST_TURNED or objective.n_classes * objective.shape[0] ** 2 > MAX_ENTRIES:
+def precondition_equivariantly(objective: Objective, theta: Array) -> Preconditioner:
+    """As `precondition_by_class`, but in turned coordinates T is turned with them.
+
+    Of many features only their order does not matter.
+    """
+    model = CostModel(objective, objective, 0)
+    if objective.shape[0] > MOST_TURNED or model.of_classes(0) == np.inf:
         return _diagonal(objective, theta)
-    return _class_blocks(objective, theta, 0.0, np.inf, _penalised_root)
-
-
-def memory(objective: Objective) -> int:
-    """How many pairs of vectors L-BFGS should keep."""
-    size = objective.shape[0] * objective.shape[1]
-    return int(np.clip(_evaluation(objective) / (PAIR * size), LEAST_PAIRS, MOST_PAIRS))
-
-
-def is_small(objective: Objective) -> bool:
-    """Whether an evaluation costs little beside what Python does around it."""
-    return _evaluation(objective) <= SMALL * CALL
-
-
-def may_be_inverted(objective: Objective, n_samples: float, n_left_out: float) -> bool:
-    """Whether all second derivatives may be inverted, to leave out so many of as many samples with it.
-
-    Does not depend on the number of rows, of which several may be one sample.
-    """
-    n_features, n_codes = objective.shape
-    size, n_pairs = n_features * n_codes, objective.n_classes * n_codes / 2
-    products = n_samples * (n_features + FORMING) ** 2 / 2 + n_left_out * n_features**2
-    work = size**3 / 2 + n_pairs * products
-    scores = n_samples * objective.n_classes
-    evaluation = CALL + scores * (2 * THIN_PRODUCT * n_features + SCORE)
-    return size**2 <= MAX_ENTRIES and work <= max(LEAVE_OUT_BUDGET * evaluation, LEAVE_OUT_WORK)
-
-
-def _evaluation(objective: Objective) -> float:
-    """What an evaluation costs, in multiply-adds."""
-    rows = objective.rows
-    product = SPARSE_PRODUCT if rows.is_sparse else THIN_PRODUCT
-    return CALL + objective.n_classes * (2 * product * rows.n_stored + SCORE * rows.n_samples)
-
-
-def _outer_product(objective: Objective) -> float:
-    """What a Gram matrix costs for each row, in multiply-adds."""
-    if _as_stored(objective):
-        return STORED_PAIR * objective.rows.stored_pairs
-    return (objective.shape[0] + FORMING) ** 2 / 2
-
-
-def _as_stored(objective: Objective) -> bool:
-    """Whether Gram matrices are best made of sparse rows as they are, and centred without losing digits."""
-    rows = objective.rows
-    if not rows.is_sparse or objective.statistics.is_far_from_zero():
-        return False
-    return STORED_PAIR * rows.stored_pairs < objective.shape[0] ** 2 / 2
-
-
-def _pairs_together(objective: Objective) -> bool:
-    """Whether the Gram matrices of all pairs of classes are best made together."""
-    n_pairs = objective.n_classes * (objective.n_classes - 1) // 2
-    return objective.shape[0] <= min(FEATURES_PER_PAIR * n_pairs, FEW_FEATURES)
-
-
-class _CostModel:
-    """What taking curvature costs in evaluations, and how many rows it is taken from.
-
-    For all second derivatives ``exact_chosen`` counts rows where the pairs of classes share them, and rows of
-    all pairs where each has its own.
-    """
-
-    def __init__(self, objective: Objective, whole: Objective, spent: int) -> None:
-        n_classes, n_samples = objective.n_classes, objective.rows.n_samples
-        n_features, n_codes = objective.shape
-        evaluation = _evaluation(whole)
-        self.entry = _outer_product(objective) / evaluation
-        self.exact_budget = max(BUDGET, SMALL_WORK / evaluation)
-
-        size = n_features * n_codes
-        n_pairs = n_classes * n_codes // 2
-        most_entries, sample_budget = MAX_ENTRIES, SAMPLE_BUDGET
-        self.factor = size**3 / 6 / evaluation
-        if spent > BUDGET:
-            most_entries = min(max(MAX_ENTRIES, MAX_SHARE * whole.rows.n_stored), MOST_ENTRIES)
-            sample_budget = max(SAMPLE_BUDGET, (spent - self.factor) / 2)
-        if size**2 > most_entries:
-            self.factor = np.inf
-        if _pairs_together(objective):
-            chosen = self._rows(objective, EXACT_ROWS, n_pairs, sample_budget)
-            self.exact_chosen = chosen if chosen < AS_GOOD_AS_ALL * n_samples else n_samples
-            grams = self.exact_chosen * n_pairs
-        else:
-            wanted = max(EXACT_ROWS * size, sample_budget / self.entry)
-            grams = self.exact_chosen = min(wanted, n_samples * n_pairs)
-        self.exact = self.factor + grams * self.entry
-
-        self.shared_rows = self._rows(objective, CLASS_ROWS, 1, SAMPLE_BUDGET)
-        self.class_rows = self._rows(objective, CLASS_ROWS, n_classes, SAMPLE_BUDGET)
-        factors = n_classes * n_features**3 / 6 / evaluation
-        if n_classes * n_features**2 > most_entries:
-            factors = np.inf
-        self.shared = factors + self.shared_rows * self.entry
-        self.blocks = factors + n_classes * self.class_rows * self.entry
-
-    def _rows(self, objective: Objective, per_feature: float, n_weightings: int, budget: float) -> float:
-        """Rows to take so many weighted Gram matrices from."""
-        wanted = max(per_feature * objective.shape[0], budget / (n_weightings * self.entry))
-        return float(min(wanted, objective.rows.n_samples))
+    return _by_class(objective, theta, factorise=_penalised_root)
 
 
 def _count_curved(objective: Objective, theta: Array) -> int:
@@ -383,7 +225,7 @@ class _Sample:
     ) -> None:
         self.weightings, self.n_rows = weightings, n_rows
         self.shift = objective.statistics.mean
-        n_pools = objective.n_classes * (objective.n_classes - 1) // 2 if pooled else 1
+        n_pools = objective.n_pairs if pooled else 1
         self.n_candidates = n_pools * objective.rows.n_samples
         self.all = n_rows >= self.n_candidates
         self.sampled = n_rows < AS_GOOD_AS_ALL * self.n_candidates or objective.rows.sampled
@@ -424,17 +266,18 @@ def _pair_weights(curvature: Curvature) -> Array:
     return np.asarray(weights.T)
 
 
-def exact_curvature(
-    objective: Objective, theta: Array, n_chosen: float = np.inf, cost: float = 0.0
-) -> ExactCurvature:
-    """The preconditioner from the second derivatives of all parameters, classes before features."""
+def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -> tuple[Factor, bool]:
+    """Factor of all second derivatives, and whether they come from a small part of the samples.
+
+    They are those in the scores of the classes less the last one's, classes before features.
+    """
     grams: Iterable[Array]
-    if _pairs_together(objective):
-        choose = _Sample(objective, theta, _trace, n_chosen)
-        grams = objective.class_curvature(theta, _pair_weights, choose)
+    if pairs_together(objective):
+        choose = _Sample(objective, theta, _curvature_trace, n_rows)
+        grams = objective.grams_together(theta, _pair_weights, choose)
     else:
-        choose = _Sample(objective, theta, _pair_weights, n_chosen, pooled=True)
-        grams = objective.each_gram(theta, _pair_weights, choose, _as_stored(objective))
+        choose = _Sample(objective, theta, _pair_weights, n_rows, pooled=True)
+        grams = objective.grams_one_by_one(theta, _pair_weights, choose, as_stored(objective))
     n_features, n_free = objective.shape
     own = np.zeros((n_free + 1, n_features, n_features))
     hessian = np.empty((n_free, n_features, n_free, n_features))
@@ -445,13 +288,18 @@ def exact_curvature(
             hessian[a, :, b] = hessian[b, :, a] = -gram
     for k in range(n_free):
         hessian[k, :, k] = own[k]
-    decoding = np.linalg.inv(objective.contrast).T
     # A view of what each feature has with itself, for all pairs of classes.
     diagonals = np.einsum("aibi->abi", hessian)
+    decoding = objective.contrast_decoding
     diagonals += (decoding @ decoding.T)[:, :, None] * _penalty(objective)
     size = n_free * n_features
-    factor = _factorise(hessian.reshape(size, size), objective)
-    return ExactCurvature(factor, decoding, cost, choose.sampled)
+    return _factorise(hessian.reshape(size, size), objective), choose.sampled
+
+
+def precondition_exactly(objective: Objective, theta: Array, n_rows: float = np.inf) -> Preconditioner:
+    """From all second derivatives: the first step is Newton's."""
+    factor, sampled = hessian_factor(objective, theta, n_rows)
+    return Preconditioner(factor, objective.contrast_decoding, sampled, exact=True)
 
 
 def _penalised_factor(gram: Array, objective: Objective) -> Factor:
@@ -468,42 +316,39 @@ def _penalised_root(gram: Array, objective: Objective) -> SymmetricFactor:
     return SymmetricFactor((vectors / np.sqrt(np.maximum(eigenvalues, least))) @ vectors.T)
 
 
-def _shared(objective: Objective, theta: Array, cost: float, exact: bool, n_rows: float) -> BlockCurvature:
+def _shared(objective: Objective, theta: Array, n_rows: float) -> Preconditioner:
     """From one Gram matrix, weighted by each sample's mean curvature, times that of the classes.
 
     Where all samples curve alike, as those of the softmax do for zero coefficients, these are all second
     derivatives; for a hinge they are near enough to start from.
     """
-    mean = _mean_curvature(objective, theta)
-    choose = _Sample(objective, theta, _trace, n_rows)
-    (gram,) = objective.each_gram(theta, _trace, choose, _as_stored(objective))
-    eigenvalues, rotation = np.linalg.eigh(mean / max(np.trace(mean), np.finfo(float).tiny))
+    total = objective.total_curvature(theta)
+    choose = _Sample(objective, theta, _curvature_trace, n_rows)
+    (gram,) = objective.grams_one_by_one(theta, _curvature_trace, choose, as_stored(objective))
+    eigenvalues, rotation = np.linalg.eigh(total / max(np.trace(total), np.finfo(float).tiny))
     factors = (_penalised_factor(e * gram, objective) for e in np.maximum(eigenvalues, 0))
-    return BlockCurvature(tuple(factors), rotation.T, cost, choose.sampled, exact)
+    return Preconditioner(BlockRoot(tuple(factors)), rotation.T, choose.sampled)
 
 
-def _class_blocks(
+def _by_class(
     objective: Objective,
     theta: Array,
-    cost: float,
-    n_rows: float,
-    factorise: Callable[[Array, Objective], Factor | SymmetricFactor] = _penalised_factor,
-) -> BlockCurvature:
+    n_rows: float = np.inf,
+    factorise: Callable[[Array, Objective], Root] = _penalised_factor,
+) -> Preconditioner:
     """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
     choose = _Sample(objective, theta, _class_weights, n_rows)
     scale = _class_scale(objective)
-    grams = objective.each_gram(theta, _class_weights, choose, _as_stored(objective))
+    grams = objective.grams_one_by_one(theta, _class_weights, choose, as_stored(objective))
     factors = tuple(factorise(scale * gram, objective) for gram in grams)
-    return BlockCurvature(factors, _class_frame(objective), cost, choose.sampled)
+    return Preconditioner(BlockRoot(factors), _class_frame(objective), choose.sampled)
 
 
-def _diagonal(objective: Objective, theta: Array, most_iterations: float = np.inf) -> DiagonalCurvature:
+def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
     """From the diagonals of the Gram matrices of the classes."""
     diagonals = _class_scale(objective) * objective.feature_curvature(theta, _class_weights)
     diagonals += _penalty(objective)
-    scales = _scales(diagonals, objective).reshape(diagonals.shape)
-    frame = _class_frame(objective)
-    return DiagonalCurvature(scales, frame, 1.0, most_iterations=most_iterations)
+    return Preconditioner(DiagonalRoot(_scales(diagonals, objective)), _class_frame(objective), cost=1.0)
 
 
 def _class_frame(objective: Objective) -> Array:
@@ -522,17 +367,11 @@ def _class_weights(curvature: Curvature) -> Array:
     return np.asarray(curvature.diagonal - curvature.left * curvature.right)
 
 
-def _trace(curvature: Curvature) -> Array:
+def _curvature_trace(curvature: Curvature) -> Array:
     """Trace of each sample's curvature, of shape (n_samples, 1)."""
     diagonal, left, right = curvature
     trace = diagonal.sum(axis=1) - np.einsum("ij,ij->i", left, right)
     return np.asarray(trace[:, None])
-
-
-def _mean_curvature(objective: Objective, theta: Array) -> Array:
-    """C times the weighted sum of the samples' curvature in the codes, (n_codes, n_codes)."""
-    total = objective.total_curvature(theta)
-    return np.asarray(objective.coding.T @ total @ objective.coding)
 
 
 def _penalty(objective: Objective) -> Array:

@@ -38,20 +38,19 @@ DIGITS = {np.dtype(np.float64): 10, np.dtype(np.float32): 5}
 class RowSpace:
     """Rows as ``(X - shift) @ basis + constant``.
 
-    The columns of the basis, a matrix or operator (n_features, n_coordinates), are orthonormal, in spite of
-    the constant but for a direction in which the solution does not extend.
+    The basis is a matrix or operator (n_features, n_coordinates). Its columns are orthonormal in all
+    directions that the solution uses; `constant` (n_coordinates,) adds one that it does not.
     """
 
     rows: Any
     basis: Any
     shift: Array
-    constant: Array | float = 0.0
+    constant: Array
 
     def expand(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Coefficients (n_features, n_classes) and intercept for the features, from those for the rows."""
-        constant = self.constant @ coef if np.ndim(self.constant) else 0.0
-        coef = self.basis @ coef
-        return coef, intercept + constant - self.shift @ coef
+        given = self.basis @ coef
+        return given, intercept + self.constant @ coef - self.shift @ given
 
     def contract(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Coefficients (n_coordinates, n_classes) and intercept for the rows, from those for the features."""
@@ -69,17 +68,17 @@ def row_space(X: Any, weight: Array, fit_intercept: bool) -> RowSpace | None:
     rows = X.toarray() if sparse else X
     shift = weight @ rows / weight.sum() if fit_intercept else np.zeros(n_features)
     centred = rows - shift
-    constant = float(centred.std()) * np.sqrt(n_features) if fit_intercept else 0.0
-    return _by_gram(centred, shift, constant) or _by_svd(centred, shift)
+    level = float(centred.std()) * np.sqrt(n_features) if fit_intercept else 0.0
+    return _by_gram(centred, shift, level) or _by_svd(centred, shift)
 
 
-def _by_gram(X: Array, shift: Array, constant: float) -> RowSpace | None:
+def _by_gram(X: Array, shift: Array, level: float) -> RowSpace | None:
     """Coordinates of centred rows from the Cholesky factor of their Gram matrix if it is well conditioned.
 
-    Centred rows are linearly dependent. A constant feature makes them independent again; beside an intercept
-    it has no use, so its coefficient is zero at the optimum.
+    Centred rows are linearly dependent. A constant feature of this level makes them independent again; beside
+    an intercept it has no use, so its coefficient is zero at the optimum.
     """
-    gram = X @ X.T + constant**2
+    gram = X @ X.T + level**2
     scale = np.abs(gram).sum(axis=0).max()
     lower, failed = dpotrf(gram, lower=True)
     if failed or dpocon(lower, scale, uplo="L")[0] < WELL_CONDITIONED:
@@ -90,16 +89,17 @@ def _by_gram(X: Array, shift: Array, constant: float) -> RowSpace | None:
             scipy.linalg.solve_triangular(lower, right, lower=True, trans=transposed, check_finite=False)
         )
 
+    def expand(coef: Array) -> Array:
+        return np.asarray(X.T @ solve(coef, transposed=True))
+
+    def contract(coef: Array) -> Array:
+        return solve(X @ coef)
+
     # The basis is X.T @ inv(lower).T, and written out only as far as it is asked for.
     basis = LinearOperator(
-        X.shape[::-1],
-        dtype=np.float64,
-        matvec=lambda coef: X.T @ solve(coef, transposed=True),
-        matmat=lambda coef: X.T @ solve(coef, transposed=True),
-        rmatvec=lambda coef: solve(X @ coef),
-        rmatmat=lambda coef: solve(X @ coef),
+        X.shape[::-1], dtype=np.float64, matvec=expand, matmat=expand, rmatvec=contract, rmatmat=contract
     )
-    return RowSpace(np.tril(lower), basis, shift, constant**2 * solve(np.ones(len(X))))
+    return RowSpace(np.tril(lower), basis, shift, level**2 * solve(np.ones(len(X))))
 
 
 def _by_svd(X: Array, shift: Array) -> RowSpace | None:
@@ -111,7 +111,7 @@ def _by_svd(X: Array, shift: Array) -> RowSpace | None:
     kept = lengths > lengths[0] * np.finfo(float).eps
     if not kept.any():
         return None
-    return RowSpace(left[:, kept] * lengths[kept], right[kept].T, shift)
+    return RowSpace(left[:, kept] * lengths[kept], right[kept].T, shift, np.zeros(kept.sum()))
 
 
 def _merged_columns(X: sp.csr_array) -> RowSpace | None:
@@ -143,4 +143,4 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
     shares = (lengths[kept] / length[group]).astype(X.dtype)
     basis = sp.csr_array((shares, (kept.astype(X.indices.dtype), group)), shape=(n_features, len(first)))
-    return RowSpace(X @ basis, basis, np.zeros(n_features))
+    return RowSpace(X @ basis, basis, np.zeros(n_features), np.zeros(len(first)))

@@ -174,12 +174,11 @@ class Rows:
         self.n_classes = n_classes
         self._X = X
         self.is_sparse = sp.issparse(X)
-        self.resolution = float(np.finfo(np.float64).eps)
         self.sampled = False
         self.n_stored = int(X.nnz if self.is_sparse else X.size)
         useful = 1 + self.n_stored * n_classes // MIN_WORK_PER_THREAD
         self.n_threads = min(n_threads, useful, self.n_samples)
-        n_blocks = -(-self.n_samples // _block_rows(self, n_classes))
+        n_blocks = -(-self.n_samples // _block_rows(self))
         # Each thread has as many blocks as the others.
         n_blocks += -n_blocks % self.n_threads
         bounds = np.linspace(0, self.n_samples, n_blocks + 1).astype(int)
@@ -188,6 +187,11 @@ class Rows:
     def centre(self, rows: Array, shift: Array, out: Array) -> None:
         """The rows selected out of all, less `shift`, written to the dense `out`."""
         _centre(self._X, rows, shift + self.offset, out)
+
+    @property
+    def resolution(self) -> float:
+        """Relative round-off of products with the rows."""
+        return float(np.finfo(self.blocks[0].dtype).eps)
 
     @cached_property
     def stored_pairs(self) -> float:
@@ -221,7 +225,6 @@ class Rows:
         if self.blocks[0].X.dtype != np.float32:
             return None
         single = copy.copy(self)
-        single.resolution = float(np.finfo(np.float32).eps)
         single.blocks = [copy.copy(block) for block in self.blocks]
         for block in single.blocks:
             block.dtype = np.float32
@@ -292,11 +295,11 @@ def pairs(n: int, distinct: int = 0) -> tuple[Array, Array]:
     return np.triu_indices(n, distinct)
 
 
-def _block_rows(rows: Rows, n_classes: int) -> int:
+def _block_rows(rows: Rows) -> int:
     """Most rows that a block should have."""
     if rows.is_sparse:
-        return max(SPARSE_BLOCK_SCORES // n_classes, rows.n_features)
-    most = min(DENSE_BLOCK_ENTRIES // rows.n_features, DENSE_BLOCK_SCORES // n_classes)
+        return max(SPARSE_BLOCK_SCORES // rows.n_classes, rows.n_features)
+    most = min(DENSE_BLOCK_ENTRIES // rows.n_features, DENSE_BLOCK_SCORES // rows.n_classes)
     return max(DENSE_BLOCK_ROWS, most)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -16,55 +17,59 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from ._certificate import ROUND_OFF, lower_bound
+from ._cost import is_small, memory
 from ._objective import EnvelopeTerm, Evaluation, Objective
-from ._preconditioner import Preconditioner, is_small, memory, precondition
+from ._preconditioner import Preconditioner, precondition
 from .losses import Array
 
-# Iterations before curvature is taken anew: as many as that costs in evaluations, within these bounds. Where
-# it is not exact, what L-BFGS has learnt is worth more, and is lost with the change of variables: half the
-# cost, but at least and at most so many, the least doubling from stage to stage. Where a loss has kinks exact
-# curvature ages sooner: there more than a few iterations save no time and take more of them in all, a few
-# times as many evaluations where line searches stumble over the kinks.
+# Iterations of a stage, at least and at most. It lasts as many as its curvature costs in evaluations. Where
+# that is not exact, half as many, the least doubling from stage to stage: what L-BFGS has learnt is lost with
+# the change of variables, and is worth more. Where a loss has kinks, exact curvature ages sooner: longer
+# stages save no time and take more iterations in all, and a few times as many evaluations where line searches
+# stumble over the kinks.
 EXACT_STAGE, KINKED_STAGE, INEXACT_STAGE = (5, 30), (2, 10), (25, 100)
-# Evaluations that L-BFGS spends on one line search at most. Between kinks half as many did not always find a
-# point to go on from, and the next stage then tried the same again.
+# Most evaluations of a line search. With half as many, some between kinks found no point to go on from, and
+# the next stage tried the same again.
 LINE_SEARCH = 60
 # Relative accuracy to stop at where exact curvature makes more digits cheap: of a decrement, which is the
 # square of a gradient, and of a gap, which is a difference of sums.
 FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
-# Factor by which `tol` must be undercut where the curvature, and so the decrement, is not exact; and how
-# often a hundred times as much is asked for where that certifies nothing. In bad units ten digits more may be
-# needed, which come fast by then.
+# Where curvature is not exact the decrement must be this many times less than `tol`. While the gap is not
+# certified it must then be a hundred times less again, up to so often: in bad units that takes ten digits,
+# which come fast by then.
 CAUTION, DOUBTS = 10, 5
-# An iterate's bound leaves half the squared gradient at least. It is computed once that is down to so many
-# times `tol`, until it certifies the fit.
+# Bounds are computed for iterates whose squared gradient is down to so many times `tol`, until one certifies
+# the fit: half the squared gradient is the least that a bound leaves.
 NEAR = 1e2
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # Factor on the smoothing once a subproblem took no more than so many iterations.
 SHRINK, EASY = 0.3, 10
-# A subproblem is solved once the decrement is this share of what moving the multipliers brings, even if the
-# gradient is not small: where scales differ it takes many more digits until it is. They are spent only once
-# the multipliers leave less than a relative FAR, as bounds need them and say something from there on.
+# A subproblem is solved early once its decrement is this share of what moving the multipliers brings, as long
+# as their complementarity is more than a relative FAR. From there on the gradient must be small too, which
+# takes many more digits where scales differ: bounds need it.
 INEXACT, FAR = 0.01, 0.01
 # Share of the gap by which less smoothing must raise the bound at the start. Too little smoothing is not
 # taken back: where any rise was enough, starts near the solution of other data took up to a thousand
 # iterations.
 SHARPENING = 0.03
-# Factor on the smoothing for steps of the intercept alone at the end, so that they have digits to spare.
+# Factor on the smoothing for the last steps of the intercept alone: they need digits to spare.
 BALANCING = 1e4
-# Iterations after which multipliers take over a hinge without kinks, unless it is estimated to be within a
-# relative PROMISING of its optimum. There they would take up to three times as long, and in few cases half as
-# long; farther off, where the margin is hard, going on without them takes up to fourteen times as long.
+# A squared hinge is minimised without multipliers first, beyond so many iterations only as long as it is
+# estimated to be within a relative PROMISING of its optimum. There multipliers would take up to three times
+# as long, and in few cases half as long; farther off, where the margin is hard, going on without them takes
+# up to fourteen times as long.
 SOFT, PROMISING = 50, 0.5
 # Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
 # beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
 FINE, LAST_STEPS = 1e-6, 2
 # Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
 WIDEN, WIDEST = 10.0, 1e8
-# Iterations that may fail to bring the optimum nearer by a tenth: before `tol` is reached, and after. A line
-# search that comes to nothing counts for as many as it may have evaluations.
-PATIENCE, LAST_PATIENCE = 600, 20
+# Share of the distance to the optimum that is progress, and most iterations without: before `tol` is reached,
+# and after. A line search that comes to nothing counts for as many as it may have evaluations.
+PROGRESS, PATIENCE, LAST_PATIENCE = 0.9, 600, 20
+# Most Newton steps of the intercept alone at a time.
+BALANCING_STEPS = 3
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
 # share of the objective; near a finite optimum the change is then tiny.
 DIVERGING_STEP, SETTLED = 0.1, 1e-10
@@ -148,6 +153,11 @@ class _Run:
         self.bound = max(self.bound, lower_bound(objective, at))
         self._take(at)
 
+    def restart(self, objective: Objective, at: Evaluation) -> None:
+        """Forget points and bounds that came from rounded sums, all but this point."""
+        self.rounded, self.best, self.bound = False, at, -np.inf
+        self.note(objective, at)
+
     def accept(self, objective: Objective, at: Evaluation) -> None:
         """Take an iterate into account and into the history, its bound where that says something new."""
         if not self.is_certified and objective.stationarity(at) <= NEAR * self.tol * abs(at.objective):
@@ -172,8 +182,7 @@ class _Run:
         for reporter in self.reporters:
             seconds = time.perf_counter() - self.started
             gap = self._proven(self.gap)
-            progress = Progress(step, len(self.history), self.best.objective, gap, seconds)
-            reporter.milestone(progress)
+            reporter.milestone(Progress(step, len(self.history), self.best.objective, gap, seconds))
 
     def result(self, objective: Objective, unbounded: bool = False) -> Result:
         """What the solve returns if it ends here."""
@@ -209,7 +218,7 @@ class _Run:
 
     @property
     def distance(self) -> float:
-        """How far the best point is from the optimum at most, as certified or estimated."""
+        """How far the best point is from the optimum, as certified or as estimated."""
         return max(min(self.gap, self.estimate), 0.0)
 
     @property
@@ -239,16 +248,22 @@ class _StageEnd(NamedTuple):
     finished: bool
 
 
-class _SmoothEnd(NamedTuple):
-    """Where stages ended and with which curvature; with none where iterations ran out.
+class _Stop(Enum):
+    """Why stages ended."""
 
-    They may have stalled, short of what the decrement promises, or the optimum turned out to be at infinity.
-    """
+    CERTAIN = "The goal is met by exact curvature."
+    ESTIMATED = "The goal is met by curvature that is not exact."
+    STALLED = "A stage made no progress."
+    LIMIT = "There are no iterations left."
+    UNBOUNDED = "The optimum is at infinity."
+
+
+class _SmoothEnd(NamedTuple):
+    """Where stages ended, why, and the curvature to go on with."""
 
     at: Evaluation
+    why: _Stop
     preconditioner: Preconditioner | None
-    stalled: bool = False
-    unbounded: bool = False
 
 
 def solve(
@@ -271,7 +286,7 @@ def solve(
     if isinstance(objective.term, EnvelopeTerm):
         objective = _minimise_hinge(run, objective, at)
     else:
-        unbounded = _minimise_smooth(run, objective, at).unbounded
+        unbounded = _minimise_smooth(run, objective, at).why is _Stop.UNBOUNDED
     return run.result(objective, unbounded)
 
 
@@ -290,14 +305,12 @@ def _minimise_smooth(
         # Bounds say when to go on in full precision, but prove nothing until then.
         run.rounded = True
         preconditioner = _run_stages(run, rounded, at, preconditioner, most_iterations).preconditioner
-        run.rounded = False
         at = objective.evaluate(run.best.theta)
-        run.best, run.bound = at, -np.inf
-        run.note(objective, at)
+        run.restart(objective, at)
     end = _run_stages(run, objective, at, preconditioner, most_iterations)
-    while not end.unbounded:
+    while end.why is not _Stop.UNBOUNDED:
         run.note(objective, end.at)
-        _certify(run, objective, end.at)
+        _balance_intercept(run, objective, end.at)
         if not _may_be_certified(run, objective, end):
             break
         run.doubts += 1
@@ -307,9 +320,9 @@ def _minimise_smooth(
 
 def _may_be_certified(run: _Run, objective: Objective, end: _SmoothEnd) -> bool:
     """Whether an estimate alone ended the stages, so that going on may bring a certificate."""
-    if run.is_certified or objective.penalty == 0 or end.stalled or end.preconditioner is None:
+    if run.is_certified or objective.penalty == 0:
         return False
-    return not end.preconditioner.exact and run.iterations_left > 0 and run.doubts < DOUBTS
+    return end.why is _Stop.ESTIMATED and run.iterations_left > 0 and run.doubts < DOUBTS
 
 
 def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:
@@ -336,13 +349,12 @@ def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evalua
     # The first curvature may be that of a smaller sample and allow no step where its own does.
     while trial.iterations_left > 0 and not end.finished and stuck < 2:
         most = _stage_length(preconditioner)
-        end = _run_stage(trial, sample, preconditioner, end.at, is_finished, most)
+        end = _Stage(trial, sample, preconditioner, end.at, is_finished).minimise(most)
         stuck = 0 if end.iterations else stuck + 1
         preconditioner = precondition(sample, end.at.theta, whole=objective)
-    if run.reporters:
-        trial.note(sample, end.at)
-        told = replace(trial, reporters=run.reporters)
-        told.milestone(f"sample of {sample.rows.n_samples} rows")
+    trial.note(sample, end.at)
+    trial.reporters = run.reporters
+    trial.milestone(f"sample of {sample.rows.n_samples} rows")
     moved = objective.evaluate(end.at.theta)
     if not moved.objective < at.objective:
         return at, None
@@ -360,30 +372,32 @@ def _run_stages(
 
     Like `_minimise_smooth` they end after `most_iterations`. Returns where they ended.
     """
-    nearest, stage = np.inf, 0
+    decrement, stage = np.inf, 0
     while run.iterations_left > 0 and (len(run.history) < most_iterations or run.is_promising):
         preconditioner = preconditioner or precondition(objective, at.theta, len(run.history))
-        if objective.penalty == 0 and _diverges(objective, preconditioner, at):
-            return _SmoothEnd(at, preconditioner, unbounded=True)
+        if objective.may_be_unbounded and _diverges(objective, preconditioner, at):
+            return _SmoothEnd(at, _Stop.UNBOUNDED, preconditioner)
         is_finished = partial(_is_minimised, run, objective, preconditioner)
         most = _stage_length(preconditioner, stage=stage)
-        end = _run_stage(run, objective, preconditioner, at, is_finished, most)
+        end = _Stage(run, objective, preconditioner, at, is_finished).minimise(most)
         run.milestone("stage")
+        if end.finished:
+            why = _Stop.CERTAIN if preconditioner.exact else _Stop.ESTIMATED
+            return _SmoothEnd(end.at, why, preconditioner)
         # Of numbers that overflowed none is less than another.
-        stalled = not end.at.value < at.value and not end.decrement < nearest / 10
-        at, nearest = end.at, end.decrement
+        if not end.at.value < at.value and not end.decrement < decrement / 10:
+            return _SmoothEnd(end.at, _Stop.STALLED, preconditioner)
         # What only waits for better curvature is no stage of its own.
-        stage += math.isinf(preconditioner.most_iterations)
-        if end.finished or stalled:
-            return _SmoothEnd(at, preconditioner, stalled=not end.finished)
-        preconditioner = None
-    return _SmoothEnd(at, preconditioner)
+        if math.isinf(preconditioner.most_iterations):
+            stage += 1
+        at, decrement, preconditioner = end.at, end.decrement, None
+    return _SmoothEnd(at, _Stop.LIMIT, preconditioner)
 
 
 def _is_minimised(
     run: _Run, objective: Objective, preconditioner: Preconditioner, at: Evaluation, decrement: float
 ) -> bool:
-    """Whether a differentiable objective is close enough to its optimum.
+    """Whether a differentiable objective is close enough to its optimum; notes the estimate in `run`.
 
     The certificate decides where it can be had: exact curvature makes it tight. From all samples and in
     double precision, exact curvature also makes digits cheap, so that the coefficients, of which the
@@ -399,10 +413,12 @@ def _is_minimised(
 
 
 def _is_solved(run: _Run, objective: Objective, at: Evaluation, decrement: float) -> bool:
-    """Whether what is left of the envelope is less than what moving the multipliers brings."""
+    """Whether what is left of the envelope is less than what moving the multipliers brings.
+
+    Notes the estimate in `run`: the best point is no farther from the optimum than this one.
+    """
     parts = objective.gap_parts(at)
-    distance = decrement + parts.complementarity
-    run.estimate = at.objective - run.best.objective + distance
+    run.estimate = decrement + parts.complementarity
     if decrement <= FINEST_DECREMENT * abs(at.objective):
         return True
     if decrement <= INEXACT * parts.proximity and parts.complementarity > FAR * abs(at.objective):
@@ -413,11 +429,30 @@ def _is_solved(run: _Run, objective: Objective, at: Evaluation, decrement: float
 
 
 def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluation) -> bool:
-    """Whether scores still move where the objective does not: the way to an optimum at infinity."""
+    """Whether the optimum is at infinity.
+
+    It is where the classes are separated, and where scores still move that no longer change the objective.
+    """
     slope = preconditioner.gradient(at.gradient)
     if slope @ slope / 2 > SETTLED * at.objective:
         return objective.separates(at.theta)
     return objective.largest_score(preconditioner.step(slope)) > DIVERGING_STEP
+
+
+@dataclass
+class _Patience:
+    """How many iterations have passed since the optimum came nearer."""
+
+    nearest: float = np.inf
+    failures: int = 0
+
+    def note(self, distance: float, end: _StageEnd) -> None:
+        """Take the distance from the optimum after a stage into account."""
+        if distance < PROGRESS * self.nearest:
+            self.failures = 0
+        else:
+            self.failures += end.iterations or (1 if end.finished else LINE_SEARCH)
+        self.nearest = min(self.nearest, distance)
 
 
 def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objective:
@@ -427,9 +462,10 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
     """
     run.round_off = objective.loss_round_off()
     if (loss := objective.unsmoothed()) is not None:
-        stalled = _minimise_smooth(run, loss, loss.evaluate(at.theta), SOFT).stalled
+        end = _minimise_smooth(run, loss, loss.evaluate(at.theta), SOFT)
         # Where its curvature jumps, a step may fail that promises little.
-        if run.is_certified or run.iterations_left == 0 or (run.is_within(run.tol) and not stalled):
+        settled = run.is_within(run.tol) and end.why is not _Stop.STALLED
+        if run.is_certified or run.iterations_left == 0 or settled:
             return loss
         at = objective.evaluate(run.best.theta)
         run.note(objective, at)
@@ -437,43 +473,41 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
     # Where digits are cheap and wanted, the fit ends on the active set.
     thorough = run.tol <= FINE and is_small(objective)
     steps = LAST_STEPS if thorough else 0
-    iterations, failures, widening, nearest = 0, 0, 1.0, np.inf
+    patience, iterations, widening = _Patience(), 0, 1.0
     while True:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         preconditioner = precondition(objective.smoothed(widening), at.theta, len(run.history))
         most = _stage_length(preconditioner, KINKED_STAGE)
-        end = _run_stage(run, objective, preconditioner, at, partial(_is_solved, run, objective), most)
+        is_finished = partial(_is_solved, run, objective)
+        end_of_stage = _Stage(run, objective, preconditioner, at, is_finished).minimise(most)
         run.milestone("stage")
-        at = end.at
-        iterations += end.iterations
-        spent = end.iterations or (1 if end.finished else LINE_SEARCH)
-        failures = 0 if run.distance < 0.9 * nearest else failures + spent
-        nearest = min(nearest, run.distance)
+        at = end_of_stage.at
+        iterations += end_of_stage.iterations
+        patience.note(run.distance, end_of_stage)
         if run.is_within(run.tol) and not thorough:
-            _certify(run, objective, at)
-        patience = LAST_PATIENCE if run.is_certified else PATIENCE
+            _balance_intercept(run, objective, at)
         reached = run.is_within(FINEST_GAP) if thorough else run.is_certified
-        if (reached and steps == 0) or failures >= patience or run.iterations_left == 0:
+        spent = patience.failures >= (LAST_PATIENCE if run.is_certified else PATIENCE)
+        if (reached and steps == 0) or spent or run.iterations_left == 0:
             break
         steps -= reached
-        stuck = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(at.objective)
-        if end.finished or stuck or widening >= WIDEST:
+        stuck = end_of_stage.iterations == 0 and end_of_stage.decrement <= FINEST_GAP * abs(at.objective)
+        if end_of_stage.finished or stuck or widening >= WIDEST:
             objective = objective.with_multipliers(at.theta)
             if iterations <= EASY:
                 objective = objective.smoothed(SHRINK)
-            iterations = 0
             at = objective.evaluate(at.theta)
             run.note(objective, at)
             run.milestone("outer step")
-            widening = 1.0
+            iterations, widening = 0, 1.0
         else:
-            widening = WIDEN * widening if end.iterations == 0 else 1.0
+            widening = WIDEN * widening if end_of_stage.iterations == 0 else 1.0
     if not run.is_certified:
         # Rounding of scores, over the smoothing, keeps the intercept's condition from being met.
         objective = objective.with_multipliers(at.theta).smoothed(BALANCING)
         at = objective.evaluate(at.theta)
         run.note(objective, at)
-        _certify(run, objective, at)
+        _balance_intercept(run, objective, at)
     return objective
 
 
@@ -488,15 +522,15 @@ def _sharpened(run: _Run, objective: Objective, at: Evaluation) -> tuple[Objecti
         objective, at = trial, moved
 
 
-def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
+def _balance_intercept(run: _Run, objective: Objective, at: Evaluation) -> None:
     """Newton steps of the intercept alone, as long as its condition is what holds the bound back."""
     if not objective.fit_intercept:
         return
-    for _ in range(3):
+    for _ in range(BALANCING_STEPS):
         if run.is_certified:
             return
         gap = run.gap
-        curvature = objective.coding.T @ objective.total_curvature(at.theta) @ objective.coding
+        curvature = objective.total_curvature(at.theta)
         theta = at.theta.copy()
         theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
         moved = objective.evaluate(theta)
@@ -524,85 +558,6 @@ def _stage_length(
     return int(min(length, preconditioner.most_iterations))
 
 
-def _run_stage(
-    run: _Run,
-    objective: Objective,
-    preconditioner: Preconditioner,
-    start: Evaluation,
-    is_finished: Callable[[Evaluation, float], bool],
-    most: int,
-) -> _StageEnd:
-    """L-BFGS from `start` in the preconditioned parameters, for `most` iterations at most.
-
-    It is scaled so that its first step has length 1.
-
-    With the curvature at hand this first step is Newton's, where scipy's own first step would be a short
-    one along the gradient. The decrement is half the squared preconditioned gradient over the least
-    curvature met on the way, so a preconditioner that misses some curvature does not end the fit early.
-    """
-    slope = preconditioner.gradient(start.gradient)
-    length = math.sqrt(slope @ slope)
-    end = _StageEnd(start, length**2 / 2, 0, False)
-    if (preconditioner.exact or run.is_certified) and is_finished(start, end.decrement):
-        return end._replace(finished=True)
-    if length**2 == 0:
-        return end
-    # Smaller changes of the objective drown in round-off and are integrated from the slopes.
-    rounded = objective.rows.resolution**0.75 * abs(start.value)
-    slope = slope / length
-    latest = accepted = _Trial(np.zeros_like(slope), start, 0.0, slope)
-    least_curvature = 1.0
-
-    def value_at(u: Array) -> float:
-        nonlocal latest
-        if not u.any():
-            return latest.value
-        if latest is accepted:
-            run.begin(objective)
-        theta = preconditioner.step(u)
-        theta *= length
-        theta += start.theta
-        at = objective.evaluate(theta)
-        slope = preconditioner.gradient(at.gradient)
-        slope /= length
-        value = (at.value - start.value) / length**2
-        if abs(at.value - accepted.at.value) <= rounded:
-            value = accepted.value + float((accepted.slope + slope) @ (u - accepted.u)) / 2
-        latest = _Trial(u.copy(), at, value, slope)
-        return latest.value
-
-    def accept(intermediate_result: OptimizeResult) -> None:
-        nonlocal accepted, end, least_curvature
-        step = latest.u - accepted.u
-        if (squared := float(step @ step)) > 0:
-            change = latest.slope - accepted.slope
-            least_curvature = min(least_curvature, float(step @ change) / squared)
-        accepted = latest
-        decrement = length**2 * float(latest.slope @ latest.slope) / 2
-        decrement /= max(least_curvature, np.finfo(float).eps)
-        run.accept(objective, latest.at)
-        finished = is_finished(latest.at, decrement)
-        end = _StageEnd(latest.at, decrement, end.iterations + 1, finished)
-        run.end(objective)
-        if finished or run.stopped:
-            raise StopIteration
-
-    options = {
-        "maxiter": min(most, run.iterations_left),
-        "maxcor": memory(objective),
-        "maxls": LINE_SEARCH,
-        "maxfun": np.iinfo(np.int32).max,
-        "ftol": 0.0,
-        "gtol": 0.0,
-    }
-    origin = np.zeros_like(slope)
-    # scipy asks for the slope where it has just asked for the value.
-    minimize(
-        value_at, origin, jac=lambda u: latest.slope, method="L-BFGS-B", callback=accept, options=options
-    )
-    return end
-
-
 class _Trial(NamedTuple):
     """A point that L-BFGS has looked at: parameters, evaluation, and scaled value and slope."""
 
@@ -610,3 +565,95 @@ class _Trial(NamedTuple):
     at: Evaluation
     value: float
     slope: Array
+
+
+class _Stage:
+    """L-BFGS from `start` in the preconditioned parameters, scaled so that its first step has length 1.
+
+    With the curvature at hand this first step is Newton's, where scipy's own first step would be a short
+    one along the gradient. The decrement is half the squared preconditioned gradient over the least
+    curvature met on the way, so a preconditioner that misses some curvature does not end the fit early.
+    """
+
+    def __init__(
+        self,
+        run: _Run,
+        objective: Objective,
+        preconditioner: Preconditioner,
+        start: Evaluation,
+        is_finished: Callable[[Evaluation, float], bool],
+    ) -> None:
+        self.run, self.objective, self.preconditioner = run, objective, preconditioner
+        self.start, self.is_finished = start, is_finished
+        slope = preconditioner.gradient(start.gradient)
+        self.length = math.sqrt(slope @ slope)
+        self.end = _StageEnd(start, self.length**2 / 2, 0, False)
+        self.least_curvature = 1.0
+        # Smaller changes of the objective drown in round-off and are integrated from the slopes.
+        self.rounded = objective.rows.resolution**0.75 * abs(start.value)
+        self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
+        self.latest = self.accepted = self.origin
+
+    def minimise(self, most: int) -> _StageEnd:
+        """Where at most so many iterations end."""
+        preconditioner, run = self.preconditioner, self.run
+        if (preconditioner.exact or run.is_certified) and self.is_finished(self.start, self.end.decrement):
+            return self.end._replace(finished=True)
+        if self.length**2 == 0:
+            return self.end
+        options = {
+            "maxiter": min(most, run.iterations_left),
+            "maxcor": memory(self.objective),
+            "maxls": LINE_SEARCH,
+            "maxfun": np.iinfo(np.int32).max,
+            "ftol": 0.0,
+            "gtol": 0.0,
+        }
+        # scipy asks for the slope where it has just asked for the value; with `jac=True` it would first
+        # compare the points, which takes a few per cent of a small fit.
+        minimize(
+            self._value,
+            self.origin.u,
+            jac=lambda u: self.latest.slope,
+            method="L-BFGS-B",
+            callback=self._accept,
+            options=options,
+        )
+        return self.end
+
+    def _value(self, u: Array) -> float:
+        """Scaled change of the value; with the slope it is `latest`."""
+        if not u.any():
+            self.latest = self.origin
+            return self.latest.value
+        accepted = self.accepted
+        if self.latest is accepted:
+            self.run.begin(self.objective)
+        theta = self.preconditioner.step(u)
+        theta *= self.length
+        theta += self.start.theta
+        at = self.objective.evaluate(theta)
+        slope = self.preconditioner.gradient(at.gradient)
+        slope /= self.length
+        value = (at.value - self.start.value) / self.length**2
+        if abs(at.value - accepted.at.value) <= self.rounded:
+            value = accepted.value + float((accepted.slope + slope) @ (u - accepted.u)) / 2
+        self.latest = _Trial(u.copy(), at, value, slope)
+        return value
+
+    def _accept(self, intermediate_result: OptimizeResult) -> None:
+        """Take the point that was looked at last as the next iterate; ends the stage if it is the last."""
+        latest, accepted = self.latest, self.accepted
+        step = latest.u - accepted.u
+        if (squared := float(step @ step)) > 0:
+            change = latest.slope - accepted.slope
+            self.least_curvature = min(self.least_curvature, float(step @ change) / squared)
+        self.accepted = latest
+        decrement = self.length**2 * float(latest.slope @ latest.slope) / 2
+        decrement /= max(self.least_curvature, np.finfo(float).eps)
+        self.run.accept(self.objective, latest.at)
+        finished = self.is_finished(latest.at, decrement)
+        self.end = _StageEnd(latest.at, decrement, self.end.iterations + 1, finished)
+        self.run.end(self.objective)
+        if finished or self.run.stopped:
+            raise StopIteration

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from ._checks import check_option
 from .losses import Array, SoftmaxLoss, WestonWatkinsLoss
 
 if TYPE_CHECKING:
@@ -163,8 +164,8 @@ class ConvergenceDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        _check_option("quantity", quantity, QUANTITIES)
-        _check_option("against", against, CLOCKS)
+        check_option("quantity", quantity, QUANTITIES)
+        check_option("against", against, CLOCKS)
         x, y = self._points(quantity, against)
         self.ax_ = _axes("ConvergenceDisplay", ax)
         self.figure_ = self.ax_.figure
@@ -656,12 +657,6 @@ def _covers(image_shape: Any, n_features: int) -> bool:
     """Whether an image of this shape has a pixel for each feature."""
     shape = np.asarray(image_shape)
     return shape.shape == (2,) and shape.min() > 0 and bool(shape.prod() == n_features)
-
-
-def _check_option(name: str, value: Any, options: Mapping[str, str]) -> None:
-    """Raise unless `value` is one of the options."""
-    if value not in options:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")
 
 
 def _check_length(name: str, values: Sequence[str], wanted: int, of: str) -> None:

@@ -55,6 +55,9 @@ class Pointwise(NamedTuple):
 class SmoothLoss(Protocol):
     """A differentiable loss: what the solver needs of it."""
 
+    @property
+    def has_minimum(self) -> bool: ...
+
     def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]: ...
 
     def curvature(self, scores: Array, y: Array) -> Curvature: ...
@@ -84,6 +87,14 @@ class HingeLoss(Protocol):
 
 class _Loss:
     """A loss of scores, as its users see it."""
+
+    @property
+    def has_minimum(self) -> bool:
+        """Whether some finite scores have the least loss.
+
+        Without, an objective without penalty may have its optimum at infinity.
+        """
+        return False
 
     def value(self, scores: Array, y: Array) -> Array:
         """Loss of each sample.
@@ -187,6 +198,11 @@ class SoftmaxLoss(_Loss):
 
     label_smoothing: float = 0.0
 
+    @property
+    def has_minimum(self) -> bool:
+        """Whether some finite scores have the least loss: only smoothed labels ask for such."""
+        return self.label_smoothing > 0
+
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         # Classes by samples: numpy is fastest along samples.
         by_class = np.ascontiguousarray(scores.T)
@@ -242,6 +258,11 @@ class _MarginLoss(_Loss):
     """Shortfalls ``z_j = margin[y, j] + s_j - s_y`` of the wrong classes, zero for the right one."""
 
     margin: float | Array = 1.0
+
+    @property
+    def has_minimum(self) -> bool:
+        """Whether some finite scores have the least loss: those that meet the margin."""
+        return True
 
     @property
     def smooth(self) -> SmoothLoss | None:

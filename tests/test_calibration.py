@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.preprocessing import StandardScaler, normalize
 
-from sk_linear_losses import MulticlassSVMClassifier, _calibration, _classifiers, _preconditioner
+from sk_linear_losses import MulticlassSVMClassifier, _calibration, _classifiers, _cost
 from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
 VARIANTS = {
@@ -266,7 +266,7 @@ def test_temperature_from_products_where_features_are_ill_conditioned(loss, shap
     exact = model.fit(X, y).temperature_
     monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
     if diagonal:
-        monkeypatch.setattr(_preconditioner, "MAX_ENTRIES", 0)
+        monkeypatch.setattr(_cost, "MAX_ENTRIES", 0)
     assert model.fit(X, y).temperature_ == pytest.approx(exact, rel=0.3)
 
 

@@ -553,14 +553,14 @@ class TestSampleFirst:
 
 def test_a_sample_that_gets_nowhere_ends(monkeypatch):
     """A squared hinge may have no step at the curvature of another sample; the fit goes on with all rows."""
-    original = _solver._run_stage
+    original = _solver._Stage.minimise
 
-    def run_stage(run, objective, preconditioner, start, *args):
-        if objective.rows.sampled:
-            return _solver._StageEnd(start, np.inf, 0, False)
-        return original(run, objective, preconditioner, start, *args)
+    def minimise(stage, most):
+        if stage.objective.rows.sampled:
+            return stage.end
+        return original(stage, most)
 
-    monkeypatch.setattr(_solver, "_run_stage", run_stage)
+    monkeypatch.setattr(_solver._Stage, "minimise", minimise)
     assert SoftmaxClassifier().fit(*generated(7, 20_000, 5, 3)).converged_
 
 

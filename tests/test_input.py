@@ -4,6 +4,7 @@ import copy
 import re
 import tracemalloc
 import warnings
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -72,7 +73,7 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            *(("C", value) for value in (0, -1.0, 1e-201, 1e201, float("nan"), "1", None)),
+            *(("C", value) for value in (0, -1.0, 1e-201, 1e201, 10**400, float("nan"), "1", None)),
             *(("tol", value) for value in (-1e-3, float("nan"), float("inf"), None)),
             *(("max_iter", value) for value in (0, -3, 1.5, True, None)),
             *(("class_weight", value) for value in ("unbalanced", {"setosa": -1}, [1, 1, 1])),
@@ -120,6 +121,15 @@ class TestParameters:
     def test_squared_crammer_singer(self):
         parameters = {"loss": "squared_hinge", "multi_class": "crammer_singer"}
         self.assert_refused(MulticlassSVMClassifier(), parameters, "crammer_singer.*squared")
+
+    @pytest.mark.parametrize("kind", [np.float32, np.float64, np.longdouble, np.int8, Fraction])
+    @pytest.mark.parametrize("name", ["C", "tol", "margin", "label_smoothing"])
+    def test_any_kind_of_number(self, name, kind):
+        estimator = MulticlassSVMClassifier() if name == "margin" else SoftmaxClassifier()
+        value = 0 if name == "label_smoothing" else 2
+        reference = clone(estimator).set_params(**{name: value}).fit(X, SPECIES)
+        model = clone(estimator).set_params(**{name: kind(value)}).fit(X, SPECIES)
+        assert_array_equal(model.coef_, reference.coef_)
 
     @pytest.mark.parametrize("known", [["setosa"], ["setosa", "versicolor", "virginica"]])
     def test_class_weight_of_an_unknown_class(self, estimator, known):

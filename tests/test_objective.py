@@ -42,16 +42,16 @@ def written_out(fit_intercept):
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
     rows = Rows(storage(INTEGERS), Y, WEIGHT, N_CLASSES, n_threads)
-    statistics = statistics_of(rows, N_CLASSES, fit_intercept)
-    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, N_CLASSES, fit_intercept, statistics)
+    statistics = statistics_of(rows, fit_intercept)
+    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics)
     theta = objective.coded_parameters(COEF, INTERCEPT)
 
     expected = written_out(fit_intercept)
     assert not expected[-1].any()
-    together = objective.class_curvature(theta, class_weights, choose)
+    together = objective.grams_together(theta, class_weights, choose)
     assert_allclose(together, expected, rtol=1e-10, atol=1e-10)
     for as_stored in [False, True] if rows.is_sparse else [False]:
-        one_by_one = list(objective.each_gram(theta, class_weights, choose, as_stored))
+        one_by_one = list(objective.grams_one_by_one(theta, class_weights, choose, as_stored))
         assert_allclose(one_by_one, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -60,8 +60,8 @@ def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_products_with_the_second_derivative_are_differences_of_gradients(storage, fit_intercept):
     rows = Rows(storage(INTEGERS), Y, WEIGHT, N_CLASSES, 1)
-    statistics = statistics_of(rows, N_CLASSES, fit_intercept)
-    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, N_CLASSES, fit_intercept, statistics)
+    statistics = statistics_of(rows, fit_intercept)
+    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics)
     theta = objective.coded_parameters(COEF / 10, INTERCEPT / 10)
     direction = np.random.default_rng(0).normal(size=theta.shape)
     step = 1e-5 * direction

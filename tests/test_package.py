@@ -18,11 +18,13 @@ NAME = sk_linear_losses.__name__
 
 # Each module may import those before it.
 LAYERS = [
+    "_checks",
     "losses",
     "_rows",
     "_row_space",
     "_objective",
     "_certificate",
+    "_cost",
     "_preconditioner",
     "_solver",
     "_callbacks",

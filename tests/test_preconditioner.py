@@ -6,16 +6,17 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _preconditioner
+from sk_linear_losses import _cost
+from sk_linear_losses._cost import memory
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
-    BlockCurvature,
-    DiagonalCurvature,
-    ExactCurvature,
-    exact_curvature,
-    memory,
+    BlockRoot,
+    DiagonalRoot,
+    Factor,
+    hessian_factor,
     precondition,
     precondition_by_class,
+    precondition_exactly,
 )
 from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import SoftmaxLoss
@@ -27,8 +28,8 @@ C = 2.5
 
 def softmax_objective(X, y, weight, n_classes, fit_intercept=True, n_threads=1):
     rows = Rows(X, y, weight, n_classes, n_threads)
-    statistics = statistics_of(rows, n_classes, fit_intercept)
-    return Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, n_classes, fit_intercept, statistics)
+    statistics = statistics_of(rows, fit_intercept)
+    return Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics)
 
 
 def hessian_in_codes(objective, X, weight, theta):
@@ -51,12 +52,12 @@ def hessian_in_codes(objective, X, weight, theta):
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_exact_curvature_is_the_inverse_root(storage, few_features, fit_intercept, n_classes, monkeypatch):
-    monkeypatch.setattr(_preconditioner, "FEATURES_PER_PAIR", 1000)
-    monkeypatch.setattr(_preconditioner, "FEW_FEATURES", few_features)
+    monkeypatch.setattr(_cost, "FEATURES_PER_PAIR", 1000)
+    monkeypatch.setattr(_cost, "FEW_FEATURES", few_features)
     y = np.minimum(Y, n_classes - 1)
     objective = softmax_objective(storage(INTEGERS), y, WEIGHT, n_classes, fit_intercept, n_threads=2)
     theta = objective.coded_parameters(COEF[:, :n_classes] / 10, INTERCEPT[:n_classes])
-    preconditioner = exact_curvature(objective, theta)
+    preconditioner = precondition_exactly(objective, theta)
     units = np.eye(theta.size)
     T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in units])
     transposed = np.column_stack(
@@ -70,12 +71,12 @@ def test_exact_curvature_is_the_inverse_root(storage, few_features, fit_intercep
 @pytest.mark.parametrize("few_features", [0, 1000])
 def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
     """Near enough for steps: no direction is off by more than a factor of two."""
-    monkeypatch.setattr(_preconditioner, "FEATURES_PER_PAIR", 1000)
-    monkeypatch.setattr(_preconditioner, "FEW_FEATURES", few_features)
+    monkeypatch.setattr(_cost, "FEATURES_PER_PAIR", 1000)
+    monkeypatch.setattr(_cost, "FEW_FEATURES", few_features)
     X, y = generated(0, 8000, 6, 4)
     objective = softmax_objective(X, y, np.ones(len(y)), 4)
     theta = np.random.default_rng(0).normal(size=objective.shape)
-    preconditioner = exact_curvature(objective, theta, n_chosen=1500)
+    preconditioner = precondition_exactly(objective, theta, n_rows=1500)
     assert preconditioner.sampled
     T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in np.eye(theta.size)])
     curvature = np.linalg.eigvalsh(T.T @ hessian_in_codes(objective, X, np.ones(len(y)), theta) @ T)
@@ -84,13 +85,13 @@ def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
 
 
 def test_what_was_spent_may_be_spent_again(monkeypatch):
-    monkeypatch.setattr(_preconditioner, "BUDGET", 0)
-    monkeypatch.setattr(_preconditioner, "SMALL_WORK", 0)
+    monkeypatch.setattr(_cost, "BUDGET", 0)
+    monkeypatch.setattr(_cost, "SMALL_WORK", 0)
     X, y = generated(0, 300, 40, 4)
     objective = softmax_objective(X, y, np.ones(len(y)), 4)
     theta = np.ones(objective.shape)
     assert not precondition(objective, theta).exact
-    assert isinstance(precondition(objective, theta, spent=10**6), ExactCurvature)
+    assert isinstance(precondition(objective, theta, n_iter=10**6).root, Factor)
 
 
 @pytest.mark.parametrize("start", [0.0, 1.0])
@@ -98,9 +99,9 @@ def test_dear_curvature_waits_for_as_many_iterations_as_it_costs_half(start):
     X, y = generated(0, 3000, 250, 3)
     objective = softmax_objective(X, y, np.ones(len(y)), 3)
     theta = np.full(objective.shape, start)
-    first, second = precondition(objective, theta), precondition(objective, theta + 1, spent=8)
-    assert isinstance(first, DiagonalCurvature)
-    assert second.cost / 2 >= _preconditioner.START_ITERATIONS
+    first, second = precondition(objective, theta), precondition(objective, theta + 1, n_iter=8)
+    assert isinstance(first.root, DiagonalRoot)
+    assert second.cost / 2 >= _cost.START_ITERATIONS
     assert_allclose(first.most_iterations, second.cost / 2)
     assert second.most_iterations == np.inf
     # What costs little beside the whole that it is to save evaluations of waits for nothing.
@@ -122,7 +123,7 @@ def test_rows_with_few_entries_are_multiplied_as_they_are(monkeypatch):
     def exact(X):
         objective = softmax_objective(X, y, np.ones(300), 3)
         monkeypatch.setattr(Rows, "centre", lambda *args, **kwargs: pytest.fail("made dense"))
-        return exact_curvature(objective, np.ones(objective.shape)).factor
+        return hessian_factor(objective, np.ones(objective.shape))[0]
 
     factor = exact(sparse)
     monkeypatch.undo()
@@ -130,7 +131,7 @@ def test_rows_with_few_entries_are_multiplied_as_they_are(monkeypatch):
         exact(sp.csr_array(sparse.toarray() + 1))
     monkeypatch.undo()
     objective = softmax_objective(sparse.toarray(), y, np.ones(300), 3)
-    expected = exact_curvature(objective, np.ones(objective.shape)).factor
+    expected = hessian_factor(objective, np.ones(objective.shape))[0]
     assert_allclose(factor.inverse(), expected.inverse(), rtol=1e-9, atol=1e-12)
 
 
@@ -144,8 +145,8 @@ def test_sparse_columns_far_from_zero_are_centred_before_they_are_multiplied():
     )
     theta = np.zeros(dense.shape)
     assert_allclose(
-        exact_curvature(sparse, theta).factor.inverse(),
-        exact_curvature(dense, theta).factor.inverse(),
+        hessian_factor(sparse, theta)[0].inverse(),
+        hessian_factor(dense, theta)[0].inverse(),
         rtol=1e-6,
         atol=1e-9,
     )
@@ -159,7 +160,7 @@ def test_constant_sparse_columns_leave_no_trace_in_curvature():
     for constant in (0.0, 1e13):
         X[:, 0] = constant
         objective = softmax_objective(sp.csr_array(X), y, np.ones(300), 3)
-        inverses.append(exact_curvature(objective, np.zeros(objective.shape)).factor.inverse())
+        inverses.append(hessian_factor(objective, np.zeros(objective.shape))[0].inverse())
     assert_allclose(*inverses, rtol=1e-9, atol=1e-12)
 
 
@@ -167,27 +168,27 @@ def test_curvature_by_class_is_for_what_it_may_cost():
     X, y = generated(0, 300, 40, 4)
     objective = softmax_objective(X, y, np.ones(len(y)), 4)
     theta = np.ones(objective.shape)
-    assert isinstance(precondition_by_class(objective, theta, 10), BlockCurvature)
-    assert isinstance(precondition_by_class(objective, theta, 0.01), DiagonalCurvature)
+    assert isinstance(precondition_by_class(objective, theta, 10).root, BlockRoot)
+    assert isinstance(precondition_by_class(objective, theta, 0.01).root, DiagonalRoot)
 
 
 def test_memory_is_cut_where_vectors_cost_more_than_evaluations():
     dense = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
-    assert memory(dense) == _preconditioner.MOST_PAIRS
+    assert memory(dense) == _cost.MOST_PAIRS
     wide = sp.csr_array(
         (np.ones(N_SAMPLES), (np.arange(N_SAMPLES), np.arange(N_SAMPLES))), (N_SAMPLES, 10**6)
     )
-    assert memory(softmax_objective(wide, Y, WEIGHT, N_CLASSES)) == _preconditioner.LEAST_PAIRS
+    assert memory(softmax_objective(wide, Y, WEIGHT, N_CLASSES)) == _cost.LEAST_PAIRS
 
 
 def test_curvature_by_class_that_takes_too_much_memory_is_not_taken(monkeypatch):
     X, y = generated(0, 300, 40, 4)
     objective = softmax_objective(X, y, np.ones(len(y)), 4)
     for theta in (np.zeros(objective.shape), np.ones(objective.shape)):
-        monkeypatch.setattr(_preconditioner, "MAX_ENTRIES", 4 * 41**2)
-        assert isinstance(precondition(objective, theta), BlockCurvature)
-        monkeypatch.setattr(_preconditioner, "MAX_ENTRIES", 4 * 41**2 - 1)
-        assert isinstance(precondition(objective, theta), DiagonalCurvature)
+        monkeypatch.setattr(_cost, "MAX_ENTRIES", 4 * 41**2)
+        assert isinstance(precondition(objective, theta).root, BlockRoot)
+        monkeypatch.setattr(_cost, "MAX_ENTRIES", 4 * 41**2 - 1)
+        assert isinstance(precondition(objective, theta).root, DiagonalRoot)
 
 
 def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
@@ -195,10 +196,10 @@ def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
     X, y = generated(0, 300, 40, 12)
     objective = softmax_objective(X, y, np.ones(len(y)), 12)
     theta = np.ones(objective.shape)
-    monkeypatch.setattr(_preconditioner, "SMALL_WORK", 0)
-    monkeypatch.setattr(_preconditioner, "MAX_ENTRIES", 12 * 41**2)
-    monkeypatch.setattr(_preconditioner, "BUDGET", 1)
-    first, later = precondition(objective, theta), precondition(objective, theta, spent=100)
-    assert len(first.factors) == 11
-    assert len(later.factors) == 12
+    monkeypatch.setattr(_cost, "SMALL_WORK", 0)
+    monkeypatch.setattr(_cost, "MAX_ENTRIES", 12 * 41**2)
+    monkeypatch.setattr(_cost, "BUDGET", 1)
+    first, later = precondition(objective, theta), precondition(objective, theta, n_iter=100)
+    assert len(first.root.blocks) == 11
+    assert len(later.root.blocks) == 12
     assert 1 < later.cost < 100

@@ -164,10 +164,12 @@ def test_label_smoothing(n_classes, smoothing, fit_intercept):
     assert_solution(model.fit(X, y, weight), coef, intercept, X)
 
 
-@pytest.mark.parametrize("name", ["iris", "breast_cancer"])
-def test_label_smoothing_bounds_the_scores_without_a_penalty(name):
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", ["iris", "breast_cancer", "wine"])
+def test_label_smoothing_bounds_the_scores_without_a_penalty(name, n_classes):
     """Separable classes have a maximum once no target is certain."""
     X, y = bundled(name)
+    X, y = X[y < n_classes], y[y < n_classes]
     model = SoftmaxClassifier(np.inf, label_smoothing=0.1).fit(X, y)
     coef, intercept = softmax_newton(X, y, np.inf, smoothing=0.1)
     assert_solution(model, coef, intercept, X)

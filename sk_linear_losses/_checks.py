@@ -1,0 +1,37 @@
+"""Checks of parameters, whose errors name the parameter, its value and what it must be.
+
+Knows nothing of what parameters mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from numbers import Integral, Real
+from typing import Any
+
+
+def check_number(name: str, value: Any, valid: Callable[[float], bool], wanted: str) -> None:
+    """Raise ValueError unless `value` is a number that is valid in double precision."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not valid(_as_float(value)):
+        raise ValueError(f"{name}={value!r} must be {wanted}.")
+
+
+def check_integer(name: str, value: Any, valid: Callable[[int], bool], wanted: str) -> None:
+    """Raise ValueError unless `value` is an integer that is valid."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not valid(int(value)):
+        raise ValueError(f"{name}={value!r} must be {wanted}.")
+
+
+def check_option(name: str, value: Any, options: Collection[str]) -> None:
+    """Raise ValueError unless `value` is one of the options."""
+    if value not in options:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")
+
+
+def _as_float(value: Real) -> float:
+    """The number in double precision; not a number where it has no place there."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan

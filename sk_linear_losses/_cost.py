@@ -1,0 +1,199 @@
+"""What evaluations and curvature cost: the one place that says what is worth its while.
+
+Knows the size of an objective. Knows nothing of how curvature is taken, nor what becomes of it.
+
+Costs are counted in multiply-adds of a large matrix product. Where they are compared, it is in units of an
+evaluation of the objective.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from ._objective import Objective
+
+# An evaluation's thin products run at two thirds of the speed of a large one, sparse ones at a ninth. The
+# loss of one score costs as much as 100 multiply-adds, and what Python and scipy do around an evaluation as
+# much as two million.
+THIN_PRODUCT, SPARSE_PRODUCT = 1.5, 9.0
+SCORE, CALL = 100, 2 * 10**6
+# A small problem's evaluation costs at most so many times what is around it.
+SMALL = 10
+# To weight a row costs a Gram matrix as much as this many features more. Of rows that stay sparse each pair
+# of stored entries costs so many multiply-adds (60 to 400 measured, the more the emptier the rows).
+FORMING, STORED_PAIR = 8, 150
+# Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
+# with all pairs of classes makes their Gram matrices faster than one product each: it has half the
+# multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
+FEATURES_PER_PAIR, FEW_FEATURES = 4, 40
+# Most that taking curvature may cost, in evaluations or in multiply-adds (some ten milliseconds). A fit that
+# has made more iterations may spend as many evaluations.
+BUDGET, SMALL_WORK = 60, 3 * 10**8
+# Where the first curvature of a fit costs more evaluations than this, the fit starts with the diagonal, for
+# half as many iterations as the curvature costs evaluations, but at least so many.
+START_BUDGET, START_ITERATIONS = 4, 8
+# Most that leaving out samples one by one may cost, in evaluations, or in multiply-adds (some hundredths of a
+# second).
+LEAVE_OUT_BUDGET, LEAVE_OUT_WORK = 30, 10**9
+# Curvature comes from a sample of the rows where that is much cheaper. It has at least so many rows for each
+# feature of a class: for all second derivatives, and for one class alone.
+EXACT_ROWS, CLASS_ROWS = 50, 10
+# It has as many rows as cost this many evaluations at least. For all second derivatives, in a fit that has
+# made more iterations than the budget, as many as cost half of those.
+SAMPLE_BUDGET = 5.0
+# Share of the rows from which on a sample is as good as all of them. Where the pairs of classes share their
+# rows all are taken then: the sample would save little.
+AS_GOOD_AS_ALL = 1 / 4
+# Most entries of the matrices that are factorised, in all (128 MB). In a fit that has made more iterations
+# than the budget: so many for each stored entry of X, if that is more, but never more than the last (512 MB).
+MAX_ENTRIES, ENTRIES_PER_STORED, LATE_MAX_ENTRIES = 2**24, 2, 2**26
+# L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
+# (measured in scipy's), but at least and at most so many: beyond, no fit gained.
+PAIR, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
+
+
+class Plan(NamedTuple):
+    """Curvature that may be taken: its cost in evaluations, and how many rows it comes from."""
+
+    cost: float
+    n_rows: float
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """What curvature of an objective costs.
+
+    Parameters
+    ----------
+    objective : Objective
+    whole : Objective
+        That whose evaluations it is to save, in units of which it is measured.
+    n_iter : int
+        Iterations that the fit has made.
+    """
+
+    objective: Objective
+    whole: Objective
+    n_iter: int
+
+    @property
+    def budget(self) -> float:
+        """Most that curvature may cost."""
+        return max(BUDGET, SMALL_WORK / self._evaluation, self.n_iter)
+
+    def exact(self) -> Plan:
+        """All second derivatives.
+
+        Where each pair of classes has rows of its own, the number of rows is that for all pairs.
+        """
+        n_samples, n_pairs = self.objective.rows.n_samples, self.objective.n_pairs
+        n_features, n_codes = self.objective.shape
+        size = n_features * n_codes
+        budget = SAMPLE_BUDGET
+        if self.n_iter > BUDGET:
+            budget = max(budget, (self.n_iter - self.of_all(0)) / 2)
+        if pairs_together(self.objective):
+            n_rows = self._n_rows(EXACT_ROWS, n_pairs, budget)
+            if n_rows >= AS_GOOD_AS_ALL * n_samples:
+                n_rows = n_samples
+            return Plan(self.of_all(n_rows * n_pairs), n_rows)
+        n_rows = min(max(EXACT_ROWS * size, budget / self._product), n_samples * n_pairs)
+        return Plan(self.of_all(n_rows), n_rows)
+
+    def by_class(self) -> Plan:
+        """The second derivatives of each class alone."""
+        n_classes = self.objective.n_classes
+        n_rows = self._n_rows(CLASS_ROWS, n_classes, SAMPLE_BUDGET)
+        return Plan(self.of_classes(n_classes * n_rows), n_rows)
+
+    def shared(self) -> Plan:
+        """One Gram matrix for all classes."""
+        n_rows = self._n_rows(CLASS_ROWS, 1, SAMPLE_BUDGET)
+        return Plan(self.of_classes(n_rows), n_rows)
+
+    def of_all(self, n_products: float) -> float:
+        """Cost of the matrix of all second derivatives from so many outer products of rows."""
+        n_features, n_codes = self.objective.shape
+        return self._factors(1, n_features * n_codes) + n_products * self._product
+
+    def of_classes(self, n_products: float) -> float:
+        """Cost of a matrix of the features for each class from so many outer products of rows in all."""
+        return self._factors(self.objective.n_classes, self.objective.shape[0]) + n_products * self._product
+
+    @cached_property
+    def _evaluation(self) -> float:
+        """Multiply-adds of an evaluation."""
+        return _evaluation(self.whole)
+
+    @cached_property
+    def _product(self) -> float:
+        """Cost of a row's outer product."""
+        if as_stored(self.objective):
+            work = STORED_PAIR * self.objective.rows.stored_pairs
+        else:
+            work = (self.objective.shape[0] + FORMING) ** 2 / 2
+        return work / self._evaluation
+
+    def _factors(self, n_matrices: int, size: int) -> float:
+        """Cost of factorising so many matrices; infinite where they take too much memory."""
+        most_entries = MAX_ENTRIES
+        if self.n_iter > BUDGET:
+            wanted = max(MAX_ENTRIES, ENTRIES_PER_STORED * self.whole.rows.n_stored)
+            most_entries = min(wanted, LATE_MAX_ENTRIES)
+        if n_matrices * size**2 > most_entries:
+            return np.inf
+        return n_matrices * size**3 / 6 / self._evaluation
+
+    def _n_rows(self, per_feature: float, n_weightings: int, budget: float) -> float:
+        """Rows to take so many weighted Gram matrices from."""
+        wanted = max(per_feature * self.objective.shape[0], budget / (n_weightings * self._product))
+        return float(min(wanted, self.objective.rows.n_samples))
+
+
+def memory(objective: Objective) -> int:
+    """How many pairs of vectors L-BFGS should keep."""
+    size = objective.shape[0] * objective.shape[1]
+    return int(np.clip(_evaluation(objective) / (PAIR * size), LEAST_PAIRS, MOST_PAIRS))
+
+
+def is_small(objective: Objective) -> bool:
+    """Whether an evaluation costs little beside what Python does around it."""
+    return _evaluation(objective) <= SMALL * CALL
+
+
+def as_stored(objective: Objective) -> bool:
+    """Whether Gram matrices are best made of sparse rows as they are, and centred without losing digits."""
+    rows = objective.rows
+    if not rows.is_sparse or objective.statistics.is_far_from_zero():
+        return False
+    return STORED_PAIR * rows.stored_pairs < objective.shape[0] ** 2 / 2
+
+
+def pairs_together(objective: Objective) -> bool:
+    """Whether the Gram matrices of all pairs of classes are best made together."""
+    return objective.shape[0] <= min(FEATURES_PER_PAIR * objective.n_pairs, FEW_FEATURES)
+
+
+def may_be_inverted(objective: Objective, n_samples: float, n_left_out: float) -> bool:
+    """Whether all second derivatives may be inverted, to leave out so many of as many samples with it.
+
+    Does not depend on the number of rows, of which several may be one sample.
+    """
+    n_features, n_codes = objective.shape
+    size = n_features * n_codes
+    products = n_samples * (n_features + FORMING) ** 2 / 2 + n_left_out * n_features**2
+    work = size**3 / 2 + objective.n_pairs * products
+    scores = n_samples * objective.n_classes
+    evaluation = CALL + scores * (2 * THIN_PRODUCT * n_features + SCORE)
+    return size**2 <= MAX_ENTRIES and work <= max(LEAVE_OUT_BUDGET * evaluation, LEAVE_OUT_WORK)
+
+
+def _evaluation(objective: Objective) -> float:
+    """What an evaluation costs, in multiply-adds."""
+    rows = objective.rows
+    product = SPARSE_PRODUCT if rows.is_sparse else THIN_PRODUCT
+    return CALL + objective.n_classes * (2 * product * rows.n_stored + SCORE * rows.n_samples)
