@@ -23,9 +23,10 @@ from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
 from ._checks import check_integer, check_number, check_option
+from ._cost import iterations_worth
 from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, statistics_of
 from ._problem import LARGEST, Problem, make_problem
-from ._row_space import RowSpace, row_space
+from ._row_space import RowSpace, row_spaces
 from ._rows import Rows, single_threaded_blas
 from ._solver import Iteration, Result, solve
 from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
@@ -181,12 +182,27 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             return dict(vars(ended))
 
         with single_threaded_blas, reporting(self, X, y, sample_weight, attributes) as reporters:
-            space = row_space(problem.X, problem.weight, bool(self.fit_intercept))
-            objective = self._objective(problem, problem.X if space is None else space.rows)
-            start = self._start(problem, objective, space)
-            result = solve(objective, start, float(self.tol), int(self.max_iter), started, reporters)
+            known, previous = self._known(problem), None
+            spaces = row_spaces(problem.X, problem.weight, bool(self.fit_intercept), len(problem.present))
+            for space, next_work in spaces:
+                objective = self._objective(problem, problem.X if space is None else space.rows)
+                starts = [self._cold_start(objective)]
+                if known is not None:
+                    inner = known if space is None else space.contract(*known)
+                    starts.insert(0, objective.coded_parameters(*inner))
+                most = self._most_iterations(objective, next_work)
+                result = solve(objective, starts, float(self.tol), most, started, reporters, previous)
+                if result.is_final or len(result.history) >= self.max_iter:
+                    break
+                known, previous = _given_parameters(result, space), result
             self._store(problem, result, space)
         return result
+
+    def _most_iterations(self, objective: Objective, next_work: float) -> int:
+        """Iterations after which other coordinates are worth so many multiply-adds: half of all at most."""
+        if np.isinf(next_work):
+            return int(self.max_iter)
+        return int(np.clip(iterations_worth(objective, next_work), 1, max(self.max_iter / 2, 1)))
 
     def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
         """The loss as the objective takes it."""
@@ -207,14 +223,16 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         penalty = float(np.isfinite(C))
         return Objective(rows, term, C if penalty else 1.0, penalty, fit_intercept, statistics)
 
-    def _start(self, problem: Problem, objective: Objective, space: RowSpace | None) -> Array:
-        """Parameters to start from: those of the previous fit for the classes that it knew, or zero."""
+    def _known(self, problem: Problem) -> tuple[Array, Array] | None:
+        """Coefficients (n_features, n_classes) and intercept of the previous fit, zero for unknown classes.
+
+        None if they are not to be used.
+        """
         n_features = problem.X.shape[1]
-        known = self.warm_start and hasattr(self, "coef_") and self.coef_.shape[1] == n_features
-        if not known:
-            return self._cold_start(objective)
-        coef = np.zeros((n_features, objective.n_classes))
-        intercept = np.zeros(objective.n_classes)
+        if not (self.warm_start and hasattr(self, "coef_") and self.coef_.shape[1] == n_features):
+            return None
+        coef = np.zeros((n_features, len(problem.present)))
+        intercept = np.zeros(len(problem.present))
         old_coef, old_intercept = self.coef_, self.intercept_
         if len(old_coef) == 1:
             old_coef = np.vstack([-old_coef, old_coef]) / 2
@@ -224,9 +242,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             old = position.get(label)
             if old is not None and np.isfinite(old_intercept[old]):
                 coef[:, k], intercept[k] = old_coef[old], old_intercept[old]
-        if space is not None:
-            coef, intercept = space.contract(coef, intercept)
-        return objective.coded_parameters(coef, intercept)
+        return coef, intercept
 
     def _cold_start(self, objective: Objective) -> Array:
         """Zero coefficients."""
@@ -234,9 +250,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
         """Set the fitted attributes."""
-        coef, intercept = result.problem.feature_parameters(result.theta)
-        if space is not None:
-            coef, intercept = space.expand(coef, intercept)
+        coef, intercept = _given_parameters(result, space)
         n_classes = len(problem.classes)
         self.classes_ = problem.classes
         if n_classes == 2:
@@ -274,7 +288,11 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                 reason = f"stopped at max_iter={self.max_iter}"
                 advice = " Increase max_iter or tol, scale the columns or decrease C."
             else:
-                reason, advice = "could not get closer in float64 arithmetic", " Increase tol."
+                reason = "could not get closer in float64 arithmetic"
+                advice = (
+                    " Increase tol or, where that is far off, scale the columns and put the difference in "
+                    "place of one of two that are nearly equal."
+                )
             gap = relative_gap(result.objective, result.gap)
             message = (
                 f"{type(self).__name__} {reason}: the objective is certified to be within a relative "
@@ -603,6 +621,12 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 f"margin={self.margin!r} must hold finite, non-negative numbers of at most {LARGEST:g}."
             )
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
+
+
+def _given_parameters(result: Result, space: RowSpace | None) -> tuple[Array, Array]:
+    """Coefficients (n_features, n_classes) and intercept for the features as they were given."""
+    parameters = result.problem.feature_parameters(result.theta)
+    return parameters if space is None else space.expand(*parameters)
 
 
 def _ranked_as(scores: Array, probabilities: Array) -> Array:

@@ -48,9 +48,9 @@ SAMPLE_BUDGET = 5.0
 # Share of the rows from which on a sample is as good as all of them. Where the pairs of classes share their
 # rows all are taken then: the sample would save little.
 AS_GOOD_AS_ALL = 1 / 4
-# Most entries of the matrices that are factorised, in all (128 MB). In a fit that has made more iterations
-# than the budget: so many for each stored entry of X, if that is more, but never more than the last (512 MB).
-MAX_ENTRIES, ENTRIES_PER_STORED, LATE_MAX_ENTRIES = 2**24, 2, 2**26
+# Most entries of the matrices that are factorised, in all: 128 MB, and 512 MB in a fit that has made more
+# iterations than the budget.
+MAX_ENTRIES, LATE_MAX_ENTRIES = 2**24, 2**26
 # L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
 # (measured in scipy's), but at least and at most so many: beyond, no fit gained.
 PAIR, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
@@ -72,13 +72,13 @@ class CostModel:
     objective : Objective
     whole : Objective
         That whose evaluations it is to save, in units of which it is measured.
-    n_iter : int
-        Iterations that the fit has made.
+    n_iter : float
+        Iterations that the fit has made; infinite if cost is no object.
     """
 
     objective: Objective
     whole: Objective
-    n_iter: int
+    n_iter: float
 
     @property
     def budget(self) -> float:
@@ -140,10 +140,7 @@ class CostModel:
 
     def _factors(self, n_matrices: int, size: int) -> float:
         """Cost of factorising so many matrices; infinite where they take too much memory."""
-        most_entries = MAX_ENTRIES
-        if self.n_iter > BUDGET:
-            wanted = max(MAX_ENTRIES, ENTRIES_PER_STORED * self.whole.rows.n_stored)
-            most_entries = min(wanted, LATE_MAX_ENTRIES)
+        most_entries = LATE_MAX_ENTRIES if self.n_iter > BUDGET else MAX_ENTRIES
         if n_matrices * size**2 > most_entries:
             return np.inf
         return n_matrices * size**3 / 6 / self._evaluation
@@ -163,6 +160,11 @@ def memory(objective: Objective) -> int:
 def is_small(objective: Objective) -> bool:
     """Whether an evaluation costs little beside what Python does around it."""
     return _evaluation(objective) <= SMALL * CALL
+
+
+def iterations_worth(objective: Objective, work: float) -> float:
+    """How many iterations cost as much as so many multiply-adds."""
+    return work / _evaluation(objective)
 
 
 def as_stored(objective: Objective) -> bool:

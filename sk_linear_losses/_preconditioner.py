@@ -57,6 +57,8 @@ class Preconditioner:
         Whether it is as good as all second derivatives.
     cost : float
         What taking it anew costs, in evaluations of the objective.
+    correlated : bool
+        Whether it knows how features move together.
     most_iterations : float
         Iterations after which to replace it by a better one that was too dear to start with.
     """
@@ -66,6 +68,7 @@ class Preconditioner:
     sampled: bool = False
     exact: bool = False
     cost: float = 0.0
+    correlated: bool = True
     most_iterations: float = np.inf
 
     def step(self, u: Array) -> Array:
@@ -145,7 +148,7 @@ class SymmetricFactor:
 
 
 def precondition(
-    objective: Objective, theta: Array, n_iter: int = 0, whole: Objective | None = None
+    objective: Objective, theta: Array, n_iter: float = 0, whole: Objective | None = None
 ) -> Preconditioner:
     """The best preconditioner at theta that is worth its cost, in a fit that has made `n_iter` iterations.
 
@@ -348,7 +351,8 @@ def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
     """From the diagonals of the Gram matrices of the classes."""
     diagonals = _class_scale(objective) * objective.feature_curvature(theta, _class_weights)
     diagonals += _penalty(objective)
-    return Preconditioner(DiagonalRoot(_scales(diagonals, objective)), _class_frame(objective), cost=1.0)
+    root = DiagonalRoot(_scales(diagonals, objective))
+    return Preconditioner(root, _class_frame(objective), cost=1.0, correlated=False)
 
 
 def _class_frame(objective: Objective) -> Array:

@@ -1,15 +1,17 @@
-"""Features in fewer coordinates, where the penalised solution lies in a space that is cheap to find.
+"""Features in other coordinates: those of the space in which the penalised solution lies.
 
 Knows matrices. Knows nothing of losses, objectives and scikit-learn.
 
 The penalised solution lies in the space that the rows span, and the penalty is the same in orthonormal
 coordinates of that space. A few rows have as many coordinates as there are rows. Of many sparse rows, columns
 that are multiples of each other, as words are that occur in one text only, make one coordinate; and the order
-of the columns is ours to choose.
+of the columns is ours to choose. Orthonormal coordinates also separate columns that are nearly equal from
+what distinguishes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +23,25 @@ from scipy.sparse.linalg import LinearOperator
 
 from .losses import Array
 
-# Most rows: beyond, the decomposition costs as much as the fits that it is to spare.
-MAX_ROWS = 1000
+# Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
+# done for those that need it. Not even for them where a matrix of the coordinates for each class has more
+# entries in all (512 MB): too many for curvature to be taken.
+MAX_ROWS, MAX_SQUARES = 1000, 2**26
+# Multiply-adds of a large matrix product that a QR factorisation takes as long as, for each feature and pair
+# of rows.
+QR_WORK = 4
 # Most entries of a dense X, and of a sparse one, which is made dense or copied (400 MB, 32 to 48 MB).
 MAX_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
 # Least reciprocal condition of the Gram matrix of the rows for its factor to have ten digits.
 WELL_CONDITIONED = 1e-6
+# Round-off of a feature in a QR factorisation, relative to its largest entry.
+DIRECTION_ROUND_OFF = 64 * float(np.finfo(float).eps)
 # Share of the columns that must go for merging the others to be worth a copy of a large sparse X.
 WORTH_MERGING = 0.1
-# Random products that tell columns apart, and the digits to which those of multiples agree.
-N_PROBES = 4
-DIGITS = {np.dtype(np.float64): 10, np.dtype(np.float32): 5}
+# Random products that tell columns apart, the digits to which those of multiples agree, and the relative
+# round-off of the entries of multiples. What differs by more may separate classes.
+N_PROBES, PROBE_DIGITS = 4, 10
+MULTIPLE_ROUND_OFF = 16 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -57,27 +67,45 @@ class RowSpace:
         return self.basis.T @ coef, intercept + self.shift @ coef
 
 
-def row_space(X: Any, weight: Array, fit_intercept: bool) -> RowSpace | None:
-    """The space of the rows, where it is small and cheap to find; None elsewhere."""
+def row_spaces(
+    X: Any, weight: Array, fit_intercept: bool, n_classes: int
+) -> Iterator[tuple[RowSpace | None, float]]:
+    """Coordinates to fit in, from cheap to dear, and with each the multiply-adds that the next ones take.
+
+    None stands for the features as they are. The next ones are for a fit that does not get on without.
+    """
     n_samples, n_features = X.shape
-    if n_samples >= n_features:
-        return None
-    sparse = sp.issparse(X)
-    if n_samples > MAX_ROWS or n_samples * n_features > (MAX_SPARSE_ENTRIES if sparse else MAX_ENTRIES):
-        return _merged_columns(X) if sparse else None
-    rows = X.toarray() if sparse else X
-    shift = weight @ rows / weight.sum() if fit_intercept else np.zeros(n_features)
+    n_entries, sparse, wide = n_samples * n_features, sp.issparse(X), n_samples < n_features
+    if wide and n_samples <= MAX_ROWS and n_entries <= (MAX_SPARSE_ENTRIES if sparse else MAX_ENTRIES):
+        yield _orthonormal(X, weight, fit_intercept), np.inf
+        return
+    as_given = _merged_columns(X) if wide and sparse else None
+    n_coordinates = min(n_samples, n_features)
+    if n_entries > MAX_ENTRIES or n_classes * n_coordinates**2 > MAX_SQUARES:
+        yield as_given, np.inf
+        return
+    # As many coordinates as there are features are only for a fit that ends without success.
+    yield as_given, QR_WORK * n_entries * n_coordinates if wide else np.inf
+    yield _orthonormal(X, weight, fit_intercept), np.inf
+
+
+def _orthonormal(X: Any, weight: Array, fit_intercept: bool) -> RowSpace | None:
+    """Orthonormal coordinates of the space that the rows span; None where no feature varies."""
+    rows = X.toarray() if sp.issparse(X) else X
+    shift = weight @ rows / weight.sum() if fit_intercept else np.zeros(X.shape[1])
     centred = rows - shift
-    level = float(centred.std()) * np.sqrt(n_features) if fit_intercept else 0.0
-    return _by_gram(centred, shift, level) or _by_svd(centred, shift)
+    level = float(centred.std()) * np.sqrt(X.shape[1]) if fit_intercept else 0.0
+    return _by_gram(centred, shift, level) or _by_qr(centred, shift)
 
 
 def _by_gram(X: Array, shift: Array, level: float) -> RowSpace | None:
-    """Coordinates of centred rows from the Cholesky factor of their Gram matrix if it is well conditioned.
+    """Coordinates of few centred rows by the Cholesky factor of their Gram matrix if it is well conditioned.
 
     Centred rows are linearly dependent. A constant feature of this level makes them independent again; beside
     an intercept it has no use, so its coefficient is zero at the optimum.
     """
+    if len(X) >= X.shape[1]:
+        return None
     gram = X @ X.T + level**2
     scale = np.abs(gram).sum(axis=0).max()
     lower, failed = dpotrf(gram, lower=True)
@@ -102,23 +130,35 @@ def _by_gram(X: Array, shift: Array, level: float) -> RowSpace | None:
     return RowSpace(np.tril(lower), basis, shift, level**2 * solve(np.ones(len(X))))
 
 
-def _by_svd(X: Array, shift: Array) -> RowSpace | None:
-    """Coordinates of centred rows from singular vectors, which keep very different units apart.
+def _by_qr(X: Array, shift: Array) -> RowSpace | None:
+    """Coordinates of centred rows from a QR factorisation, which keeps very different units apart.
 
-    None where no feature varies.
+    With features in descending order and rows exchanged, its round-off is small beside each feature's own
+    size (A. J. Cox and N. J. Higham, "Stability of Householder QR factorization for weighted least squares
+    problems", 1998). None where no feature varies.
     """
-    left, lengths, right = scipy.linalg.svd(X, full_matrices=False, check_finite=False, lapack_driver="gesdd")
-    kept = lengths > lengths[0] * np.finfo(float).eps
+    sizes = np.abs(X).max(axis=0)
+    order = np.argsort(-sizes)
+    basis, factor, exchanged = scipy.linalg.qr(
+        X[:, order].T, mode="economic", pivoting=True, check_finite=False, overwrite_a=True
+    )
+    # Directions in which no feature moves by more than its round-off are none.
+    moves = np.abs(basis) * np.abs(factor.diagonal())
+    kept = (moves > DIRECTION_ROUND_OFF * sizes[order, None]).any(axis=0)
     if not kept.any():
         return None
-    return RowSpace(left[:, kept] * lengths[kept], right[kept].T, shift, np.zeros(kept.sum()))
+    rows = np.empty((len(X), np.count_nonzero(kept)))
+    rows[exchanged] = factor[kept].T
+    sorted_basis, basis = basis[:, kept], np.empty((X.shape[1], rows.shape[1]))
+    basis[order] = sorted_basis
+    return RowSpace(rows, basis, shift, np.zeros(rows.shape[1]))
 
 
 def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     """One coordinate for all columns that are multiples of each other, the most used first.
 
     The parameters that a sparse product reads again and again then lie close together. None where X is large
-    and few columns go. Multiples are told by their products with random vectors, over their lengths.
+    and few columns go.
     """
     n_samples, n_features = X.shape
     squared = X.copy()
@@ -127,20 +167,52 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     kept = np.flatnonzero(lengths)
     if len(kept) == 0:
         return None
-    probes = np.random.default_rng(0).standard_normal((n_samples, N_PROBES))
-    directions = np.round((X.T @ probes)[kept] / lengths[kept, None], DIGITS[X.dtype])
-    order = np.lexsort(directions.T)
-    differs = (directions[order[1:]] != directions[order[:-1]]).any(axis=1)
-    starts = np.concatenate([[True], differs])
-    first = kept[order[starts]]
+    first, group = np.unique(_first_multiples(X, lengths)[kept], return_inverse=True)
     if len(first) > (1 - WORTH_MERGING) * n_features and X.nnz > MAX_SPARSE_ENTRIES:
         return None
     uses = np.bincount(X.indices, minlength=n_features)[first]
     place = np.empty(len(first), dtype=X.indices.dtype)
     place[np.argsort(-uses, kind="stable")] = np.arange(len(first))
-    group = np.empty(len(kept), dtype=X.indices.dtype)
-    group[order] = place[np.cumsum(starts) - 1]
+    group = place[group]
     length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
     shares = (lengths[kept] / length[group]).astype(X.dtype)
     basis = sp.csr_array((shares, (kept.astype(X.indices.dtype), group)), shape=(n_features, len(first)))
     return RowSpace(X @ basis, basis, np.zeros(n_features), np.zeros(len(first)))
+
+
+def _first_multiples(X: sp.csr_array, lengths: Array) -> Array:
+    """For each column the first one that it is a positive multiple of, which may be itself.
+
+    Products with random vectors, over the lengths, tell which columns to compare.
+    """
+    probes = np.random.default_rng(0).standard_normal((X.shape[0], N_PROBES))
+    kept = np.flatnonzero(lengths)
+    directions = np.round((X.T @ probes)[kept] / lengths[kept, None], PROBE_DIGITS)
+    order = np.lexsort(directions.T)
+    differs = (directions[order[1:]] != directions[order[:-1]]).any(axis=1)
+    run = np.concatenate([[0], np.cumsum(differs)])
+    columns, leaders = kept[order], kept[order[np.searchsorted(run, run)]]
+    alike = columns != leaders
+    columns, leaders = columns[alike], leaders[alike]
+    agree = _are_multiples(X, lengths, columns, leaders)
+    first = np.arange(X.shape[1])
+    first[columns[agree]] = leaders[agree]
+    return first
+
+
+def _are_multiples(X: sp.csr_array, lengths: Array, columns: Array, others: Array) -> Array:
+    """Whether each of the columns is that of the others in its place but for its length."""
+    involved, place = np.unique(np.concatenate([columns, others]), return_inverse=True)
+    by_column = X[:, involved].tocsc()
+    counts = np.diff(by_column.indptr)
+    units = by_column.data / np.repeat(lengths[involved], counts)
+    left, right = place[: len(columns)], place[len(columns) :]
+    agree = counts[left] == counts[right]
+    pair = np.repeat(np.flatnonzero(agree), counts[left[agree]])
+    within = np.arange(len(pair)) - np.repeat(np.cumsum(counts[left[agree]]), counts[left[agree]])
+    ends = by_column.indptr[1:]
+    i, j = ends[left[pair]] + within, ends[right[pair]] + within
+    differs = by_column.indices[i] != by_column.indices[j]
+    differs |= np.abs(units[i] - units[j]) > MULTIPLE_ROUND_OFF * np.abs(units[j])
+    agree[pair[differs]] = False
+    return np.asarray(agree)

@@ -100,6 +100,11 @@ class Result:
     stopped: bool
     history: tuple[Iteration, ...]
 
+    @property
+    def is_final(self) -> bool:
+        """Whether more iterations would not change it."""
+        return self.converged or self.unbounded or self.stopped
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -253,6 +258,7 @@ class _Stop(Enum):
 
     CERTAIN = "The goal is met by exact curvature."
     ESTIMATED = "The goal is met by curvature that is not exact."
+    GUESSED = "The goal is met by the curvature of each feature alone."
     STALLED = "A stage made no progress."
     LIMIT = "There are no iterations left."
     UNBOUNDED = "The optimum is at infinity."
@@ -268,19 +274,23 @@ class _SmoothEnd(NamedTuple):
 
 def solve(
     objective: Objective,
-    theta: Array,
+    starts: list[Array],
     tol: float,
     max_iter: int,
     started: float,
     reporters: tuple[Reporter, ...] = (),
+    previous: Result | None = None,
 ) -> Result:
-    """Minimise `objective` from `theta` until it is within ``tol * objective`` of the optimum.
+    """Minimise `objective` from the best of `starts` until it is within ``tol * objective`` of the optimum.
 
     The fit ends when the certified gap is small enough or, where that is loose, the Newton decrement;
-    or when a reporter asks for it. Its seconds are since `time.perf_counter` was at `started`.
+    or when a reporter asks for it. Its seconds are since `time.perf_counter` was at `started`. It goes on
+    where a `previous` one in other coordinates ended, whose iterations count.
     """
-    at = objective.evaluate(theta)
+    at = min(map(objective.evaluate, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
     run = _Run(tol, max_iter, reporters, at, started)
+    if previous is not None:
+        run.bound, run.history = previous.objective - previous.gap, list(previous.history)
     run.note(objective, at)
     unbounded = False
     if isinstance(objective.term, EnvelopeTerm):
@@ -314,15 +324,24 @@ def _minimise_smooth(
         if not _may_be_certified(run, objective, end):
             break
         run.doubts += 1
-        end = _run_stages(run, objective, end.at, end.preconditioner, most_iterations)
+        known = end.preconditioner if run.doubts <= DOUBTS else None
+        end = _run_stages(run, objective, end.at, known, most_iterations)
+    if end.why is _Stop.GUESSED and objective.penalty and not run.is_certified:
+        # What moves the objective may be hidden, as the difference of two features is that are nearly equal.
+        run.estimate = np.inf
     return end
 
 
 def _may_be_certified(run: _Run, objective: Objective, end: _SmoothEnd) -> bool:
-    """Whether an estimate alone ended the stages, so that going on may bring a certificate."""
-    if run.is_certified or objective.penalty == 0:
+    """Whether an estimate alone ended the stages, so that going on may bring a certificate.
+
+    Where it is that of each feature alone, going on ends with better curvature at any cost.
+    """
+    if run.is_certified or objective.penalty == 0 or run.iterations_left == 0:
         return False
-    return end.why is _Stop.ESTIMATED and run.iterations_left > 0 and run.doubts < DOUBTS
+    if end.why is _Stop.GUESSED:
+        return run.doubts <= DOUBTS
+    return end.why is _Stop.ESTIMATED and run.doubts < DOUBTS
 
 
 def _warm_start(run: _Run, objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:
@@ -374,7 +393,8 @@ def _run_stages(
     """
     decrement, stage = np.inf, 0
     while run.iterations_left > 0 and (len(run.history) < most_iterations or run.is_promising):
-        preconditioner = preconditioner or precondition(objective, at.theta, len(run.history))
+        n_iter = len(run.history) if run.doubts <= DOUBTS else math.inf
+        preconditioner = preconditioner or precondition(objective, at.theta, n_iter)
         if objective.may_be_unbounded and _diverges(objective, preconditioner, at):
             return _SmoothEnd(at, _Stop.UNBOUNDED, preconditioner)
         is_finished = partial(_is_minimised, run, objective, preconditioner)
@@ -382,8 +402,7 @@ def _run_stages(
         end = _Stage(run, objective, preconditioner, at, is_finished).minimise(most)
         run.milestone("stage")
         if end.finished:
-            why = _Stop.CERTAIN if preconditioner.exact else _Stop.ESTIMATED
-            return _SmoothEnd(end.at, why, preconditioner)
+            return _SmoothEnd(end.at, _met_by(preconditioner), preconditioner)
         # Of numbers that overflowed none is less than another.
         if not end.at.value < at.value and not end.decrement < decrement / 10:
             return _SmoothEnd(end.at, _Stop.STALLED, preconditioner)
@@ -392,6 +411,13 @@ def _run_stages(
             stage += 1
         at, decrement, preconditioner = end.at, end.decrement, None
     return _SmoothEnd(at, _Stop.LIMIT, preconditioner)
+
+
+def _met_by(preconditioner: Preconditioner) -> _Stop:
+    """The end of stages whose goal is met with this curvature."""
+    if preconditioner.exact:
+        return _Stop.CERTAIN
+    return _Stop.ESTIMATED if preconditioner.correlated else _Stop.GUESSED
 
 
 def _is_minimised(

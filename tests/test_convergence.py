@@ -379,7 +379,7 @@ def test_running_out_of_iterations_is_said(variant, max_iter):
 
 def test_rounding_is_said_to_be_what_keeps_a_fit_from_its_tolerance():
     X, y = bundled("wine")
-    with pytest.warns(ConvergenceWarning, match=r"float64 arithmetic.*tol=0\. Increase tol\.$"):
+    with pytest.warns(ConvergenceWarning, match=r"float64 arithmetic.*tol=0\. Increase tol or, where"):
         model = SoftmaxClassifier(tol=0).fit(X, y)
     assert not model.converged_
     assert model.n_iter_ < model.max_iter
@@ -549,6 +549,74 @@ class TestSampleFirst:
         wanted = primal(softmax_loss, X, y, *softmax_newton(X, y))
         assert found - model.duality_gap_ <= wanted * (1 + 1e-14)
         assert found <= wanted * (1 + tol)
+
+
+def twins(n_samples, n_others, seed=0):
+    """Start and end of something, in seconds since 1970; which class depends on how long it took."""
+    rng = np.random.default_rng(seed)
+    start = 1.7e9 + 3e7 * rng.random(n_samples)
+    duration = 60 * rng.random(n_samples)
+    others = rng.normal(size=(n_samples, n_others))
+    y = np.floor(duration / 20 + 0.2 * rng.normal(size=n_samples) + 0.3 * others[:, 0]).clip(0, 2)
+    return np.column_stack([start, start + duration, others]), y.astype(int)
+
+
+@each_variant
+@pytest.mark.parametrize("n_samples", [100, 300])
+def test_columns_that_are_nearly_equal_are_told_apart(variant, n_samples):
+    """Their difference, of a millionth of their size, decides; turning two columns does not change a fit."""
+    classifier, options = VARIANTS[variant][:2]
+    X, y = twins(n_samples, 3)
+    turned = X.copy()
+    start, duration = X[:, 0] - X[:, 0].mean(), X[:, 1] - X[:, 0]
+    turned[:, :2] = np.column_stack([2 * start + duration, duration]) / np.sqrt(2)
+    model, easy = classifier(**options).fit(X, y), classifier(**options).fit(turned, y)
+    assert model.converged_
+    np.testing.assert_allclose(model.objective_, easy.objective_, rtol=2e-6)
+
+
+def test_what_features_alone_do_not_show_is_not_called_converged():
+    """More than a thousand rows and still more features, two of them equal but for 1e-12 of their size."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 1500)
+    y[0] = 0
+    pair = np.zeros((1500, 2))
+    pair[0] = 1e12
+    pair[np.arange(1, 1500), y[1:]] = 1
+    others = sp.random_array((1500, 2000), density=0.003, rng=np.random.default_rng(1))
+    X = sp.csr_array(sp.hstack([pair, others]))
+    model = SoftmaxClassifier().fit(X, y)
+    # What the classes of the pair alone attain.
+    assert model.converged_
+    assert model.objective_ < 36
+
+
+@pytest.mark.parametrize("classifier", [SoftmaxClassifier, MulticlassSVMClassifier])
+def test_more_than_a_thousand_wide_rows_of_few_directions(classifier):
+    """Correlated features, as those of genes or of a network: L-BFGS alone ends at max_iter."""
+    rng = np.random.default_rng(0)
+    n, p, n_factors = 1001, 1500, 20
+    factors = rng.normal(size=(n, n_factors))
+    X = 10 * factors @ rng.normal(size=(n_factors, p)) + rng.normal(size=(n, p))
+    scores = X[:, :20] @ rng.normal(size=(20, 3))
+    y = (2 * scores / scores.std(axis=0) + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    model = classifier(tol=1e-4).fit(X, y)
+    assert model.converged_
+    assert model.duality_gap_ <= 1e-4 * model.objective_
+
+
+@each_variant
+@pytest.mark.parametrize("value", [1e9, 1e20, -3.4e38])
+def test_fill_values_in_a_wide_table_cost_nothing(variant, value):
+    """Without the column the optimum can only be higher; what is reported is that of the coefficients."""
+    classifier, options, loss, _, _ = VARIANTS[variant]
+    X, y = generated(0, 100, 150, 3)
+    clean = classifier(**options).fit(np.delete(X, 7, axis=1), y)
+    X[5:25, 7] = value
+    model = classifier(**options).fit(X, y)
+    assert model.objective_ <= clean.objective_ * (1 + 1e-6)
+    found = primal(loss, X, y, model.coef_, model.intercept_)
+    np.testing.assert_allclose(found, model.objective_, rtol=1e-10)
 
 
 def test_a_sample_that_gets_nowhere_ends(monkeypatch):

@@ -603,6 +603,14 @@ class TestWarmStart:
         variant.fit(X[rows], Y[rows] + 1)
         assert_same_fit(variant, clone(variant).fit(X[rows], Y[rows] + 1), rtol=1e-8)
 
+    @pytest.mark.parametrize("change", [lambda coef: coef * 1e8, lambda coef: coef * np.nan])
+    def test_begins_afresh_where_that_is_nearer(self, variant, change):
+        """As after a change of units."""
+        reference = variant.set_params(warm_start=True).fit(X, Y)
+        changed = clone(variant).fit(X, Y)
+        changed.coef_ = change(changed.coef_)
+        assert_same_fit(changed.fit(X, Y), reference, rtol=0)
+
     def test_begins_afresh_with_other_features(self, variant):
         variant.set_params(warm_start=True).fit(X[:, :3], Y)
         assert_same_fit(variant.fit(X, Y), clone(variant).fit(X, Y), rtol=0)

@@ -198,6 +198,7 @@ def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
     theta = np.ones(objective.shape)
     monkeypatch.setattr(_cost, "SMALL_WORK", 0)
     monkeypatch.setattr(_cost, "MAX_ENTRIES", 12 * 41**2)
+    monkeypatch.setattr(_cost, "LATE_MAX_ENTRIES", 12 * 41**2)
     monkeypatch.setattr(_cost, "BUDGET", 1)
     first, later = precondition(objective, theta), precondition(objective, theta, n_iter=100)
     assert len(first.root.blocks) == 11
