@@ -23,13 +23,79 @@ from .losses import Array
 
 # Round-off in the sums that make up a bound, as a share of their size.
 ROUND_OFF = 16 * float(np.finfo(float).eps)
+# Most features along which multipliers are corrected, what the gradient in each must cost the bound, as a
+# share of the objective, and the least eigenvalue of the features' correlations that has digits.
+MOST_CORRECTED, WORTH_CORRECTING, LEAST_EIGENVALUE = 32, 1e-10, 1e-9
+# Round-off of a pull, relative to the size of what it sums.
+PULL_ROUND_OFF = 1e-12
 
 
 def lower_bound(objective: Objective, at: Evaluation) -> float:
     """A number that the optimum is not below; minus infinity where there is no penalty."""
     if objective.penalty == 0:
         return -math.inf
+    return _bound(objective, *_balanced(objective, at))
+
+
+def corrected_bound(objective: Objective, at: Evaluation) -> float:
+    """The lower bound of multipliers corrected along the features in which the gradient is largest.
+
+    In large units round-off alone keeps a gradient from vanishing: a feature of size 1e16 and multipliers
+    with 16 digits leave 1 of it, and the bound half of its square. Multipliers ``g_i - x_i' B``, with x_i the
+    features concerned and ``C sum_i w_i x_i x_i' B`` their gradient, have none. B is too small for their
+    digits, but all that the bound asks of it is its size. It takes a share of small flows, equal within a
+    class, to keep these multipliers in the conjugate's domain.
+    """
     pull, conjugate = _balanced(objective, at)
+    V = at.theta[: len(pull)]
+    costs = ((V + pull) ** 2).sum(axis=1) / 2
+    features = np.argsort(-costs)[:MOST_CORRECTED]
+    features = features[costs[features] > WORTH_CORRECTING * abs(at.objective)]
+    if len(features) == 0:
+        return _bound(objective, pull, conjugate)
+    gram, reach = objective.feature_gram(features)
+    size = np.sqrt(gram.diagonal())
+    if not (np.isfinite(size) & (size > 0)).all():
+        return -math.inf
+    eigenvalues, axes = np.linalg.eigh(gram / np.outer(size, size))
+    if not eigenvalues[0] > LEAST_EIGENVALUE:
+        return -math.inf
+    inverse = np.abs((axes / eigenvalues) @ axes.T) / np.outer(size, size)
+
+    class_weight = objective.statistics.class_weight
+    total = objective.C * class_weight.sum()
+    # Flows in proportion to the weights of classes meet the intercept's condition; every loss admits twice
+    # these, and none.
+    n_classes = objective.n_classes
+    flows = np.tile(class_weight / class_weight.sum() / n_classes, (n_classes, 1))
+    slack = flows[0].copy()
+    np.fill_diagonal(flows, flows.diagonal() - 1 / n_classes)
+    mixed, _ = objective.class_flows(flows)
+
+    # How large B is at most without flows and for each unit of them, and the share of them that makes room.
+    decoding = np.abs(objective.decoding).T
+    gradient = np.abs((V + pull)[features]) + PULL_ROUND_OFF * np.sqrt(total) * size[:, None]
+    own = inverse @ gradient
+    added = inverse @ np.abs((mixed - pull)[features])
+    room = slack - reach @ added @ decoding
+    if not (room > 0).all():
+        return -math.inf
+    share = float((reach @ own @ decoding / room).max())
+    if share > 1:
+        return -math.inf
+    others = np.ones(len(pull), dtype=bool)
+    others[features] = False
+    moved = np.sqrt(total * objective.statistics.variance[others].sum())
+    moved *= np.linalg.norm(size @ (own + share * added))
+    pull = (1 - share) * pull + share * mixed
+    norm = float((V[features] ** 2).sum() + (np.linalg.norm(pull[others]) + moved) ** 2)
+    # What the flows cost, squared or not, is below a quarter for each unit of weight.
+    conjugate = (1 - share) * conjugate + share * total / 4
+    return float(-(norm / 2 + conjugate) - ROUND_OFF * (norm / 2 + abs(conjugate)))
+
+
+def _bound(objective: Objective, pull: Array, conjugate: float) -> float:
+    """The lower bound of the best multiple of balanced multipliers."""
     rest = objective.conjugate_at_rest
     norm = float(np.vdot(pull, pull))
     # The best multiple of the multipliers: far from the optimum they are far too long.

@@ -529,6 +529,22 @@ class Objective:
         rows[:, n_features:] = 1
         return rows
 
+    def feature_gram(self, features: Array) -> tuple[Array, Array]:
+        """Weighted Gram matrix of some centred features, times C, and the largest size of each."""
+
+        mean = self.statistics.mean[features]
+
+        def contribution(block: Block) -> tuple[Array, Array]:
+            gram, reach = np.zeros((len(features), len(features))), np.zeros(len(features))
+            for part in chunks(np.flatnonzero(block.weight)):
+                columns = block.columns(part, features) - mean
+                gram += (columns * block.weight[part, None]).T @ columns
+                reach = np.maximum(reach, np.abs(columns).max(axis=0, initial=0))
+            return gram, reach
+
+        grams, reaches = zip(*self.rows.map(contribution), strict=True)
+        return self.C * sum(grams[1:], start=grams[0]), np.max(reaches, axis=0)
+
     def gap_parts(self, at: Evaluation) -> GapParts:
         """What keeps a point and its multipliers from being optimal."""
         moment = float(np.vdot(at.theta, at.pull))

@@ -24,9 +24,9 @@ from scipy.sparse.linalg import LinearOperator
 from .losses import Array
 
 # Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
-# done for those that need it. Not even for them where a matrix of the coordinates for each class has more
-# entries in all (512 MB): too many for curvature to be taken.
-MAX_ROWS, MAX_SQUARES = 1000, 2**26
+# done for those that need it. Not even for them where X has more entries (four copies of 128 MB), or a matrix
+# of the coordinates for each class (512 MB in all): without, curvature is not taken.
+MAX_ROWS, MAX_TURNED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
 # Multiply-adds of a large matrix product that a QR factorisation takes as long as, for each feature and pair
 # of rows.
 QR_WORK = 4
@@ -81,7 +81,7 @@ def row_spaces(
         return
     as_given = _merged_columns(X) if wide and sparse else None
     n_coordinates = min(n_samples, n_features)
-    if n_entries > MAX_ENTRIES or n_classes * n_coordinates**2 > MAX_SQUARES:
+    if n_entries > MAX_TURNED_ENTRIES or n_classes * n_coordinates**2 > MAX_SQUARES:
         yield as_given, np.inf
         return
     # As many coordinates as there are features are only for a fit that ends without success.

@@ -86,6 +86,10 @@ class DenseBlock:
         """The rows selected, less `shift`, written to the dense `out`."""
         _centre(self.X, rows, shift, out)
 
+    def columns(self, rows: Array, features: Array) -> Array:
+        """The columns selected of the rows selected, dense in float64."""
+        return np.asarray(self.X[np.ix_(rows, features)], dtype=np.float64)
+
 
 class SparseBlock:
     """Consecutive rows of a CSR matrix with their classes and weights; see `DenseBlock`."""
@@ -127,6 +131,10 @@ class SparseBlock:
     def centre(self, rows: Array, shift: Array, out: Array) -> None:
         """The rows selected, less `shift`, written to the dense `out`."""
         _centre(self.X, rows, shift, out)
+
+    def columns(self, rows: Array, features: Array) -> Array:
+        """The columns selected of the rows selected, dense in float64."""
+        return np.asarray(self.X[rows][:, features].toarray(), dtype=np.float64)
 
     def _stored(self, shift: Array) -> tuple[sp.csc_array, sp.csc_array]:
         """Transposed rows with 1 for every stored entry, and with its squared distance from `shift`."""

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from ._certificate import ROUND_OFF, lower_bound
+from ._certificate import ROUND_OFF, corrected_bound, lower_bound
 from ._cost import is_small, memory
 from ._objective import EnvelopeTerm, Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
@@ -320,7 +320,7 @@ def _minimise_smooth(
     end = _run_stages(run, objective, at, preconditioner, most_iterations)
     while end.why is not _Stop.UNBOUNDED:
         run.note(objective, end.at)
-        _balance_intercept(run, objective, end.at)
+        _certify(run, objective, end.at)
         if not _may_be_certified(run, objective, end):
             break
         run.doubts += 1
@@ -511,7 +511,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         iterations += end_of_stage.iterations
         patience.note(run.distance, end_of_stage)
         if run.is_within(run.tol) and not thorough:
-            _balance_intercept(run, objective, at)
+            _certify(run, objective, at)
         reached = run.is_within(FINEST_GAP) if thorough else run.is_certified
         spent = patience.failures >= (LAST_PATIENCE if run.is_certified else PATIENCE)
         if (reached and steps == 0) or spent or run.iterations_left == 0:
@@ -533,7 +533,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         objective = objective.with_multipliers(at.theta).smoothed(BALANCING)
         at = objective.evaluate(at.theta)
         run.note(objective, at)
-        _balance_intercept(run, objective, at)
+        _certify(run, objective, at)
     return objective
 
 
@@ -548,25 +548,33 @@ def _sharpened(run: _Run, objective: Objective, at: Evaluation) -> tuple[Objecti
         objective, at = trial, moved
 
 
-def _balance_intercept(run: _Run, objective: Objective, at: Evaluation) -> None:
+def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
+    """Raise the bound by what does not move the coefficients."""
+    at = _balanced(run, objective, at)
+    if objective.penalty and not run.is_certified:
+        run.bound = max(run.bound, corrected_bound(objective, at))
+
+
+def _balanced(run: _Run, objective: Objective, at: Evaluation) -> Evaluation:
     """Newton steps of the intercept alone, as long as its condition is what holds the bound back."""
     if not objective.fit_intercept:
-        return
+        return at
     for _ in range(BALANCING_STEPS):
         if run.is_certified:
-            return
+            break
         gap = run.gap
         curvature = objective.total_curvature(at.theta)
         theta = at.theta.copy()
         theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
         moved = objective.evaluate(theta)
         if not np.linalg.norm(moved.gradient[-1]) < np.linalg.norm(at.gradient[-1]):
-            return
+            break
         at = moved
         run.note(objective, at)
         # From here on it is not the intercept that keeps them apart.
         if run.gap > gap / 2:
-            return
+            break
+    return at
 
 
 def _stage_length(

@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _certificate, _classifiers
+from sk_linear_losses._certificate import corrected_bound
 
 from .oracles import (
     bundled,
@@ -236,3 +237,37 @@ def test_squared_hinge_does_not_end_at_the_round_off_of_the_margin(unit, n_class
     model = MulticlassSVMClassifier(loss="squared_hinge").fit(unit * X, y)
     assert model.converged_
     assert model.duality_gap_ <= 1e-6 * model.objective_
+
+
+@each_variant
+@pytest.mark.parametrize("seed", range(40))
+def test_corrected_multipliers_bound_the_optimum(variant, seed, monkeypatch):
+    """Where all features are corrected or one alone is, near the optimum and away from it."""
+    monkeypatch.setattr(_certificate, "MOST_CORRECTED", 1 + 31 * (seed % 2))
+    estimator, X, y, weight, optimum = problem(variant, seed)
+    results, solve = [], _classifiers.solve
+    monkeypatch.setattr(_classifiers, "solve", lambda *args: results.append(solve(*args)) or results[-1])
+    clone(estimator).set_params(max_iter=10_000).fit(X, y, sample_weight=weight)
+    objective, theta = results[-1].problem, results[-1].theta
+    rng = np.random.default_rng(seed)
+    for size in (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1):
+        at = objective.evaluate(theta * (1 + size * rng.normal(size=theta.shape)))
+        assert corrected_bound(objective, at) <= optimum * (1 + ROUND_OFF)
+
+
+@each_variant
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("column", ["time", "identifier"])
+def test_a_column_in_tiny_units_does_not_undo_the_certificate(variant, storage, column):
+    """Its gradient is round-off of size one. In larger units the optimum is the same but for the penalty."""
+    estimator, parameters, loss, solution, options = VARIANTS[variant]
+    X, y = generated(1, 60, 3, 3)
+    share = np.random.default_rng(1).random(60)
+    tiny = 1.7e18 + 3e16 * share if column == "time" else np.floor(1e16 * share)
+    larger = 1e4 * (tiny - tiny.mean()) / tiny.std()
+    coef, intercept = solution(np.column_stack([X, larger]), y, **options)
+    optimum = primal(loss, np.column_stack([X, larger]), y, coef, intercept)
+    model = estimator(**parameters).fit(storage(np.column_stack([X, tiny])), y)
+    assert model.duality_gap_ <= model.tol * model.objective_
+    assert model.objective_ - model.duality_gap_ <= optimum * (1 + ROUND_OFF)
+    np.testing.assert_allclose(model.objective_, optimum, rtol=2e-6)

@@ -133,3 +133,34 @@ def test_means_do_not_decide_whether_the_gram_matrix_serves():
     space = row_space(X, WEIGHT, True)
     assert isinstance(space.basis, LinearOperator)
     assert_same_scores_and_norm(space, X)
+
+
+class TestLastCoordinates:
+    """Those for a fit that does not get on."""
+
+    @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+    @pytest.mark.parametrize("n_features", [40, 300])
+    def test_are_orthonormal_and_separate_what_is_nearly_equal(self, storage, n_features, monkeypatch):
+        monkeypatch.setattr(_row_space, "MAX_ROWS", 10)
+        X = RNG.normal(size=(100, n_features))
+        X[:, 1] = X[:, 0] + 1e-9 * RNG.normal(size=100)
+        (first, _), (last, never) = row_spaces(storage(X), np.ones(100), True, 3)
+        assert first is None or n_features > 100
+        assert never == np.inf
+        assert_same_scores_and_norm(last, X)
+        spread = last.rows.std(axis=0)
+        if n_features < 100:
+            assert 1e-10 < spread.min() < 1e-8
+
+    def test_cost_iterations_only_where_features_are_more_than_rows(self):
+        n = MAX_ROWS + 1
+        assert next(row_spaces(np.ones((n, n)), np.ones(n), True, 3))[1] == np.inf
+        assert next(row_spaces(np.ones((n, n + 1)), np.ones(n), True, 3))[1] < np.inf
+
+    @pytest.mark.parametrize(("limit", "least"), [("MAX_TURNED_ENTRIES", 600), ("MAX_SQUARES", 300)])
+    def test_are_for_what_fits_into_memory(self, limit, least, monkeypatch):
+        X = RNG.normal(size=(60, 10))
+        monkeypatch.setattr(_row_space, limit, least)
+        assert len(list(row_spaces(X, np.ones(60), True, 3))) == 2
+        monkeypatch.setattr(_row_space, limit, least - 1)
+        assert len(list(row_spaces(X, np.ones(60), True, 3))) == 1
