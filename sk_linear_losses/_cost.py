@@ -82,8 +82,8 @@ class CostModel:
 
     @property
     def budget(self) -> float:
-        """Most that curvature may cost."""
-        return max(BUDGET, SMALL_WORK / self._evaluation, self.n_iter)
+        """Most that curvature may cost: finite, as what takes too much memory costs infinitely much."""
+        return min(max(BUDGET, SMALL_WORK / self._evaluation, self.n_iter), np.finfo(float).max)
 
     def exact(self) -> Plan:
         """All second derivatives.

@@ -11,7 +11,14 @@ import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _classifiers, _solver
+from sk_linear_losses import (
+    MulticlassSVMClassifier,
+    SoftmaxClassifier,
+    _classifiers,
+    _cost,
+    _row_space,
+    _solver,
+)
 from sk_linear_losses._objective import Objective
 
 from .oracles import (
@@ -575,8 +582,11 @@ def test_columns_that_are_nearly_equal_are_told_apart(variant, n_samples):
     np.testing.assert_allclose(model.objective_, easy.objective_, rtol=2e-6)
 
 
-def test_what_features_alone_do_not_show_is_not_called_converged():
-    """More than a thousand rows and still more features, two of them equal but for 1e-12 of their size."""
+def hidden_pair():
+    """More than a thousand rows and still more features, two of them equal but for 1e-12 of their size.
+
+    Their difference tells the classes: the optimum is below 36.
+    """
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 1500)
     y[0] = 0
@@ -584,11 +594,41 @@ def test_what_features_alone_do_not_show_is_not_called_converged():
     pair[0] = 1e12
     pair[np.arange(1, 1500), y[1:]] = 1
     others = sp.random_array((1500, 2000), density=0.003, rng=np.random.default_rng(1))
-    X = sp.csr_array(sp.hstack([pair, others]))
+    return sp.csr_array(sp.hstack([pair, others])), y
+
+
+def test_what_features_alone_do_not_show_is_found():
+    X, y = hidden_pair()
     model = SoftmaxClassifier().fit(X, y)
-    # What the classes of the pair alone attain.
     assert model.converged_
     assert model.objective_ < 36
+
+
+def test_what_cannot_be_found_is_not_called_converged(monkeypatch):
+    """Where memory forbids curvature across features and other coordinates, a decrement says nothing."""
+    monkeypatch.setattr(_cost, "MAX_ENTRIES", 0)
+    monkeypatch.setattr(_cost, "LATE_MAX_ENTRIES", 0)
+    monkeypatch.setattr(_row_space, "MAX_TURNED_ENTRIES", 0)
+    X, y = hidden_pair()
+    with pytest.warns(ConvergenceWarning, match="certified to be within a relative 1 of the optimum"):
+        model = SoftmaxClassifier().fit(X, y)
+    assert not model.converged_
+    assert model.objective_ > 100
+
+
+def test_other_coordinates_go_on_where_the_first_ended():
+    X, y = hidden_pair()
+    with pytest.warns(ConvergenceWarning, match="max_iter=1"):
+        assert SoftmaxClassifier(max_iter=1).fit(X, y).n_iter_ == 1
+    model = SoftmaxClassifier().fit(X, y)
+    objective, gap = model.history_["objective"], model.history_["gap"]
+    assert len(objective) == model.n_iter_
+    # The iterations in the features as they are, and those that found what they could not.
+    assert (objective > 800).sum() > 5
+    assert (objective < 40).sum() > 5
+    lowest = np.maximum.accumulate(objective - gap)
+    np.testing.assert_allclose(objective - gap, lowest, rtol=1e-12)
+    assert (np.diff(model.history_["seconds"]) >= 0).all()
 
 
 @pytest.mark.parametrize("classifier", [SoftmaxClassifier, MulticlassSVMClassifier])
