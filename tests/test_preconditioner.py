@@ -6,8 +6,8 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _cost
-from sk_linear_losses._cost import memory
+from sk_linear_losses import SoftmaxClassifier, _cost
+from sk_linear_losses._cost import iterations_worth, memory
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
     BlockRoot,
@@ -204,3 +204,11 @@ def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
     assert len(first.root.blocks) == 11
     assert len(later.root.blocks) == 12
     assert 1 < later.cost < 100
+
+
+def test_other_coordinates_wait_for_the_iterations_that_they_cost_or_half_of_all():
+    objective = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
+    ten = 10 / iterations_worth(objective, 1.0)
+    for max_iter, expected in ((1000, 10), (16, 8), (1, 1)):
+        assert SoftmaxClassifier(max_iter=max_iter)._most_iterations(objective, 1.001 * ten) == expected
+    assert SoftmaxClassifier(max_iter=16)._most_iterations(objective, np.inf) == 16

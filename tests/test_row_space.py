@@ -95,6 +95,18 @@ def test_columns_that_differ_in_few_digits_or_places_are_not_merged(dtype, diffe
     assert space.rows.shape[1] == distinct
 
 
+@pytest.mark.parametrize("rows", [[10], [11], [10, 11]])
+def test_columns_that_differ_in_tiny_entries_are_not_merged(rows):
+    """Too small for their products with random vectors to tell."""
+    n_rows = MAX_ROWS + 1
+    pair = np.zeros((n_rows, 2))
+    pair[:10] = 1.0
+    pair[10, 0] = pair[rows, 1] = 1e-14
+    X = sp.csr_array(sp.hstack([pair, sp.eye_array(n_rows)]))
+    expected = n_rows + (1 if rows == [10] else 2)
+    assert row_space(X, np.ones(n_rows), True).rows.shape[1] == expected
+
+
 @pytest.mark.parametrize("index_type", [np.int32, np.int64])
 def test_sparse_columns_come_in_the_order_of_their_use(index_type):
     X = sparse_rows(MAX_ROWS + 1, 2 * MAX_ROWS)
