@@ -277,7 +277,11 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float, space: R
         coordinates = signs[:-1] if space is None else space.basis.T @ signs[:-1]
         probe = np.vstack([coordinates, signs[-1:]])[:n_features].T.ravel()
         right = preconditioner.gradient(soften(preconditioner.step(probe)))
-        solved, _ = cg(hessian, right, rtol=RESIDUAL, maxiter=MOST_ITERATIONS, callback=count)
+        with np.errstate(all="ignore"):
+            solved, _ = cg(hessian, right, rtol=RESIDUAL, maxiter=MOST_ITERATIONS, callback=count)
+        if not np.isfinite(solved).all():
+            # Nothing holds the intercept: no sample is near a kink.
+            return np.inf
         estimates.append(float(solved @ probe))
     return float(np.mean(estimates))
 

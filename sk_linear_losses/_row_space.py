@@ -175,7 +175,9 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     place[np.argsort(-uses, kind="stable")] = np.arange(len(first))
     group = place[group]
     length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
-    shares = (lengths[kept] / length[group]).astype(X.dtype)
+    # In float32 the shares would be rounded, and what is certified be that of other rows.
+    dtype = X.dtype if len(first) == len(kept) else np.float64
+    shares = (lengths[kept] / length[group]).astype(dtype)
     basis = sp.csr_array((shares, (kept.astype(X.indices.dtype), group)), shape=(n_features, len(first)))
     return RowSpace(X @ basis, basis, np.zeros(n_features), np.zeros(len(first)))
 

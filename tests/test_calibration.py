@@ -303,3 +303,14 @@ def test_held_out_loss_is_below_that_of_the_link(C):
     model = MulticlassSVMClassifier(C, loss="squared_hinge").fit(X_train, y_train)
     link = np.clip((1 + model.decision_function(X_test)) / 2, 1e-3, 1 - 1e-3)
     assert log_loss(y_test, model.predict_proba(X_test)) <= log_loss(y_test, link)
+
+
+@pytest.mark.parametrize("tol", [0.1, 0.5])
+def test_a_rough_fit_without_samples_near_a_kink_has_a_temperature(tol):
+    """Nothing holds the intercept then, and the trace has no bound."""
+    rng = np.random.default_rng(0)
+    X = sp.csr_array(rng.random((1010, 1400)) * (rng.random((1010, 1400)) < 0.004))
+    y = rng.integers(0, 2, 1010)
+    model = MulticlassSVMClassifier(C=0.01, tol=tol).fit(X, y)
+    assert np.isfinite(model.temperature_)
+    assert log_loss(y, model.predict_proba(X)) < np.log(2) + 1e-3
