@@ -40,6 +40,8 @@ def lower_bound(objective: Objective, at: Evaluation) -> float:
 def corrected_bound(objective: Objective, at: Evaluation) -> float:
     """The lower bound of multipliers corrected along the features in which the gradient is largest.
 
+    Minus infinity where they cannot be.
+
     In large units round-off alone keeps a gradient from vanishing: a feature of size 1e16 and multipliers
     with 16 digits leave 1 of it, and the bound half of its square. Multipliers ``g_i - x_i' B``, with x_i the
     features concerned and ``C sum_i w_i x_i x_i' B`` their gradient, have none. B is too small for their
@@ -55,12 +57,9 @@ def corrected_bound(objective: Objective, at: Evaluation) -> float:
         return _bound(objective, pull, conjugate)
     gram, reach = objective.feature_gram(features)
     size = np.sqrt(gram.diagonal())
-    if not (np.isfinite(size) & (size > 0)).all():
+    inverse = _sizes_of_inverse(gram, size)
+    if inverse is None:
         return -math.inf
-    eigenvalues, axes = np.linalg.eigh(gram / np.outer(size, size))
-    if not eigenvalues[0] > LEAST_EIGENVALUE:
-        return -math.inf
-    inverse = np.abs((axes / eigenvalues) @ axes.T) / np.outer(size, size)
 
     class_weight = objective.statistics.class_weight
     total = objective.C * class_weight.sum()
@@ -92,6 +91,17 @@ def corrected_bound(objective: Objective, at: Evaluation) -> float:
     # What the flows cost, squared or not, is below a quarter for each unit of weight.
     conjugate = (1 - share) * conjugate + share * total / 4
     return float(-(norm / 2 + conjugate) - ROUND_OFF * (norm / 2 + abs(conjugate)))
+
+
+def _sizes_of_inverse(gram: Array, size: Array) -> Array | None:
+    """Absolute values of a Gram matrix's inverse, for features of these sizes; None if it has no digits."""
+    if not (np.isfinite(size) & (size > 0)).all():
+        return None
+    scale = np.outer(size, size)
+    eigenvalues, axes = np.linalg.eigh(gram / scale)
+    if not eigenvalues[0] > LEAST_EIGENVALUE:
+        return None
+    return np.asarray(np.abs((axes / eigenvalues) @ axes.T) / scale)
 
 
 def _bound(objective: Objective, pull: Array, conjugate: float) -> float:

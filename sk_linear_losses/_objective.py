@@ -530,7 +530,7 @@ class Objective:
         return rows
 
     def feature_gram(self, features: Array) -> tuple[Array, Array]:
-        """Weighted Gram matrix of some centred features, times C, and the largest size of each."""
+        """Weighted Gram matrix (n, n) of n centred features, times C, and the largest size of each, (n,)."""
 
         mean = self.statistics.mean[features]
 

@@ -550,13 +550,13 @@ def _sharpened(run: _Run, objective: Objective, at: Evaluation) -> tuple[Objecti
 
 def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
     """Raise the bound by what does not move the coefficients."""
-    at = _balanced(run, objective, at)
+    at = _balance_intercept(run, objective, at)
     if objective.penalty and not run.is_certified:
         run.bound = max(run.bound, corrected_bound(objective, at))
 
 
-def _balanced(run: _Run, objective: Objective, at: Evaluation) -> Evaluation:
-    """Newton steps of the intercept alone, as long as its condition is what holds the bound back."""
+def _balance_intercept(run: _Run, objective: Objective, at: Evaluation) -> Evaluation:
+    """Where Newton steps of the intercept alone end, made as long as its condition holds the bound back."""
     if not objective.fit_intercept:
         return at
     for _ in range(BALANCING_STEPS):
