@@ -68,3 +68,21 @@ def test_products_with_the_second_derivative_are_differences_of_gradients(storag
     difference = objective.evaluate(theta + step).gradient - objective.evaluate(theta - step).gradient
     product = objective.hessian_product(theta)(direction)
     assert_allclose(product, difference / 2e-5, rtol=1e-5, atol=1e-5 * np.abs(product).max())
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("storage", [np.asarray, np.asfortranarray, sp.csr_array])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_gram_matrix_of_some_features(storage, fit_intercept):
+    # What has no weight does not count, were it the farthest.
+    distance = np.abs(INTEGERS[:, 2] - INTEGERS[:, 2].mean())
+    weight = WEIGHT * (distance < distance.max())
+    rows = Rows(storage(INTEGERS), Y, weight, N_CLASSES, 2)
+    statistics = statistics_of(rows, fit_intercept)
+    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics)
+    features = np.array([2, 0])
+    gram, reach = objective.feature_gram(features)
+    mean = weight @ INTEGERS / weight.sum() if fit_intercept else 0.0
+    centred = (INTEGERS - mean)[weight > 0][:, features]
+    assert_allclose(gram, C * (centred.T * weight[weight > 0]) @ centred, rtol=1e-10, atol=1e-10)
+    assert_allclose(reach, np.abs(centred).max(axis=0), rtol=1e-10)

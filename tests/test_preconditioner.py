@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import SoftmaxClassifier, _cost
+from sk_linear_losses import SoftmaxClassifier, _cost, _preconditioner
 from sk_linear_losses._cost import iterations_worth, memory
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
@@ -16,6 +16,7 @@ from sk_linear_losses._preconditioner import (
     hessian_factor,
     precondition,
     precondition_by_class,
+    precondition_equivariantly,
     precondition_exactly,
 )
 from sk_linear_losses._rows import Rows
@@ -212,3 +213,12 @@ def test_other_coordinates_wait_for_the_iterations_that_they_cost_or_half_of_all
     for max_iter, expected in ((1000, 10), (16, 8), (1, 1)):
         assert SoftmaxClassifier(max_iter=max_iter)._most_iterations(objective, 1.001 * ten) == expected
     assert SoftmaxClassifier(max_iter=16)._most_iterations(objective, np.inf) == 16
+
+
+def test_curvature_that_turns_with_the_coordinates_is_for_few_features(monkeypatch):
+    X, y = generated(0, 60, 40, 4)
+    objective = softmax_objective(X, y, np.ones(len(y)), 4)
+    theta = np.ones(objective.shape)
+    for limit, kind in ((41, BlockRoot), (40, DiagonalRoot)):
+        monkeypatch.setattr(_preconditioner, "MOST_TURNED", limit)
+        assert isinstance(precondition_equivariantly(objective, theta).root, kind)
