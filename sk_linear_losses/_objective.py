@@ -18,13 +18,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from scipy.linalg import helmert
 
-from ._rows import GRAM_ROWS, Block, Rows, chunks, weighted_grams
+from ._rows import GRAM_ROWS, Block, Rows, chunks, far_from_zero, weighted_grams
 from .losses import Array, Curvature, HingeLoss, SmoothLoss, flows_of
 
 Result = TypeVar("Result")
 
-# Means in standard deviations beyond which rows are centred one by one: four digits are lost by then.
-FAR = 1e4
 # Relative round-off of a mean: blocks of some thousand rows were seen to make half as much.
 MEAN_ROUND_OFF = 2e-13
 
@@ -209,8 +207,7 @@ class Statistics:
 
     def is_far_from_zero(self) -> bool:
         """Whether some feature's mean is so far from zero that to centre it implicitly costs digits."""
-        far = np.abs(self.mean) > FAR * np.sqrt(self.variance)
-        return bool((far & (self.variance > 0)).any())
+        return bool(far_from_zero(self.mean, self.variance).any())
 
 
 def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:

@@ -12,7 +12,7 @@ what distinguishes them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ import scipy.sparse as sp
 from scipy.linalg.lapack import dpocon, dpotrf
 from scipy.sparse.linalg import LinearOperator
 
+from ._rows import far_from_zero
 from .losses import Array
 
 # Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
@@ -74,6 +75,37 @@ def row_spaces(
 
     None stands for the features as they are. The next ones are for a fit that does not get on without.
     """
+    offset = _offsets(X, weight) if fit_intercept and sp.issparse(X) else None
+    if offset is None:
+        yield from _row_spaces(X, weight, fit_intercept, n_classes)
+        return
+    X = sp.csr_array((X.data - offset[X.indices], X.indices, X.indptr), shape=X.shape)
+    as_moved = RowSpace(X, sp.eye_array(X.shape[1], format="csr"), np.zeros(X.shape[1]), np.zeros(X.shape[1]))
+    for space, next_work in _row_spaces(X, weight, fit_intercept, n_classes):
+        space = space or as_moved
+        yield replace(space, shift=space.shift + offset), next_work
+
+
+def _offsets(X: sp.csr_array, weight: Array) -> Array | None:
+    """Means of the sparse columns that are far from zero, zero for others; None if there are none.
+
+    Every row with weight stores an entry of such a column: zeros would be farther away than it varies.
+    """
+    weighted = X if weight.all() else X[np.flatnonzero(weight)]
+    full = np.bincount(weighted.indices, minlength=X.shape[1]) == weighted.shape[0]
+    if not full.any():
+        return None
+    per_entry = np.repeat(weight, np.diff(X.indptr)) / weight.sum()
+    mean = np.bincount(X.indices, per_entry * X.data, X.shape[1])
+    variance = np.bincount(X.indices, per_entry * np.square(X.data - mean[X.indices]), X.shape[1])
+    far = full & far_from_zero(mean, variance)
+    return np.where(far, mean, 0.0) if far.any() else None
+
+
+def _row_spaces(
+    X: Any, weight: Array, fit_intercept: bool, n_classes: int
+) -> Iterator[tuple[RowSpace | None, float]]:
+    """As `row_spaces`, for sparse columns near zero."""
     n_samples, n_features = X.shape
     n_entries, sparse, wide = n_samples * n_features, sp.issparse(X), n_samples < n_features
     if wide and n_samples <= MAX_ROWS and n_entries <= (MAX_SPARSE_ENTRIES if sparse else MAX_ENTRIES):

@@ -33,6 +33,8 @@ SPARSE_BLOCK_SCORES = 2**16
 GRAM_ROWS, GRAM_ENTRIES = 1024, 2**20
 # Multiply-adds of one pass below which a second thread costs more than it brings.
 MIN_WORK_PER_THREAD = 20_000_000
+# Means in standard deviations beyond which features are centred explicitly: four digits are lost by then.
+FAR = 1e4
 
 
 class DenseBlock:
@@ -265,6 +267,11 @@ class Rows:
 def _centre(X: Any, rows: Array, shift: Array, out: Array) -> None:
     """Write the rows selected, less `shift`, to a dense float64 array."""
     np.subtract(X[rows].toarray() if sp.issparse(X) else X[rows], shift, out=out)
+
+
+def far_from_zero(mean: Array, variance: Array) -> Array:
+    """Which features vary, but so far from zero that to centre them implicitly costs digits."""
+    return np.asarray((np.abs(mean) > FAR * np.sqrt(variance)) & (variance > 0))
 
 
 def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:

@@ -760,6 +760,25 @@ def test_a_column_that_is_constant_but_for_its_mean(variant):
     assert not objective.rows.offset.any()
 
 
+@each_variant
+@pytest.mark.parametrize("n_samples", [30, 300])
+def test_sparse_columns_far_from_zero(variant, n_samples):
+    """Their digits are in what is left after centring, which sparse rows have no less than dense ones."""
+    X, y = generated(0, n_samples, 60, 3)
+    X[:, 5:] *= np.random.default_rng(0).random((n_samples, 55)) < 0.1
+    weight = np.ones(n_samples)
+    weight[:2], X[:2, :3] = 0, 0
+    near = build(variant).fit(X[2:], y[2:])
+    X[2:, :3] += [1e5, -1e8, 1e11]
+    dense = build(variant).fit(X, y, weight)
+    for storage in (sp.csr_array, sp.csc_matrix, sp.coo_array):
+        model = build(variant).fit(storage(X), y, weight)
+        assert model.objective_ == pytest.approx(dense.objective_, rel=1e-10)
+        assert model.duality_gap_ <= 1e-6 * model.objective_
+        np.testing.assert_allclose(model.coef_, dense.coef_, atol=1e-6)
+    assert dense.objective_ == pytest.approx(near.objective_, rel=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("parameters", [{}, {"loss": "squared_hinge"}, {"multi_class": "crammer_singer"}])
 def test_an_objective_beyond_float64_is_no_success(parameters):
