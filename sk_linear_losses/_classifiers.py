@@ -23,7 +23,7 @@ from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
 from ._checks import check_integer, check_number, check_option
-from ._cost import iterations_worth
+from ._cost import iterations_before_turning
 from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, statistics_of
 from ._problem import LARGEST, Problem, make_problem
 from ._row_space import RowSpace, row_spaces
@@ -190,19 +190,13 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                 if known is not None:
                     inner = known if space is None else space.contract(*known)
                     starts.insert(0, objective.coded_parameters(*inner))
-                most = self._most_iterations(objective, next_work)
+                most = iterations_before_turning(objective, next_work, int(self.max_iter))
                 result = solve(objective, starts, float(self.tol), most, started, reporters, previous)
                 if result.is_final or len(result.history) >= self.max_iter:
                     break
                 known, previous = _given_parameters(result, space), result
             self._store(problem, result, space)
         return result
-
-    def _most_iterations(self, objective: Objective, next_work: float) -> int:
-        """Iterations after which other coordinates are worth so many multiply-adds: half of all at most."""
-        if np.isinf(next_work):
-            return int(self.max_iter)
-        return int(np.clip(iterations_worth(objective, next_work), 1, max(self.max_iter / 2, 1)))
 
     def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
         """The loss as the objective takes it."""

@@ -51,6 +51,8 @@ AS_GOOD_AS_ALL = 1 / 4
 # Most entries of the matrices that are factorised, in all: 128 MB, and 512 MB in a fit that has made more
 # iterations than the budget.
 MAX_ENTRIES, LATE_MAX_ENTRIES = 2**24, 2**26
+# Fewest iterations after which a fit goes on in other coordinates, if it may make twice as many in all.
+TURN_ITERATIONS = 250
 # L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
 # (measured in scipy's), but at least and at most so many: beyond, no fit gained.
 PAIR, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
@@ -162,9 +164,17 @@ def is_small(objective: Objective) -> bool:
     return _evaluation(objective) <= SMALL * CALL
 
 
-def iterations_worth(objective: Objective, work: float) -> float:
-    """How many iterations cost as much as so many multiply-adds."""
-    return work / _evaluation(objective)
+def digits_are_cheap(objective: Objective) -> bool:
+    """Whether a fit has all second derivatives from its start, of a small problem."""
+    model = CostModel(objective, objective, 0)
+    return is_small(objective) and model.exact().cost <= model.budget
+
+
+def iterations_before_turning(objective: Objective, work: float, max_iter: int) -> int:
+    """Iterations after which to go on in coordinates that take so many multiply-adds, as they do."""
+    if work == np.inf or max_iter < 2 * TURN_ITERATIONS:
+        return max_iter
+    return int(np.clip(work / _evaluation(objective), TURN_ITERATIONS, max_iter / 2))
 
 
 def as_stored(objective: Objective) -> bool:

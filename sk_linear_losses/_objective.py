@@ -622,6 +622,16 @@ class Objective:
 
         return replace(self, term=replace(term, flows=tuple(self.rows.map(flows))))
 
+    def resumed(self, previous: Objective) -> Objective:
+        """The objective with the multipliers and the smoothing that it had in other coordinates, if any."""
+        term = previous.term
+        if not isinstance(term, EnvelopeTerm):
+            return self
+        flows = np.concatenate(term.flows)
+        parts = (flows[block.start : block.start + len(block.y)] for block in self.rows.blocks)
+        moved = replace(self._envelope, flows=tuple(map(np.asfortranarray, parts)), smoothing=term.smoothing)
+        return replace(self, term=moved)
+
     def separates(self, theta: Array) -> bool:
         """Whether every sample with weight scores highest at its own class."""
         coef, intercept = self.score_parameters(theta)

@@ -116,8 +116,8 @@ def _row_spaces(
     if n_entries > MAX_TURNED_ENTRIES or n_classes * n_coordinates**2 > MAX_SQUARES:
         yield as_given, np.inf
         return
-    # As many coordinates as there are features are only for a fit that ends without success.
-    yield as_given, QR_WORK * n_entries * n_coordinates if wide else np.inf
+    # To make sparse rows dense that are more than their columns is for a fit that ends without success.
+    yield as_given, QR_WORK * n_entries * n_coordinates if wide or not sparse else np.inf
     yield _orthonormal(X, weight, fit_intercept), np.inf
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from ._certificate import ROUND_OFF, corrected_bound, lower_bound
-from ._cost import is_small, memory
+from ._cost import digits_are_cheap, is_small, memory
 from ._objective import EnvelopeTerm, Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from .losses import Array
@@ -43,8 +43,9 @@ CAUTION, DOUBTS = 10, 5
 NEAR = 1e2
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
-# Factor on the smoothing once a subproblem took no more than so many iterations.
-SHRINK, EASY = 0.3, 10
+# Factor on the smoothing once a subproblem took no more than so many iterations, or left more than this share
+# of the distance that the one before had left.
+SHRINK, EASY, SLOW = 0.3, 10, 0.7
 # A subproblem is solved early once its decrement is this share of what moving the multipliers brings, as long
 # as their complementarity is more than a relative FAR. From there on the gradient must be small too, which
 # takes many more digits where scales differ: bounds need it.
@@ -285,8 +286,10 @@ def solve(
 
     The fit ends when the certified gap is small enough or, where that is loose, the Newton decrement;
     or when a reporter asks for it. Its seconds are since `time.perf_counter` was at `started`. It goes on
-    where a `previous` one in other coordinates ended, whose iterations count.
+    where a `previous` one in other coordinates ended, with its multipliers; its iterations count.
     """
+    if previous is not None:
+        objective = objective.resumed(previous.problem)
     at = min(map(objective.evaluate, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
     run = _Run(tol, max_iter, reporters, at, started)
     if previous is not None:
@@ -497,9 +500,9 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         run.note(objective, at)
     objective, at = _sharpened(run, objective, at)
     # Where digits are cheap and wanted, the fit ends on the active set.
-    thorough = run.tol <= FINE and is_small(objective)
+    thorough = run.tol <= FINE and digits_are_cheap(objective)
     steps = LAST_STEPS if thorough else 0
-    patience, iterations, widening = _Patience(), 0, 1.0
+    patience, iterations, widening, left, slow = _Patience(), 0, 1.0, np.inf, False
     while True:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         preconditioner = precondition(objective.smoothed(widening), at.theta, len(run.history))
@@ -520,20 +523,21 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         stuck = end_of_stage.iterations == 0 and end_of_stage.decrement <= FINEST_GAP * abs(at.objective)
         if end_of_stage.finished or stuck or widening >= WIDEST:
             objective = objective.with_multipliers(at.theta)
-            if iterations <= EASY:
+            if iterations <= EASY or slow:
                 objective = objective.smoothed(SHRINK)
             at = objective.evaluate(at.theta)
             run.note(objective, at)
+            left, slow = run.distance, run.distance > SLOW * left
             run.milestone("outer step")
             iterations, widening = 0, 1.0
         else:
             widening = WIDEN * widening if end_of_stage.iterations == 0 else 1.0
     if not run.is_certified:
         # Rounding of scores, over the smoothing, keeps the intercept's condition from being met.
-        objective = objective.with_multipliers(at.theta).smoothed(BALANCING)
-        at = objective.evaluate(at.theta)
-        run.note(objective, at)
-        _certify(run, objective, at)
+        smoother = objective.with_multipliers(at.theta).smoothed(BALANCING)
+        at = smoother.evaluate(at.theta)
+        run.note(smoother, at)
+        _certify(run, smoother, at)
     return objective
 
 

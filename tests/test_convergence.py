@@ -760,6 +760,42 @@ def test_a_column_that_is_constant_but_for_its_mean(variant):
     assert not objective.rows.offset.any()
 
 
+def test_powers_of_a_variable():
+    """They are correlated up to round-off; orthonormal coordinates tell them apart.
+
+    The optimum comes from Newton's method in an orthonormal basis of the powers made with 60 digits.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 100, 200)
+    y = np.digitize(np.sin(x / 15) + 0.3 * rng.normal(size=200), [-0.4, 0.4])
+    for degree, optimum in ((10, 76.18580801923599), (12, 73.26983079149474)):
+        model = SoftmaxClassifier().fit(np.vander(x, degree + 1, increasing=True)[:, 1:], y)
+        assert model.converged_
+        assert model.objective_ == pytest.approx(optimum, rel=1e-8)
+
+
+def test_a_hinge_takes_its_multipliers_to_other_coordinates(monkeypatch):
+    """Without them it would start again."""
+    X, y = generated(0, 200, 20, 4)
+    monkeypatch.setattr(_cost, "TURN_ITERATIONS", 30)
+    ends, original = [], _solver.solve
+
+    def solve(objective, *arguments):
+        result = original(objective, *arguments)
+        ends.append((objective, result))
+        return result
+
+    monkeypatch.setattr(_classifiers, "solve", solve)
+    MulticlassSVMClassifier().fit(X, y)
+    (_, first), (objective, second) = ends
+    assert len(first.history) == 30
+    moved = objective.resumed(first.problem)
+    assert moved.term.smoothing == first.problem.term.smoothing < objective.term.smoothing
+    np.testing.assert_array_equal(np.concatenate(moved.term.flows), np.concatenate(first.problem.term.flows))
+    # The first value after the change is not far from the last before.
+    assert second.history[30].gap <= 2 * first.history[-1].gap
+
+
 @each_variant
 @pytest.mark.parametrize("n_samples", [30, 300])
 def test_sparse_columns_far_from_zero(variant, n_samples):

@@ -6,8 +6,8 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import SoftmaxClassifier, _cost, _preconditioner
-from sk_linear_losses._cost import iterations_worth, memory
+from sk_linear_losses import _cost, _preconditioner
+from sk_linear_losses._cost import iterations_before_turning, memory
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
     BlockRoot,
@@ -207,12 +207,13 @@ def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
     assert 1 < later.cost < 100
 
 
-def test_other_coordinates_wait_for_the_iterations_that_they_cost_or_half_of_all():
+def test_other_coordinates_wait_for_the_iterations_that_they_cost_but_not_for_more_than_half():
     objective = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
-    ten = 10 / iterations_worth(objective, 1.0)
-    for max_iter, expected in ((1000, 10), (16, 8), (1, 1)):
-        assert SoftmaxClassifier(max_iter=max_iter)._most_iterations(objective, 1.001 * ten) == expected
-    assert SoftmaxClassifier(max_iter=16)._most_iterations(objective, np.inf) == 16
+    evaluation = _cost._evaluation(objective)
+    cases = ((300, 1000, 300), (3, 1000, 250), (3, 500, 250), (3, 499, 499), (600, 1000, 500))
+    for cost, max_iter, expected in cases:
+        assert iterations_before_turning(objective, 1.001 * cost * evaluation, max_iter) == expected
+    assert iterations_before_turning(objective, np.inf, 1000) == 1000
 
 
 def test_curvature_that_turns_with_the_coordinates_is_for_few_features(monkeypatch):
