@@ -215,7 +215,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         term = self._term(problem, rows, statistics)
         C = float(self.C)
         penalty = float(np.isfinite(C))
-        return Objective(rows, term, C if penalty else 1.0, penalty, fit_intercept, statistics)
+        one_vector = len(problem.classes) == 2
+        return Objective(rows, term, C if penalty else 1.0, penalty, fit_intercept, statistics, one_vector)
 
     def _known(self, problem: Problem) -> tuple[Array, Array] | None:
         """Coefficients (n_features, n_classes) and intercept of the previous fit, zero for unknown classes.

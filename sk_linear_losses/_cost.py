@@ -135,7 +135,7 @@ class CostModel:
     def _product(self) -> float:
         """Cost of a row's outer product."""
         if as_stored(self.objective):
-            work = STORED_PAIR * self.objective.rows.stored_pairs
+            work = STORED_PAIR * max(self.objective.rows.stored_pairs, 1)
         else:
             work = (self.objective.shape[0] + FORMING) ** 2 / 2
         return work / self._evaluation

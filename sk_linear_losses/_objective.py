@@ -239,10 +239,10 @@ class _Codes(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _codes(n_classes: int) -> _Codes:
+def _codes(n_classes: int, one_vector: bool) -> _Codes:
     """The codes of so many classes."""
     basis = helmert(n_classes).T
-    coding = -basis / np.sqrt(2) if n_classes == 2 else basis
+    coding = -basis / np.sqrt(2) if one_vector else basis
     contrast = coding[:-1] - coding[-1]
     return _Codes(coding, coding / (coding**2).sum(axis=0), contrast, np.linalg.inv(contrast).T)
 
@@ -262,6 +262,8 @@ class Objective:
     fit_intercept : bool
     statistics : Statistics
         Its mean is zero without intercept: there is then nothing to absorb the shift.
+    one_vector : bool
+        Whether the penalty is that of one weight vector for two classes, not of a vector for each class.
     """
 
     rows: Rows
@@ -270,29 +272,30 @@ class Objective:
     penalty: float
     fit_intercept: bool
     statistics: Statistics
+    one_vector: bool
 
     @property
     def coding(self) -> Array:
         """Classes by codes: orthonormal columns that sum to zero.
 
-        Two classes are coded (-1/2, 1/2), which makes V the weight vector of the binary model, W_1 - W_0.
+        For one weight vector two classes are coded (-1/2, 1/2), which makes V that vector, W_1 - W_0.
         """
-        return _codes(self.n_classes).coding
+        return _codes(self.n_classes, self.one_vector).coding
 
     @property
     def decoding(self) -> Array:
         """Classes by codes, with ``decoding.T @ coding`` the identity."""
-        return _codes(self.n_classes).decoding
+        return _codes(self.n_classes, self.one_vector).decoding
 
     @property
     def contrast(self) -> Array:
         """Classes but the last by codes: the coding less the last class's."""
-        return _codes(self.n_classes).contrast
+        return _codes(self.n_classes, self.one_vector).contrast
 
     @property
     def contrast_decoding(self) -> Array:
         """Classes but the last by codes, with ``contrast_decoding.T @ contrast`` the identity."""
-        return _codes(self.n_classes).contrast_decoding
+        return _codes(self.n_classes, self.one_vector).contrast_decoding
 
     @property
     def may_be_unbounded(self) -> bool:

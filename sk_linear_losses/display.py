@@ -656,7 +656,8 @@ def _grid(count: int, width: float, height: float, stretch: float) -> tuple[int,
 def _covers(image_shape: Any, n_features: int) -> bool:
     """Whether an image of this shape has a pixel for each feature."""
     shape = np.asarray(image_shape)
-    return shape.shape == (2,) and shape.min() > 0 and bool(shape.prod() == n_features)
+    is_size = shape.shape == (2,) and shape.dtype.kind in "iu" and shape.min() > 0
+    return bool(is_size and shape.prod() == n_features)
 
 
 def _check_length(name: str, values: Sequence[str], wanted: int, of: str) -> None:

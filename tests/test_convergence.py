@@ -760,6 +760,17 @@ def test_a_column_that_is_constant_but_for_its_mean(variant):
     assert not objective.rows.offset.any()
 
 
+@each_variant
+@pytest.mark.parametrize("shape", [(60, 4), (6, 20)])
+def test_no_feature_has_an_entry(variant, shape):
+    """Frequencies of the classes are all that there is to fit, whatever the storage."""
+    y = np.arange(shape[0]) % 3
+    dense = build(variant).fit(np.zeros(shape), y)
+    model = build(variant).fit(sp.csr_array(shape), y)
+    assert not model.coef_.any()
+    assert model.objective_ == pytest.approx(dense.objective_, rel=1e-12)
+
+
 def test_powers_of_a_variable():
     """They are correlated up to round-off; orthonormal coordinates tell them apart.
 

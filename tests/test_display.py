@@ -301,6 +301,7 @@ def test_colours_of_zero_coefficients_and_of_the_caller():
     [
         ({"class_names": "ab"}, "class_names has 2 entries; expected 3, one for each class."),
         ({"feature_names": "abc"}, "feature_names has 3 entries; expected 4, one for each feature."),
+        ({"image_shape": (2.0, 2.0)}, r"image_shape=\(2\.0, 2\.0\) must be a height and a width"),
         ({"image_shape": (2, 3)}, r"image_shape=\(2, 3\) must be a height and a width .* features, 4\."),
         ({"image_shape": (-2, -2)}, r"image_shape=\(-2, -2\) must"),
         ({"image_shape": (2, 2, 1)}, r"image_shape=\(2, 2, 1\) must"),

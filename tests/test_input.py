@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal, assert_equal
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _rows
 from sk_linear_losses._objective import Objective
@@ -490,9 +491,11 @@ class TestClassWithoutWeight:
     @pytest.mark.parametrize("how", ["sample_weight", "class_weight"])
     @pytest.mark.parametrize("fit_intercept", [True, False])
     def test_two_classes_are_left(self, variant, how, fit_intercept):
+        """Each has a vector of coefficients still, w/2 and -w/2, of which the penalty is half that of w."""
         variant.set_params(fit_intercept=fit_intercept)
-        reference = clone(variant).fit(X[Y != 1], Y[Y != 1])
+        reference = clone(variant).set_params(C=2 * variant.C).fit(X[Y != 1], Y[Y != 1])
         self.without(variant, how, Y, 1)
+        assert_allclose(variant.objective_, reference.objective_ / 2, rtol=1e-9)
         assert variant.coef_.shape == (3, 4)
         assert variant.intercept_.shape == (3,)
         assert_allclose(variant.coef_[2] - variant.coef_[0], reference.coef_[0], rtol=1e-6, atol=1e-7)
@@ -502,6 +505,12 @@ class TestClassWithoutWeight:
         assert_allclose(probability.sum(axis=1), 1, rtol=1e-12)
         assert not np.isnan(variant.predict_log_proba(X)).any()
 
+    def test_two_classes_are_left_as_in_scikit_learn(self):
+        weight = 1.0 * (Y != 1)
+        model = SoftmaxClassifier().fit(X, Y, sample_weight=weight)
+        theirs = LogisticRegression(tol=1e-10, max_iter=10_000).fit(X, Y, sample_weight=weight)
+        assert_allclose(model.coef_, theirs.coef_, atol=1e-5)
+
     def test_is_never_predicted_far_from_the_data(self, variant):
         self.without(variant, "sample_weight", Y, 1)
         directions = np.random.default_rng(0).normal(size=(500, 4))
@@ -510,8 +519,8 @@ class TestClassWithoutWeight:
 
     def test_balanced_weights_count_the_others(self, variant):
         variant.set_params(class_weight="balanced")
-        reference = clone(variant).fit(X[Y != 1], Y[Y != 1])
-        self.without(variant, "sample_weight", Y, 1)
+        reference = clone(variant).fit(X[self.four != 1], self.four[self.four != 1])
+        self.without(variant, "sample_weight", self.four, 1)
         assert_allclose(variant.objective_, reference.objective_, rtol=1e-9)
 
     def test_pair_margins_lose_its_row_and_column(self):

@@ -43,7 +43,7 @@ def written_out(fit_intercept):
 def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
     rows = Rows(storage(INTEGERS), Y, WEIGHT, N_CLASSES, n_threads)
     statistics = statistics_of(rows, fit_intercept)
-    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics)
+    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics, False)
     theta = objective.coded_parameters(COEF, INTERCEPT)
 
     expected = written_out(fit_intercept)
@@ -61,7 +61,7 @@ def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
 def test_products_with_the_second_derivative_are_differences_of_gradients(storage, fit_intercept):
     rows = Rows(storage(INTEGERS), Y, WEIGHT, N_CLASSES, 1)
     statistics = statistics_of(rows, fit_intercept)
-    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics)
+    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics, False)
     theta = objective.coded_parameters(COEF / 10, INTERCEPT / 10)
     direction = np.random.default_rng(0).normal(size=theta.shape)
     step = 1e-5 * direction
@@ -79,7 +79,7 @@ def test_gram_matrix_of_some_features(storage, fit_intercept):
     weight = WEIGHT * (distance < distance.max())
     rows = Rows(storage(INTEGERS), Y, weight, N_CLASSES, 2)
     statistics = statistics_of(rows, fit_intercept)
-    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics)
+    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics, False)
     features = np.array([2, 0])
     gram, reach = objective.feature_gram(features)
     mean = weight @ INTEGERS / weight.sum() if fit_intercept else 0.0

@@ -30,7 +30,7 @@ C = 2.5
 def softmax_objective(X, y, weight, n_classes, fit_intercept=True, n_threads=1):
     rows = Rows(X, y, weight, n_classes, n_threads)
     statistics = statistics_of(rows, fit_intercept)
-    return Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics)
+    return Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, fit_intercept, statistics, n_classes == 2)
 
 
 def hessian_in_codes(objective, X, weight, theta):
