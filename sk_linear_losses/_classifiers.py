@@ -21,18 +21,21 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
-from ._certificate import relative_gap
+from ._certificate import ROUND_OFF, relative_gap
 from ._checks import check_integer, check_number, check_option
 from ._cost import iterations_before_turning
 from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, statistics_of
 from ._problem import LARGEST, Problem, make_problem
 from ._row_space import RowSpace, row_spaces
-from ._rows import Rows, single_threaded_blas
+from ._rows import Block, Rows, single_threaded_blas
 from ._solver import Iteration, Result, solve
 from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
 
 # Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).
 SCORED_ENTRIES = 2**19
+# Share by which rounding of what is stored may raise a hinge's objective before longer coefficients are
+# tried, and how much longer.
+SETTLED, LONGER = 1e-10, tuple(1 + 2.0**-k for k in range(48, 32, -2))
 
 
 class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -204,19 +207,22 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _objective(self, problem: Problem, X: Any) -> Objective:
         """The objective for the classes that have weight, with rows X."""
-        n_classes = len(problem.present)
-        samples = X, problem.y, problem.weight, n_classes, problem.n_threads
-        rows = Rows(*samples)
+        rows = self._rows(problem, X)
         fit_intercept = bool(self.fit_intercept)
         statistics = statistics_of(rows, fit_intercept)
         if statistics.is_far_from_zero() and not sp.issparse(X):
-            rows = Rows(*samples, offset=statistics.mean)
+            rows = self._rows(problem, X, offset=statistics.mean)
             statistics = statistics_of(rows, fit_intercept)
         term = self._term(problem, rows, statistics)
         C = float(self.C)
         penalty = float(np.isfinite(C))
         one_vector = len(problem.classes) == 2
         return Objective(rows, term, C if penalty else 1.0, penalty, fit_intercept, statistics, one_vector)
+
+    def _rows(self, problem: Problem, X: Any, offset: Array | None = None) -> Rows:
+        """The samples of a problem with rows X."""
+        n_classes = len(problem.present)
+        return Rows(X, problem.y, problem.weight, n_classes, problem.n_threads, offset)
 
     def _known(self, problem: Problem) -> tuple[Array, Array] | None:
         """Coefficients (n_features, n_classes) and intercept of the previous fit, zero for unknown classes.
@@ -246,6 +252,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
     def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
         """Set the fitted attributes."""
         coef, intercept = _given_parameters(result, space)
+        coef, intercept, objective = self._settled(
+            problem, coef, intercept - intercept.mean(), result.objective
+        )
         n_classes = len(problem.classes)
         self.classes_ = problem.classes
         if n_classes == 2:
@@ -256,9 +265,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             self.coef_[problem.present] = coef.T
             # A class without weight is never predicted, which is where its intercept would tend.
             self.intercept_ = np.full(n_classes, -np.inf)
-            self.intercept_[problem.present] = intercept - intercept.mean()
-        self.objective_ = result.objective
-        self.duality_gap_ = result.gap
+            self.intercept_[problem.present] = intercept
+        self.objective_ = objective
+        self.duality_gap_ = max(result.gap - (result.objective - objective), ROUND_OFF * objective)
         self.converged_ = result.converged
         self.n_iter_ = len(result.history)
         columns = zip(*result.history, strict=True) if result.history else [(), (), ()]
@@ -266,6 +275,12 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             field: np.array(column, dtype=np.float64)
             for field, column in zip(Iteration._fields, columns, strict=True)
         }
+
+    def _settled(
+        self, problem: Problem, coef: Array, intercept: Array, objective: float
+    ) -> tuple[Array, Array, float]:
+        """Coefficients (n_features, n_classes) and intercept to store, and the objective there."""
+        return coef, intercept, objective
 
     def _warn(self, result: Result) -> None:
         """Say what kept the fit from its tolerance."""
@@ -585,6 +600,30 @@ class MulticlassSVMClassifier(_LinearClassifier):
         super()._store(problem, result, space)
         loss = self._hinge(problem)
         self.temperature_ = fit_temperature(result.problem, result.theta, loss, problem.unit, space)
+
+    def _settled(
+        self, problem: Problem, coef: Array, intercept: Array, objective: float
+    ) -> tuple[Array, Array, float]:
+        """Longer ones by some roundings, where rounding of scores costs a hard margin more than that."""
+        loss = self._hinge(problem)
+        if loss.smooth is not None:
+            return coef, intercept, objective
+        rows = self._rows(problem, problem.X)
+
+        def objective_of(factor: float) -> float:
+            W, b = factor * coef, factor * intercept
+
+            def losses(block: Block) -> tuple[float]:
+                return (float(block.weight @ loss.value(block.scores(W, b)[:, :-1], block.y)),)
+
+            # Two classes have one vector, of which W has plus and minus a half.
+            norm = float(np.vdot(W, W)) * (2 if len(problem.classes) == 2 else 1)
+            return norm / 2 + float(self.C) * float(rows.sum(losses)[0])
+
+        if objective_of(1.0) <= (1 + SETTLED) * objective:
+            return coef, intercept, objective
+        reached, factor = min((objective_of(factor), factor) for factor in (1.0, *LONGER))
+        return factor * coef, factor * intercept, min(reached, objective)
 
     def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
         return smoothed_term(self._hinge(problem), rows, float(self.C), statistics)

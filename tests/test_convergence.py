@@ -760,6 +760,25 @@ def test_a_column_that_is_constant_but_for_its_mean(variant):
     assert not objective.rows.offset.any()
 
 
+@pytest.mark.parametrize("C", [1.0, 1e4])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
+def test_rounding_of_what_is_stored_is_not_charged_to_a_hard_margin(variant, n_classes, C):
+    """A penalty of 1e-6 is little beside C times a rounding of scores; a shortfall of one is avoidable."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % n_classes
+    X = rng.poisson(np.exp(rng.normal(5, 2, 5000)), (60, 5000)).astype(float)
+    X[:, :20] *= 1 + 0.3 * y[:, None]
+    model = build(variant, C).fit(X, y)
+    coef, intercept = model.coef_, model.intercept_
+    if n_classes == 2:
+        coef, intercept = np.vstack([0 * coef, coef]), np.append(0, intercept)
+    scores = X.astype(np.longdouble) @ coef.T.astype(np.longdouble) + intercept.astype(np.longdouble)
+    stored = float((coef**2).sum() / 2 + C * VARIANTS[variant][2](scores, y).sum())
+    assert stored == pytest.approx(model.objective_, rel=1e-8)
+    assert model.duality_gap_ <= 1e-8 * model.objective_
+
+
 @each_variant
 @pytest.mark.parametrize("shape", [(60, 4), (6, 20)])
 def test_no_feature_has_an_entry(variant, shape):
