@@ -101,7 +101,7 @@ assert np.isclose(cross_entropy(np.array([0.0, 0.0, 1.0]), np.array([0.2, 0.3, 0
 # The example of the course notes: both losses on the same scores
 # ---------------------------------------------------------------
 #
-# Weights, features and offsets of the notes on linear classification. The third class is right.
+# Weights, features and intercepts of the notes on linear classification. The third class is right.
 
 W = np.array([[0.01, -0.05, 0.1, 0.05], [0.7, 0.2, 0.05, 0.16], [0.0, -0.45, -0.2, 0.03]])
 x = np.array([-15.0, 22.0, -44.0, 56.0])
@@ -226,7 +226,7 @@ for name, loss in losses.items():
 # Gradient descent as the course has it: a small step against the gradient, again and again, with
 # the penalty :math:`\lambda \sum W^2` added to the mean loss. This package minimises
 # :math:`\tfrac12 \|W\|^2 + C \sum_i \text{loss}_i`, the same function times a constant if :math:`C
-# = 1 / (2 \lambda n)`; the constant is :math:`C n`. No offsets here, so that both have the same
+# = 1 / (2 \lambda n)`; the constant is :math:`C n`. No intercepts here, so that both have the same
 # parameters.
 
 lam = 1e-3
@@ -238,10 +238,10 @@ models = {
 _, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 for ax, (name, loss) in zip(axes, losses.items(), strict=True):
     W, descent = np.zeros((3, 4)), []
+    at_zero = C * len(X) * mean_loss(loss, W)[0]
     for _step in range(2000):
-        value, gradient = mean_loss(loss, W)
-        descent.append(C * len(X) * (value + lam * (W**2).sum()))
-        W -= 0.01 * (gradient + 2 * lam * W)
+        W -= 0.01 * (mean_loss(loss, W)[1] + 2 * lam * W)
+        descent.append(C * len(X) * (mean_loss(loss, W)[0] + lam * (W**2).sum()))
     model = models[name]
     ax.axhline(model.objective_, color="black", linewidth=1, linestyle=":", label="optimum")
     slow = ConvergenceDisplay({"objective": descent}, name="gradient descent, step 0.01")
@@ -249,7 +249,7 @@ for ax, (name, loss) in zip(axes, losses.items(), strict=True):
     ConvergenceDisplay.from_estimator(model, quantity="objective", name="this package", ax=ax)
     ax.set(title=name, xscale="log")
     print(
-        f"{name}: {descent[0]:.2f} at zero weights, {descent[-1]:.2f} after 2000 steps; "
+        f"{name}: {at_zero:.2f} at zero weights, {descent[-1]:.2f} after 2000 steps; "
         f"{model.objective_:.4f} by {type(model).__name__} in {model.n_iter_} iterations"
     )
     assert model.objective_ <= min(descent)
@@ -272,7 +272,7 @@ plt.show()
 # Two trained classifiers
 # -----------------------
 #
-# With all four features and an offset for each class, in ten-fold cross-validation:
+# With all four features and an intercept for each class, in ten-fold cross-validation:
 
 folds = StratifiedKFold(10, shuffle=True, random_state=0)
 for classifier in (SoftmaxClassifier(), MulticlassSVMClassifier()):

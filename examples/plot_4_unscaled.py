@@ -61,7 +61,7 @@ assert objective(softmax) < objective(logistic)
 # The distance to the optimum, for `LogisticRegression` at larger and larger `max_iter`, and for each
 # iteration of `SoftmaxClassifier` what its `history_` has: the certified gap, an upper bound of that
 # distance, which is computed without knowing the optimum. Far from the optimum it says little and is
-# not computed anew each time, so the line starts flat. An iteration of one is not as dear as one of
+# not computed anew each time, so the line starts flat. An iteration of one does not cost as much as one of
 # the other, since `SoftmaxClassifier` looks at second derivatives now and then, so the times are
 # printed as well. They are those of the machine that built this page.
 
@@ -83,7 +83,7 @@ print(f"SoftmaxClassifier():                 {distance:.0e} above the optimum, {
 
 display = ConvergenceDisplay.from_estimator(softmax, name="SoftmaxClassifier, certified")
 display.ax_.plot(budgets, distances, marker="o", label="LogisticRegression")
-display.ax_.set(xscale="log", ylabel="Relative distance from the optimum")
+display.ax_.set(xscale="log", ylabel="Relative distance from the optimum\n(of ours: its certified bound)")
 display.ax_.legend()
 plt.show()
 

@@ -2,9 +2,9 @@ r"""
 Mistakes that cost more than others
 ===================================
 
-To send a patient who is getting worse home is dearer than to see a well one again. The hinge can be
+Sending home a patient who is getting worse costs more than seeing a healthy one again. The hinge can be
 told: with the margin :math:`\Delta_{yj}` in proportion to the cost of predicting class j where y is
-right, it asks for a wide lead over the dear mistakes and a small one over the cheap ones, and it
+right, it asks for a wide lead over the costly mistakes and a small one over the cheap ones, and it
 bounds the cost of each sample from above.
 
 Here the disease progression of the diabetes data is cut into three classes, and costs are set by

@@ -107,7 +107,7 @@ def compare(X: Array, y: Array) -> None:
     print("                           10-fold accuracy        grid search over C       objective at")
     print("  classifier               mean +- sd     time     best C  mean    time     C = 1 on all data")
     rows = StandardScaler().fit_transform(X)
-    fits = {}
+    fits, any_mark = {}, False
     for name, classifier in classifiers.items():
         pipeline = make_pipeline(StandardScaler(), classifier)
         scores, seconds, warned = timed(lambda p=pipeline: cross_val_score(p, X, y, cv=folds))
@@ -118,6 +118,7 @@ def compare(X: Array, y: Array) -> None:
         fits[name] = fit
         (best_C,) = search.best_params_.values()
         mark = " *" if warned or grid_warned or fit_warned else ""
+        any_mark = any_mark or bool(mark)
         print(
             f"  {name:23}  {scores.mean():.4f} +- {scores.std():.3f}  {seconds:5.2f} s  {best_C:6g}"
             f"  {search.best_score_:.4f}  {grid_seconds:5.2f} s  {objective(fit, rows, y):.6f}{mark}"
@@ -126,7 +127,8 @@ def compare(X: Array, y: Array) -> None:
     print(
         "  LinearSVC minimises another one: squared hinge, one class against the rest, penalised intercept."
     )
-    print("  * did not converge in 10000 iterations, at some C.")
+    if any_mark:
+        print("  * did not converge in 10000 iterations, at some C.")
     print("\nFits on all data, C = 1:\n")
     print("  classifier               iterations  objective       certified gap   relative")
     for name in ("SoftmaxClassifier", "MulticlassSVMClassifier"):

@@ -52,7 +52,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features, as they are: neither scaling nor centring is needed for convergence. float64 and
-            float32 are used as given, memory-mapped arrays too, other types are converted to float64.
+            float32 are used as given, memory-mapped arrays too, other types are converted to float64. Missing
+            values are not accepted.
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -71,7 +72,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` was reached or a callback asked to stop first, or if there is no optimum to reach.
+            If `tol` was not reached within `max_iter` iterations, before a callback asked to stop, or in
+            float64 arithmetic; or if there is no optimum to reach.
         """
         self._check_parameters()
         # All that a fit sets is set on a copy, so that whatever interrupts it leaves this estimator whole.
@@ -87,6 +89,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
 
         Returns
         -------
@@ -107,6 +110,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
 
         Returns
         -------
@@ -123,6 +127,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
 
         Returns
         -------
@@ -137,6 +142,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
 
         Returns
         -------
@@ -161,7 +167,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             "C",
             self.C,
             lambda value: LARGEST**-2 <= value <= LARGEST**2 or value == np.inf,
-            f"a positive number, from {LARGEST**-2:g} to {LARGEST**2:g} if it is finite",
+            f"a number from {LARGEST**-2:g} to {LARGEST**2:g} (or np.inf for no penalty: softmax only)",
         )
         check_number("tol", self.tol, lambda tol: 0 <= tol < np.inf, "a finite number >= 0")
         check_integer("max_iter", self.max_iter, lambda most: most >= 1, "an integer of at least 1")
@@ -300,8 +306,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             else:
                 reason = "could not get closer in float64 arithmetic"
                 advice = (
-                    " Increase tol or, where that is far off, scale the columns and put the difference in "
-                    "place of one of two that are nearly equal."
+                    " Increase tol or, where that is far off, scale the columns and replace one of two "
+                    "nearly identical columns by their difference."
                 )
             gap = relative_gap(result.objective, result.gap)
             message = (
@@ -327,23 +333,26 @@ class SoftmaxClassifier(_LinearClassifier):
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
-        Weight of each class; "balanced" is ``sum(w) / (n_classes * sum(w of the class))``.
+        Weight of each class, which multiplies `sample_weight`: 1 for None and for classes that the dict does
+        not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))``. A key that is no class is an
+        error.
     label_smoothing : float, default=0.0
         Share of each target spread evenly over all classes, in [0, 1).
     tol : float, default=1e-6
         The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
-        or, where all second derivatives are too dear and the gap is loose, by a tenfold margin on the Newton
-        decrement. Where they are cheap, the coefficients are as accurate as the objective.
+        or, where all second derivatives are too expensive and the gap is loose, when the distance estimated
+        from the Newton decrement is below ``tol / 10``. Where they are cheap, the coefficients are as
+        accurate as the objective.
     max_iter : int, default=1000
-        Most iterations of L-BFGS over all samples.
+        Maximum number of iterations of L-BFGS over all samples.
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label.
     n_jobs : int, default=None
         Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
         threadpoolctl and joblib; -1 all cores.
     verbose : int, default=0
-        1 prints a line whenever curvature is taken anew or multipliers are moved, and for each sample of
-        the rows; 2 for each iteration too: objective, certified gap, seconds since `fit` began.
+        1 prints a line for each stage of the fit, after which curvature is taken anew, and for each fit to a
+        sample of the rows; 2 for each iteration too: objective, certified gap, seconds since `fit` began.
 
     Attributes
     ----------
@@ -456,22 +465,25 @@ class MulticlassSVMClassifier(_LinearClassifier):
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
-        Weight of each class; "balanced" is ``sum(w) / (n_classes * sum(w of the class))``.
+        Weight of each class, which multiplies `sample_weight`: 1 for None and for classes that the dict does
+        not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))``. A key that is no class is an
+        error.
     tol : float, default=1e-6
         The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
         or, where that is loose, by an estimate from the Newton decrement; or when it is within the
         round-off of the sum of losses, which hard margins at large `C` come to first. With a `tol` of 1e-6
         or less, small problems are solved to the last digit.
     max_iter : int, default=1000
-        Most iterations of L-BFGS.
+        Maximum number of iterations of L-BFGS over all samples.
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label.
     n_jobs : int, default=None
         Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
         threadpoolctl and joblib; -1 all cores.
     verbose : int, default=0
-        1 prints a line whenever curvature is taken anew or multipliers are moved, and for each sample of
-        the rows; 2 for each iteration too: objective, certified gap, seconds since `fit` began.
+        1 prints a line for each stage of the fit, after which curvature is taken anew or multipliers are
+        moved, and for each fit to a sample of the rows; 2 for each iteration too: objective, certified gap,
+        seconds since `fit` began.
 
     Attributes
     ----------
@@ -583,6 +595,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
 
         Returns
         -------

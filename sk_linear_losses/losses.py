@@ -105,7 +105,7 @@ class _Loss:
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
 
         Returns
         -------
@@ -121,7 +121,7 @@ class _Loss:
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
 
         Returns
         -------
@@ -136,7 +136,7 @@ class _Loss:
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
 
         Returns
         -------
@@ -154,7 +154,7 @@ class _Loss:
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
 
         Returns
         -------
@@ -240,7 +240,7 @@ class SoftmaxLoss(_Loss):
         ----------
         gradient : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
 
         Returns
         -------
@@ -291,7 +291,7 @@ class _MarginLoss(_Loss):
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
         flows : array of shape (n_samples, n_classes)
             The multipliers, zero at the right class.
         smoothing : float or array of shape (n_samples, 1)
@@ -319,7 +319,7 @@ class _MarginLoss(_Loss):
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
         flows : array of shape (n_samples, n_classes)
             The multipliers, zero at the right class.
         smoothing : float or array of shape (n_samples, 1)
@@ -340,7 +340,7 @@ class _MarginLoss(_Loss):
         ----------
         gradient : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
 
         Returns
         -------
@@ -359,7 +359,7 @@ class _MarginLoss(_Loss):
         gradient : array of shape (n_samples, n_classes)
             Gradient of the envelope.
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
         smoothing : float or array of shape (n_samples, 1)
             That of the envelope.
 
@@ -377,7 +377,7 @@ class _MarginLoss(_Loss):
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes).
+            Class indices in [0, n_classes); not checked.
         width : float
             In units of the scores.
 
