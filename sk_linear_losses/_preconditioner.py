@@ -14,7 +14,7 @@ from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from ._cost import AS_GOOD_AS_ALL, START_BUDGET, START_ITERATIONS, CostModel, as_stored, pairs_together
-from ._objective import EnvelopeTerm, Objective
+from ._objective import Objective
 from ._rows import Block, pairs, products_of_pairs
 from .losses import Array, Curvature
 
@@ -167,11 +167,6 @@ def precondition(
         if at_zero:
             return replace(_shared(objective, theta, shared.n_rows), cost=exact.cost, exact=True)
         return replace(precondition_exactly(objective, theta, exact.n_rows), cost=exact.cost)
-    if isinstance(objective.term, EnvelopeTerm) and not at_zero and model.of_all(0) <= budget:
-        # Hinges curve at few samples: worth a look before giving up.
-        cost = model.of_all(_count_curved(objective, theta))
-        if cost <= budget:
-            return replace(precondition_exactly(objective, theta), cost=cost)
     if by_class.cost <= budget and not at_zero:
         return replace(_by_class(objective, theta, by_class.n_rows), cost=by_class.cost)
     if shared.cost <= budget:
@@ -199,15 +194,6 @@ def precondition_equivariantly(objective: Objective, theta: Array) -> Preconditi
     if objective.shape[0] > MOST_TURNED or model.of_classes(0) == np.inf:
         return _diagonal(objective, theta)
     return _by_class(objective, theta, factorise=_penalised_root)
-
-
-def _count_curved(objective: Objective, theta: Array) -> int:
-    """How many curvatures of samples for pairs of classes are not zero."""
-
-    def contribution(block: Block, curvature: Curvature) -> tuple[int]:
-        return (int(np.count_nonzero(_pair_weights(curvature))),)
-
-    return int(objective.sum_curvature(theta, contribution)[0])
 
 
 class _Sample:

@@ -23,10 +23,9 @@ from ._preconditioner import Preconditioner, precondition
 from .losses import Array
 
 # Iterations of a stage, at least and at most. It lasts as many as its curvature costs in evaluations. Where
-# that is not exact, half as many, the least doubling from stage to stage: what L-BFGS has learnt is lost with
-# the change of variables, and is worth more. Where a loss has kinks, exact curvature ages sooner: longer
-# stages save no time and take more iterations in all, and a few times as many evaluations where line searches
-# stumble over the kinks.
+# that is not exact, half as many: what L-BFGS has learnt is lost with the change of variables, and is worth
+# more. Where a loss has kinks, exact curvature ages sooner: longer stages save no time and take more
+# iterations in all, and a few times as many evaluations where line searches stumble over the kinks.
 EXACT_STAGE, KINKED_STAGE, INEXACT_STAGE = (5, 30), (2, 10), (25, 100)
 # Most evaluations of a line search. With half as many, some between kinks found no point to go on from, and
 # the next stage tried the same again.
@@ -50,10 +49,6 @@ SHRINK, EASY, SLOW = 0.3, 10, 0.7
 # as their complementarity is more than a relative FAR. From there on the gradient must be small too, which
 # takes many more digits where scales differ: bounds need it.
 INEXACT, FAR = 0.01, 0.01
-# Share of the gap by which less smoothing must raise the bound at the start. Too little smoothing is not
-# taken back: where any rise was enough, starts near the solution of other data took up to a thousand
-# iterations.
-SHARPENING = 0.03
 # Factor on the smoothing for the last steps of the intercept alone: they need digits to spare.
 BALANCING = 1e4
 # A squared hinge is minimised without multipliers first, beyond so many iterations only as long as it is
@@ -394,14 +389,14 @@ def _run_stages(
 
     Like `_minimise_smooth` they end after `most_iterations`. Returns where they ended.
     """
-    decrement, stage = np.inf, 0
+    decrement = np.inf
     while run.iterations_left > 0 and (len(run.history) < most_iterations or run.is_promising):
         n_iter = len(run.history) if run.doubts <= DOUBTS else math.inf
         preconditioner = preconditioner or precondition(objective, at.theta, n_iter)
         if objective.may_be_unbounded and _diverges(objective, preconditioner, at):
             return _SmoothEnd(at, _Stop.UNBOUNDED, preconditioner)
         is_finished = partial(_is_minimised, run, objective, preconditioner)
-        most = _stage_length(preconditioner, stage=stage)
+        most = _stage_length(preconditioner)
         end = _Stage(run, objective, preconditioner, at, is_finished).minimise(most)
         run.milestone("stage")
         if end.finished:
@@ -409,9 +404,6 @@ def _run_stages(
         # Of numbers that overflowed none is less than another.
         if not end.at.value < at.value and not end.decrement < decrement / 10:
             return _SmoothEnd(end.at, _Stop.STALLED, preconditioner)
-        # What only waits for better curvature is no stage of its own.
-        if math.isinf(preconditioner.most_iterations):
-            stage += 1
         at, decrement, preconditioner = end.at, end.decrement, None
     return _SmoothEnd(at, _Stop.LIMIT, preconditioner)
 
@@ -498,7 +490,6 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
             return loss
         at = objective.evaluate(run.best.theta)
         run.note(objective, at)
-    objective, at = _sharpened(run, objective, at)
     # Where digits are cheap and wanted, the fit ends on the active set.
     thorough = run.tol <= FINE and digits_are_cheap(objective)
     steps = LAST_STEPS if thorough else 0
@@ -541,17 +532,6 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
     return objective
 
 
-def _sharpened(run: _Run, objective: Objective, at: Evaluation) -> tuple[Objective, Evaluation]:
-    """The objective with as little smoothing as improves the bound at the start: less near a solution."""
-    while True:
-        trial = objective.smoothed(SHRINK)
-        bound, gap, moved = run.bound, run.gap, trial.evaluate(at.theta)
-        run.note(trial, moved)
-        if not run.bound > bound + SHARPENING * gap:
-            return objective, at
-        objective, at = trial, moved
-
-
 def _certify(run: _Run, objective: Objective, at: Evaluation) -> None:
     """Raise the bound by what does not move the coefficients."""
     at = _balance_intercept(run, objective, at)
@@ -581,18 +561,13 @@ def _balance_intercept(run: _Run, objective: Objective, at: Evaluation) -> Evalu
     return at
 
 
-def _stage_length(
-    preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT_STAGE, stage: int = 0
-) -> int:
-    """Iterations after which the curvature is taken anew, for the stage of this number.
-
-    They are within these bounds where it is exact.
-    """
+def _stage_length(preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT_STAGE) -> int:
+    """Iterations after which the curvature is taken anew, within these bounds where it is exact."""
     if preconditioner.exact:
         least, most = bounds
         return int(min(max(preconditioner.cost, least), most))
     least, most = INEXACT_STAGE
-    length = min(max(preconditioner.cost / 2, least * 2**stage), most)
+    length = min(max(preconditioner.cost / 2, least), most)
     return int(min(length, preconditioner.most_iterations))
 
 

@@ -75,7 +75,6 @@ EXPECTED = [
     (SoftmaxClassifier(100), "blocks", 48, 51),
     # So few rows matter that the sample has to grow.
     (SoftmaxClassifier(100), "heavy tails", 136, 195),
-    # The wait for curvature is no stage, of which the later ones are longer.
     (SoftmaxClassifier(100), "wide", 48, 60),
     # So easy that second derivatives would cost more than all else.
     (SoftmaxClassifier(0.01), "one-hot", 7, 9),
