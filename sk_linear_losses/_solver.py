@@ -59,7 +59,7 @@ SOFT, PROMISING = 50, 0.5
 # Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
 # beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
 FINE, LAST_STEPS = 1e-6, 2
-# Factor on the smoothing whose curvature is taken when a line search fails, and the most it may reach.
+# Factor on the smoothing whose curvature is taken when a stage brings nothing, and the most it may reach.
 WIDEN, WIDEST = 10.0, 1e8
 # Share of the distance to the optimum that is progress, and most iterations without: before `tol` is reached,
 # and after. A line search that comes to nothing counts for as many as it may have evaluations.
@@ -501,6 +501,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
         is_finished = partial(_is_solved, run, objective)
         end_of_stage = _Stage(run, objective, preconditioner, at, is_finished).minimise(most)
         run.milestone("stage")
+        idle = end_of_stage.at.value >= at.value - FINEST_GAP * abs(at.value)
         at = end_of_stage.at
         iterations += end_of_stage.iterations
         patience.note(run.distance, end_of_stage)
@@ -522,7 +523,7 @@ def _minimise_hinge(run: _Run, objective: Objective, at: Evaluation) -> Objectiv
             run.milestone("outer step")
             iterations, widening = 0, 1.0
         else:
-            widening = WIDEN * widening if end_of_stage.iterations == 0 else 1.0
+            widening = WIDEN * widening if idle else max(widening / WIDEN, 1.0)
     if not run.is_certified:
         # Rounding of scores, over the smoothing, keeps the intercept's condition from being met.
         smoother = objective.with_multipliers(at.theta).smoothed(BALANCING)

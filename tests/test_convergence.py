@@ -779,6 +779,23 @@ def test_rounding_of_what_is_stored_is_not_charged_to_a_hard_margin(variant, n_c
     assert model.duality_gap_ <= 1e-8 * model.objective_
 
 
+@pytest.mark.parametrize("C", [0.79, 10.0])
+@pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
+def test_line_searches_that_bring_nothing_are_not_repeated(variant, C, monkeypatch):
+    """A fill value makes an envelope so steep that they bring nothing, at a hundred evaluations each."""
+    calls, evaluate = [], Objective.evaluate
+
+    def counted(objective, theta):
+        calls.append(theta)
+        return evaluate(objective, theta)
+
+    monkeypatch.setattr(Objective, "evaluate", counted)
+    X = np.column_stack([[1.66, 0.91, 0.1, 0.46, 0.38], [-999999, 99436.8, 99435.8, 99435.1, 99438.5]])
+    model = build(variant, C).fit(X, [0, 1, 2, 2, 1])
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+    assert len(calls) < 5000
+
+
 @each_variant
 @pytest.mark.parametrize("shape", [(60, 4), (6, 20)])
 def test_no_feature_has_an_entry(variant, shape):
