@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ._certificate import relative_gap
-from ._solver import Progress, Reporter, Result
+from ._run import Progress, Reporter, Result
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

@@ -28,7 +28,8 @@ from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, 
 from ._problem import LARGEST, Problem, make_problem
 from ._row_space import RowSpace, row_spaces
 from ._rows import Block, Rows, single_threaded_blas
-from ._solver import Iteration, Result, solve
+from ._run import Iteration, Result
+from ._solver import solve
 from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
 
 # Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).

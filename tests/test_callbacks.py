@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sk_linear_losses
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _classifiers, _solver
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _classifiers, _run, _stage
 
 from .oracles import (
     crammer_singer_loss,
@@ -266,7 +266,7 @@ class TestReporters:
         def fail(*args):
             raise AssertionError("nobody asked")
 
-        monkeypatch.setattr(_solver, "Progress", fail)
+        monkeypatch.setattr(_run, "Progress", fail)
         assert SoftmaxClassifier().fit(*MANY).converged_
         assert MulticlassSVMClassifier().fit(X, Y).converged_
 
@@ -400,7 +400,7 @@ if HAS_CALLBACKS:
 
         def test_line_searches_that_fail_begin_no_task_of_their_own(self, monkeypatch):
             """An iteration goes on with other curvature, or remains without end; both happen here."""
-            monkeypatch.setattr(_solver, "LINE_SEARCH", 1)
+            monkeypatch.setattr(_stage, "LINE_SEARCH", 1)
             recorder = Recorder()
             model = MulticlassSVMClassifier().set_callbacks(recorder)
             with pytest.warns(ConvergenceWarning, match="could not get closer"):

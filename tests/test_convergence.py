@@ -17,7 +17,10 @@ from sk_linear_losses import (
     _classifiers,
     _cost,
     _row_space,
+    _run,
+    _smooth,
     _solver,
+    _stage,
 )
 from sk_linear_losses._objective import Objective
 
@@ -633,7 +636,7 @@ def test_what_cannot_be_found_is_not_called_converged(classifier, monkeypatch):
     """With the curvature of each feature alone a small decrement says nothing."""
     forbid_curvature_across_features(monkeypatch)
     monkeypatch.setattr(_row_space, "MAX_TURNED_ENTRIES", 0)
-    monkeypatch.setattr(_solver, "DOUBTS", 0)
+    monkeypatch.setattr(_smooth, "DOUBTS", 0)
     options = {"loss": "squared_hinge"} if classifier is MulticlassSVMClassifier else {}
     with pytest.warns(ConvergenceWarning, match="certified to be within a relative 1 of the optimum"):
         model = classifier(max_iter=200, **options).fit(*hidden_pair())
@@ -671,20 +674,20 @@ def test_fill_values_in_a_wide_table_cost_nothing(variant, value):
 
 def test_a_sample_that_gets_nowhere_ends(monkeypatch):
     """A squared hinge may have no step at the curvature of another sample; the fit goes on with all rows."""
-    original = _solver._Stage.minimise
+    original = _stage.Stage.minimise
 
     def minimise(stage, most):
         if stage.objective.rows.sampled:
             return stage.end
         return original(stage, most)
 
-    monkeypatch.setattr(_solver._Stage, "minimise", minimise)
+    monkeypatch.setattr(_stage.Stage, "minimise", minimise)
     assert SoftmaxClassifier().fit(*generated(7, 20_000, 5, 3)).converged_
 
 
 def test_an_estimate_below_zero_is_no_progress():
     """Differences of sums can come out below zero; a loop that waits for less of it would never end."""
-    run = _solver._Run(1e-6, 10, (), SimpleNamespace(objective=1.0), 0.0, bound=0.9, estimate=-1e-14)
+    run = _run.Run(1e-6, 10, (), SimpleNamespace(objective=1.0), 0.0, bound=0.9, estimate=-1e-14)
     assert run.distance == 0
 
 

@@ -1,0 +1,167 @@
+"""Hinges by the method of multipliers.
+
+Knows an objective with an envelope, its preconditioners and stages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ._cost import digits_are_cheap
+from ._objective import Evaluation, Objective
+from ._preconditioner import precondition
+from ._run import FINEST_DECREMENT, FINEST_GAP, Run
+from ._smooth import Stop, minimise_smooth
+from ._stage import LINE_SEARCH, Stage, StageEnd, stage_length
+
+# Iterations of a stage, at least and at most: where a loss has kinks, exact curvature ages sooner. Longer
+# stages save no time and take more iterations in all, and a few times as many evaluations where line searches
+# stumble over the kinks.
+KINKED_STAGE = (2, 10)
+# Factor on the smoothing once a subproblem took no more than so many iterations, or left more than this share
+# of the distance that the one before had left.
+SHRINK, EASY, SLOW = 0.3, 10, 0.7
+# A subproblem is solved early once its decrement is this share of what moving the multipliers brings, as long
+# as their complementarity is more than a relative FAR. From there on the gradient must be small too, which
+# takes many more digits where scales differ: bounds need it.
+INEXACT, FAR = 0.01, 0.01
+# Factor on the smoothing for the last steps of the intercept alone: they need digits to spare.
+BALANCING = 1e4
+# A squared hinge is minimised without multipliers first, beyond so many iterations only as long as it is
+# promising. There multipliers would take up to three times as long, and in few cases half as long; farther
+# off, where the margin is hard, going on without them takes up to fourteen times as long.
+SOFT = 50
+# Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
+# beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
+FINE, LAST_STEPS = 1e-6, 2
+# Factor on the smoothing whose curvature is taken when a stage brings nothing, and the most it may reach.
+WIDEN, WIDEST = 10.0, 1e8
+# Share of the distance to the optimum that is progress, and most iterations without: before `tol` is reached,
+# and after. A line search that comes to nothing counts for as many as it may have evaluations.
+PROGRESS, PATIENCE, LAST_PATIENCE = 0.9, 600, 20
+
+
+def minimise_hinge(run: Run, objective: Objective, at: Evaluation) -> Objective:
+    """The objective as it was minimised last; a loss without kinks is tried as it is first."""
+    run.round_off = objective.loss_round_off()
+    if (loss := objective.unsmoothed()) is not None:
+        end = minimise_smooth(run, loss, loss.evaluate(at.theta), SOFT)
+        # Where its curvature jumps, a step may fail that promises little.
+        settled = run.is_within(run.tol) and end.why is not Stop.STALLED
+        if run.is_certified or run.iterations_left == 0 or settled:
+            return loss
+        at = objective.evaluate(run.best.theta)
+        run.note(objective, at)
+    return _MethodOfMultipliers(run, objective, at).minimise()
+
+
+class _MethodOfMultipliers:
+    """Outer steps from `at`: each minimises the envelope around the multipliers, then moves them."""
+
+    def __init__(self, run: Run, objective: Objective, at: Evaluation) -> None:
+        self.run, self.objective, self.at = run, objective, at
+        # Where digits are cheap and wanted, the fit ends on the active set.
+        self.thorough = run.tol <= FINE and digits_are_cheap(objective)
+        self.patience = _Patience()
+        # Of this outer step: its iterations, and the factor on the smoothing whose curvature it takes.
+        self.iterations, self.widening = 0, 1.0
+        # Of the last one: the distance that it left, and whether that was most of what there had been.
+        self.left, self.slow = np.inf, False
+
+    def minimise(self) -> Objective:
+        """The objective as it was minimised last, once nothing is left to gain."""
+        run = self.run
+        last_steps = LAST_STEPS if self.thorough else 0
+        while True:
+            before = self.at.value
+            end = self._stage()
+            reached = self._has_reached_goal()
+            spent = self.patience.failures >= (LAST_PATIENCE if run.is_certified else PATIENCE)
+            if (reached and last_steps == 0) or spent or run.iterations_left == 0:
+                break
+            last_steps -= reached
+            idle = end.at.value >= before - FINEST_GAP * abs(before)
+            nothing_left = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(end.at.objective)
+            if end.finished or nothing_left or self.widening >= WIDEST:
+                self._move_multipliers()
+            else:
+                self.widening = WIDEN * self.widening if idle else max(self.widening / WIDEN, 1.0)
+        if not run.is_certified:
+            self._balance()
+        return self.objective
+
+    def _stage(self) -> StageEnd:
+        """Where one stage of the present outer step ends."""
+        run, objective = self.run, self.objective
+        # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
+        preconditioner = precondition(objective.smoothed(self.widening), self.at.theta, len(run.history))
+        most = stage_length(preconditioner, KINKED_STAGE)
+        is_finished = partial(_is_solved, run, objective)
+        end = Stage(run, objective, preconditioner, self.at, is_finished).minimise(most)
+        run.milestone("stage")
+        self.at = end.at
+        self.iterations += end.iterations
+        self.patience.note(run.distance, end)
+        return end
+
+    def _has_reached_goal(self) -> bool:
+        """Whether the fit may end here: to the last digit where it is thorough, else with a certificate."""
+        if self.thorough:
+            return self.run.is_within(FINEST_GAP)
+        if self.run.is_within(self.run.tol):
+            self.run.certify(self.objective, self.at)
+        return self.run.is_certified
+
+    def _move_multipliers(self) -> None:
+        """Take the multipliers that the present point implies, and less smoothing where that paid or must."""
+        run = self.run
+        self.objective = self.objective.with_multipliers(self.at.theta)
+        if self.iterations <= EASY or self.slow:
+            self.objective = self.objective.smoothed(SHRINK)
+        self.at = self.objective.evaluate(self.at.theta)
+        run.note(self.objective, self.at)
+        self.left, self.slow = run.distance, run.distance > SLOW * self.left
+        run.milestone("outer step")
+        self.iterations, self.widening = 0, 1.0
+
+    def _balance(self) -> None:
+        """Meet the intercept's condition, from which rounding of scores, over the smoothing, keeps it."""
+        smoother = self.objective.with_multipliers(self.at.theta).smoothed(BALANCING)
+        at = smoother.evaluate(self.at.theta)
+        self.run.note(smoother, at)
+        self.run.certify(smoother, at)
+
+
+def _is_solved(run: Run, objective: Objective, at: Evaluation, decrement: float) -> bool:
+    """Whether what is left of the envelope is less than what moving the multipliers brings.
+
+    Notes the estimate in `run`: the best point is no farther from the optimum than this one.
+    """
+    parts = objective.gap_parts(at)
+    run.estimate = decrement + parts.complementarity
+    if decrement <= FINEST_DECREMENT * abs(at.objective):
+        return True
+    if decrement <= INEXACT * parts.proximity and parts.complementarity > FAR * abs(at.objective):
+        return True
+    # Round-off keeps the intercept's condition from zero, so it is not held to the smallest part.
+    balanced = parts.imbalance <= max(parts.proximity, parts.complementarity)
+    return balanced and max(decrement, parts.stationarity) <= parts.proximity
+
+
+@dataclass
+class _Patience:
+    """How many iterations have passed since the optimum came nearer."""
+
+    nearest: float = np.inf
+    failures: int = 0
+
+    def note(self, distance: float, end: StageEnd) -> None:
+        """Take the distance from the optimum after a stage into account."""
+        if distance < PROGRESS * self.nearest:
+            self.failures = 0
+        else:
+            self.failures += end.iterations or (1 if end.finished else LINE_SEARCH)
+        self.nearest = min(self.nearest, distance)

@@ -1,0 +1,226 @@
+"""What a solve knows: the best point and bound so far, its history, and whom it tells how far it is.
+
+Knows an objective and its certificate. Knows nothing of how points are found.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ._certificate import ROUND_OFF, corrected_bound, lower_bound
+from ._objective import Evaluation, Objective
+from .losses import Array
+
+# Relative accuracy beyond which nothing is gained: of a decrement, which is the square of a gradient, and of
+# a gap, which is a difference of sums.
+FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
+# Bounds are computed for iterates whose squared gradient is down to so many times `tol`, until one certifies
+# the fit: half the squared gradient is the least that a bound leaves.
+NEAR = 1e2
+# Largest relative distance from the optimum, by estimate, that is promising.
+PROMISING = 0.5
+# Most Newton steps of the intercept alone at a time.
+BALANCING_STEPS = 3
+
+
+class Iteration(NamedTuple):
+    """One line of the history."""
+
+    objective: float
+    gap: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a solve ended. ``gap`` is infinite where nothing is certified.
+
+    ``problem`` is the objective as it was minimised last: for a hinge, with its multipliers. ``stopped`` says
+    that a reporter asked for the end.
+    """
+
+    theta: Array
+    problem: Objective
+    objective: float
+    gap: float
+    converged: bool
+    unbounded: bool
+    stopped: bool
+    history: tuple[Iteration, ...]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether more iterations would not change it."""
+        return self.converged or self.unbounded or self.stopped
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a solve is after a step: an iteration, or what a reporter's `milestone` is told of.
+
+    Objective and gap are those of an iteration's own point, and of the best one at milestones.
+    """
+
+    step: str
+    n_iter: int
+    objective: float
+    gap: float
+    seconds: float
+
+
+class Reporter(Protocol):
+    """Whom a solve tells how far it is.
+
+    ``result`` makes what the solve returns if it ends there, and is to be called before it goes on or never.
+    """
+
+    def begin(self, result: Callable[[], Result]) -> None:
+        """An iteration begins."""
+
+    def end(self, progress: Progress, result: Callable[[], Result]) -> bool:
+        """An iteration has ended. Returns whether the solve is to end with it."""
+
+    def milestone(self, progress: Progress) -> None:
+        """A stage, an outer step or the fit to a sample has ended."""
+
+
+@dataclass
+class Run:
+    """The best point and bound so far, how near the optimum they are estimated to be, and the history."""
+
+    tol: float
+    max_iter: int
+    reporters: tuple[Reporter, ...]
+    best: Evaluation
+    started: float
+    bound: float = -np.inf
+    estimate: float = np.inf
+    round_off: float = 0.0
+    rounded: bool = False
+    doubts: int = 0
+    stopped: bool = False
+    history: list[Iteration] = field(default_factory=list)
+
+    def note(self, objective: Objective, at: Evaluation) -> None:
+        """Take a point and its bound into account."""
+        self.bound = max(self.bound, lower_bound(objective, at))
+        self._take(at)
+
+    def restart(self, objective: Objective, at: Evaluation) -> None:
+        """Forget points and bounds that came from rounded sums, all but this point."""
+        self.rounded, self.best, self.bound = False, at, -np.inf
+        self.note(objective, at)
+
+    def accept(self, objective: Objective, at: Evaluation) -> None:
+        """Take an iterate into account and into the history, its bound where that says something new."""
+        if not self.is_certified and objective.stationarity(at) <= NEAR * self.tol * abs(at.objective):
+            self.bound = max(self.bound, lower_bound(objective, at))
+        self._take(at)
+        seconds = time.perf_counter() - self.started
+        self.history.append(Iteration(at.objective, self._proven(at.objective - self.bound), seconds))
+
+    def certify(self, objective: Objective, at: Evaluation) -> None:
+        """Raise the bound by what does not move the coefficients."""
+        at = self._balance_intercept(objective, at)
+        if objective.penalty and not self.is_certified:
+            self.bound = max(self.bound, corrected_bound(objective, at))
+
+    def _balance_intercept(self, objective: Objective, at: Evaluation) -> Evaluation:
+        """Where Newton steps of the intercept alone end, made while its condition holds the bound back."""
+        if not objective.fit_intercept:
+            return at
+        for _ in range(BALANCING_STEPS):
+            if self.is_certified:
+                break
+            gap = self.gap
+            curvature = objective.total_curvature(at.theta)
+            theta = at.theta.copy()
+            theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
+            moved = objective.evaluate(theta)
+            if not np.linalg.norm(moved.gradient[-1]) < np.linalg.norm(at.gradient[-1]):
+                break
+            at = moved
+            self.note(objective, at)
+            # From here on it is not the intercept that keeps them apart.
+            if self.gap > gap / 2:
+                break
+        return at
+
+    def begin(self, objective: Objective) -> None:
+        """Report that an iteration begins."""
+        for reporter in self.reporters:
+            reporter.begin(partial(self.result, objective))
+
+    def end(self, objective: Objective) -> None:
+        """Report that an iteration has ended."""
+        for reporter in self.reporters:
+            progress = Progress("iteration", len(self.history), *self.history[-1])
+            self.stopped |= reporter.end(progress, partial(self.result, objective))
+
+    def milestone(self, step: str) -> None:
+        """Report that something else has ended."""
+        for reporter in self.reporters:
+            seconds = time.perf_counter() - self.started
+            gap = self._proven(self.gap)
+            reporter.milestone(Progress(step, len(self.history), self.best.objective, gap, seconds))
+
+    def result(self, objective: Objective, unbounded: bool = False) -> Result:
+        """What the solve returns if it ends here."""
+        return Result(
+            self.best.theta,
+            objective,
+            self.best.objective,
+            self._proven(max(self.gap, ROUND_OFF * abs(self.best.objective))),
+            self.is_within(self.tol) and math.isfinite(self.best.objective) and not unbounded,
+            unbounded,
+            self.stopped,
+            tuple(self.history),
+        )
+
+    def _proven(self, gap: float) -> float:
+        """The gap, or infinity where it comes from sums that are rounded."""
+        return np.inf if self.rounded else gap
+
+    def _take(self, at: Evaluation) -> None:
+        """Keep the point if it is the best; of points that round-off cannot tell apart the last is."""
+        if at.objective <= self.best.objective + FINEST_GAP * abs(self.best.objective):
+            self.best = at
+
+    @property
+    def gap(self) -> float:
+        """Certified gap of the best point."""
+        return self.best.objective - self.bound
+
+    @property
+    def iterations_left(self) -> int:
+        """Iterations that may still be made."""
+        return 0 if self.stopped else self.max_iter - len(self.history)
+
+    @property
+    def distance(self) -> float:
+        """How far the best point is from the optimum, as certified or as estimated."""
+        return max(min(self.gap, self.estimate), 0.0)
+
+    @property
+    def is_certified(self) -> bool:
+        """Whether the best point is certified to be within a relative `tol` or round-off of the optimum.
+
+        Relative to the bound, which the optimum is not below: so it holds for the largest `tol` too.
+        """
+        return self.gap <= max(self.tol * self.bound, self.round_off)
+
+    @property
+    def is_promising(self) -> bool:
+        """Whether the optimum is estimated to be near; the gap can be small where the margin is hard, too."""
+        return self.estimate <= PROMISING * abs(self.best.objective)
+
+    def is_within(self, tol: float) -> bool:
+        """Whether the best point is within a relative `tol` of the optimum, or of its round-off."""
+        return self.distance <= max(tol * abs(self.best.objective), self.round_off)

@@ -1,0 +1,147 @@
+"""A stage: scipy's L-BFGS in preconditioned parameters.
+
+Knows an objective and a change of variables. Knows nothing of why a stage is made, nor what comes after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import OptimizeResult, minimize
+
+from ._cost import memory
+from ._objective import Evaluation, Objective
+from ._preconditioner import Preconditioner
+from ._run import Run
+from .losses import Array
+
+# Iterations of a stage, at least and at most. It lasts as many as its curvature costs in evaluations. Where
+# that is not exact, half as many: what L-BFGS has learnt is lost with the change of variables, and is worth
+# more.
+EXACT_STAGE, INEXACT_STAGE = (5, 30), (25, 100)
+# Most evaluations of a line search. With half as many, some between kinks found no point to go on from, and
+# the next stage tried the same again.
+LINE_SEARCH = 60
+
+
+class StageEnd(NamedTuple):
+    """Where a stage ended, the Newton decrement estimated there, and whether its goal was met."""
+
+    at: Evaluation
+    decrement: float
+    iterations: int
+    finished: bool
+
+
+def stage_length(preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT_STAGE) -> int:
+    """Iterations after which the curvature is taken anew, within these bounds where it is exact."""
+    if preconditioner.exact:
+        least, most = bounds
+        return int(min(max(preconditioner.cost, least), most))
+    least, most = INEXACT_STAGE
+    length = min(max(preconditioner.cost / 2, least), most)
+    return int(min(length, preconditioner.most_iterations))
+
+
+class _Trial(NamedTuple):
+    """A point that L-BFGS has looked at: parameters, evaluation, and scaled value and slope."""
+
+    u: Array
+    at: Evaluation
+    value: float
+    slope: Array
+
+
+class Stage:
+    """L-BFGS from `start` in the preconditioned parameters, scaled so that its first step has length 1.
+
+    With the curvature at hand this first step is Newton's, where scipy's own first step would be a short
+    one along the gradient. The decrement is half the squared preconditioned gradient over the least
+    curvature met on the way, so a preconditioner that misses some curvature does not end the fit early.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        objective: Objective,
+        preconditioner: Preconditioner,
+        start: Evaluation,
+        is_finished: Callable[[Evaluation, float], bool],
+    ) -> None:
+        self.run, self.objective, self.preconditioner = run, objective, preconditioner
+        self.start, self.is_finished = start, is_finished
+        slope = preconditioner.gradient(start.gradient)
+        self.length = math.sqrt(slope @ slope)
+        self.end = StageEnd(start, self.length**2 / 2, 0, False)
+        self.least_curvature = 1.0
+        # Smaller changes of the objective drown in round-off and are integrated from the slopes.
+        self.rounded = objective.rows.resolution**0.75 * abs(start.value)
+        self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
+        self.latest = self.accepted = self.origin
+
+    def minimise(self, most: int) -> StageEnd:
+        """Where at most so many iterations end."""
+        preconditioner, run = self.preconditioner, self.run
+        if (preconditioner.exact or run.is_certified) and self.is_finished(self.start, self.end.decrement):
+            return self.end._replace(finished=True)
+        if self.length**2 == 0:
+            return self.end
+        options = {
+            "maxiter": min(most, run.iterations_left),
+            "maxcor": memory(self.objective),
+            "maxls": LINE_SEARCH,
+            "maxfun": np.iinfo(np.int32).max,
+            "ftol": 0.0,
+            "gtol": 0.0,
+        }
+        # scipy asks for the slope where it has just asked for the value; with `jac=True` it would first
+        # compare the points, which takes a few per cent of a small fit.
+        minimize(
+            self._value,
+            self.origin.u,
+            jac=lambda u: self.latest.slope,
+            method="L-BFGS-B",
+            callback=self._accept,
+            options=options,
+        )
+        return self.end
+
+    def _value(self, u: Array) -> float:
+        """Scaled change of the value; with the slope it is `latest`."""
+        if not u.any():
+            self.latest = self.origin
+            return self.latest.value
+        accepted = self.accepted
+        if self.latest is accepted:
+            self.run.begin(self.objective)
+        theta = self.preconditioner.step(u)
+        theta *= self.length
+        theta += self.start.theta
+        at = self.objective.evaluate(theta)
+        slope = self.preconditioner.gradient(at.gradient)
+        slope /= self.length
+        value = (at.value - self.start.value) / self.length**2
+        if abs(at.value - accepted.at.value) <= self.rounded:
+            value = accepted.value + float((accepted.slope + slope) @ (u - accepted.u)) / 2
+        self.latest = _Trial(u.copy(), at, value, slope)
+        return value
+
+    def _accept(self, intermediate_result: OptimizeResult) -> None:
+        """Take the point that was looked at last as the next iterate; ends the stage if it is the last."""
+        latest, accepted = self.latest, self.accepted
+        step = latest.u - accepted.u
+        if (squared := float(step @ step)) > 0:
+            change = latest.slope - accepted.slope
+            self.least_curvature = min(self.least_curvature, float(step @ change) / squared)
+        self.accepted = latest
+        decrement = self.length**2 * float(latest.slope @ latest.slope) / 2
+        decrement /= max(self.least_curvature, np.finfo(float).eps)
+        self.run.accept(self.objective, latest.at)
+        finished = self.is_finished(latest.at, decrement)
+        self.end = StageEnd(latest.at, decrement, self.end.iterations + 1, finished)
+        self.run.end(self.objective)
+        if finished or self.run.stopped:
+            raise StopIteration
