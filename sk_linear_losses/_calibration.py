@@ -30,6 +30,7 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, cg
 
 from ._cost import may_be_inverted
+from ._curvature import CurvatureAt
 from ._objective import EnvelopeTerm, Objective, SmoothTerm
 from ._preconditioner import hessian_factor, precondition_by_class, precondition_equivariantly
 from ._row_space import RowSpace
@@ -252,10 +253,10 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float, space: R
         n_given = objective.rows.n_features
     else:
         preconditioner, n_given = precondition_equivariantly(objective, theta), len(space.shift)
-    multiply = objective.hessian_product(theta)
+    multiply = CurvatureAt(objective, theta).product()
     # Scores are linear in theta, so both are softened alike.
     soft = replace(objective, term=SmoothTerm(SoftmaxLoss()), penalty=0.0)
-    soften = soft.hessian_product(theta / softness)
+    soften = CurvatureAt(soft, theta / softness).product()
     size = len(preconditioner.gradient(np.zeros(objective.shape)))
 
     def product(u: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The regularised objective over row blocks: value, gradient, curvature, and what its dual needs.
+"""The regularised objective over row blocks: value and gradient, and what its dual needs.
 
 Knows losses and rows. Knows nothing of scikit-learn, solvers or changes of variables.
 
@@ -10,18 +10,15 @@ these scores less those of the last class, which saves its products with the row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import helmert
 
-from ._rows import GRAM_ROWS, Block, Rows, chunks, far_from_zero, weighted_grams
+from ._rows import Block, Rows, chunks, far_from_zero
 from .losses import Array, Curvature, HingeLoss, SmoothLoss, flows_of
-
-Result = TypeVar("Result")
 
 # Relative round-off of a mean: blocks of some thousand rows were seen to make half as much.
 MEAN_ROUND_OFF = 2e-13
@@ -328,7 +325,7 @@ class Objective:
             return *sums, block.pull_back(free), free.sum(axis=0, dtype=np.float64)
 
         value, loss, conjugate, pull_coef, pull_intercept = self.rows.sum(contribution)
-        pull = self._code(pull_coef, pull_intercept)
+        pull = self.code(pull_coef, pull_intercept)
         V = theta[: self.rows.n_features]
         gradient = pull.copy()
         if self.penalty:
@@ -378,144 +375,6 @@ class Objective:
         """C times the weighted sum of the conjugates at one row of flows for each class."""
         conjugate = self.term.conjugate(flows, np.arange(self.n_classes))
         return self.C * float(self.statistics.class_weight @ conjugate)
-
-    def total_curvature(self, theta: Array) -> Array:
-        """C times the weighted sum of the samples' curvature in the codes, (n_codes, n_codes)."""
-
-        def contribution(block: Block, curvature: Curvature) -> tuple[Array]:
-            diagonal, left, right = curvature
-            cross = left.T @ right
-            return (np.diag(diagonal.sum(axis=0)) - (cross + cross.T) / 2,)
-
-        (total,) = self.sum_curvature(theta, contribution)
-        return np.asarray(self.coding.T @ (self.C * total) @ self.coding)
-
-    def grams_together(
-        self,
-        theta: Array,
-        weightings: Callable[[Curvature], Array],
-        choose: Callable[[Block, Curvature], Array],
-    ) -> Array:
-        """Weighted Gram matrices of the centred rows, one for each weighting that `weightings` returns.
-
-        Features are followed by the constant 1 where there is an intercept. Scaled by C. `choose` returns
-        factors on the weightings of a block's samples; a sample with none but zeros is skipped.
-        """
-
-        def contribution(block: Block, curvature: Curvature) -> tuple[Array | float]:
-            factors = choose(block, curvature)
-            chosen = np.flatnonzero(factors.any(axis=1))
-            grams: Array | float = 0.0
-            for part in chunks(chosen):
-                weights = weightings(Curvature(*(array[part] for array in curvature))) * factors[part]
-                grams = grams + weighted_grams(self.centred_rows(block, part), weights)
-            return (grams,)
-
-        return np.asarray(self.C * self.sum_curvature(theta, contribution)[0])
-
-    def grams_one_by_one(
-        self,
-        theta: Array,
-        weightings: Callable[[Curvature], Array],
-        choose: Callable[[Block, Curvature], Array],
-        as_stored: bool,
-    ) -> Iterator[Array]:
-        """The matrices of `grams_together` one after the other, for weightings that are not negative.
-
-        For many features: each weighting gathers its own rows, so that sums are over many rows at a time, and
-        there is only one matrix for each thread. Sparse rows are centred first or, `as_stored`, afterwards.
-        """
-        gathered_gram = self._stored_gram if as_stored else self._gathered_gram
-
-        def selection(block: Block, curvature: Curvature) -> list[tuple[Array, Array]]:
-            weights = np.asfortranarray(weightings(curvature) * choose(block, curvature))
-            chosen = [np.flatnonzero(weight) for weight in weights.T]
-            roots = [np.sqrt(weight[rows]) for weight, rows in zip(weights.T, chosen, strict=True)]
-            return [(rows + block.start, root) for rows, root in zip(chosen, roots, strict=True)]
-
-        def one(parts: tuple[tuple[Array, Array], ...]) -> Array:
-            rows, roots = map(np.concatenate, zip(*parts, strict=True))
-            return self.C * gathered_gram(rows, roots)
-
-        by_block = self.rows.map(self._on_curvature(theta, selection))
-        by_weighting = list(zip(*by_block, strict=True))
-        for i in range(0, len(by_weighting), self.rows.n_threads):
-            yield from self.rows.share_out(one, by_weighting[i : i + self.rows.n_threads])
-
-    def _gathered_gram(self, rows: Array, factors: Array) -> Array:
-        """Gram matrix of centred rows times factors, from a few rows at a time."""
-        gram = np.zeros((self.shape[0], self.shape[0]))
-        for part in chunks(np.arange(len(rows)), GRAM_ROWS):
-            centred = self.centred_rows(self.rows, rows[part])
-            centred *= factors[part, None]
-            gram += centred.T @ centred
-        return gram
-
-    def _stored_gram(self, rows: Array, factors: Array) -> Array:
-        """Gram matrix of centred rows times factors, from what sparse rows store."""
-        stored, sums = self.rows.stored_gram(rows, factors)
-        mean, total = self.statistics.mean, factors @ factors
-        centred_sums = sums - total * mean
-        stored -= np.outer(mean, sums)
-        stored -= np.outer(centred_sums, mean)
-        constant = self.statistics.constant
-        stored[constant] = stored[:, constant] = centred_sums[constant] = 0
-        n_features = self.rows.n_features
-        gram = np.empty((self.shape[0], self.shape[0]))
-        gram[:n_features, :n_features] = stored
-        gram[n_features:, :n_features] = centred_sums
-        gram[:n_features, n_features:] = centred_sums[:, None]
-        gram[n_features:, n_features:] = total
-        return gram
-
-    def feature_curvature(self, theta: Array, weightings: Callable[[Curvature], Array]) -> Array:
-        """Diagonals of `grams_together`, (n_weightings, n_features or one more), from all samples."""
-
-        def contribution(block: Block, curvature: Curvature) -> tuple[Array, Array]:
-            weights = weightings(curvature)
-            return block.squares(self.statistics.mean, weights), weights.sum(axis=0)
-
-        squares, totals = self.sum_curvature(theta, contribution)
-        diagonals = np.vstack([squares, totals]) if self.fit_intercept else squares
-        return np.asarray(self.C * diagonals.T)
-
-    def sum_curvature(
-        self, theta: Array, contribution: Callable[[Block, Curvature], tuple[Any, ...]]
-    ) -> tuple[Any, ...]:
-        """Sum over blocks of what `contribution` makes of a block and its samples' weighted curvature."""
-        return self.rows.sum(self._on_curvature(theta, contribution))
-
-    def _on_curvature(
-        self, theta: Array, function: Callable[[Block, Curvature], Result]
-    ) -> Callable[[Block], Result]:
-        """The function as one of a block alone, given its samples' weighted curvature at theta."""
-        coef, intercept = self.score_parameters(theta)
-
-        def on_block(block: Block) -> Result:
-            curvature = self.term.curvature(block.scores(coef, intercept), block)
-            weight = block.weight[:, None]
-            scaled = Curvature(curvature.diagonal * weight, curvature.left * weight, curvature.right)
-            return function(block, scaled)
-
-        return on_block
-
-    def hessian_product(self, theta: Array) -> Callable[[Array], Array]:
-        """What multiplies directions, of the shape of theta, by the second derivative at theta."""
-        curvatures = self.rows.map(self._on_curvature(theta, lambda block, curvature: curvature))
-
-        def product(direction: Array) -> Array:
-            coef, intercept = self.score_parameters(direction)
-
-            def contribution(block: Block) -> tuple[Array, Array]:
-                free = curvatures[block.index].product(block.scores(coef, intercept))[:, :-1]
-                return block.pull_back(free), free.sum(axis=0)
-
-            result = self._code(*self.rows.sum(contribution))
-            n_features = self.rows.n_features
-            result[:n_features] += self.penalty * direction[:n_features]
-            return result
-
-        return product
 
     def centred_rows(self, source: Block | Rows, chosen: Array) -> Array:
         """Dense centred rows of a block or of all, followed by the constant 1 where there is an intercept.
@@ -655,7 +514,7 @@ class Objective:
         largest = self.rows.map(lambda block: np.abs(block.scores(coef, intercept)).max())
         return float(max(largest))
 
-    def _code(self, pull_coef: Array, pull_intercept: Array) -> Array:
+    def code(self, pull_coef: Array, pull_intercept: Array) -> Array:
         """Coded, centred gradient of the weighted terms, of the shape of theta."""
         pull = np.empty(self.shape)
         centred = pull[: len(pull_coef)]

@@ -14,6 +14,7 @@ from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from ._cost import AS_GOOD_AS_ALL, START_BUDGET, START_ITERATIONS, CostModel, as_stored, pairs_together
+from ._curvature import CurvatureAt
 from ._objective import Objective
 from ._rows import Block, pairs, products_of_pairs
 from .losses import Array, Curvature
@@ -221,7 +222,7 @@ class _Sample:
         if not self.all:
             ridge = objective.penalty / (objective.C * objective.statistics.class_weight.sum())
             self.scale = 1 / np.maximum(objective.statistics.variance + ridge, np.finfo(float).tiny)
-            (totals,) = objective.sum_curvature(theta, lambda *args: (self._sizes(*args).sum(axis=0),))
+            (totals,) = CurvatureAt(objective, theta).sum(lambda *args: (self._sizes(*args).sum(axis=0),))
             self.totals = totals.sum() if pooled else totals
 
     def __call__(self, block: Block, curvature: Curvature) -> Array:
@@ -261,12 +262,13 @@ def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -
     They are those in the scores of the classes less the last one's, classes before features.
     """
     grams: Iterable[Array]
+    curvature = CurvatureAt(objective, theta)
     if pairs_together(objective):
         choose = _Sample(objective, theta, _curvature_trace, n_rows)
-        grams = objective.grams_together(theta, _pair_weights, choose)
+        grams = curvature.grams_together(_pair_weights, choose)
     else:
         choose = _Sample(objective, theta, _pair_weights, n_rows, pooled=True)
-        grams = objective.grams_one_by_one(theta, _pair_weights, choose, as_stored(objective))
+        grams = curvature.grams_one_by_one(_pair_weights, choose, as_stored(objective))
     n_features, n_free = objective.shape
     own = np.zeros((n_free + 1, n_features, n_features))
     hessian = np.empty((n_free, n_features, n_free, n_features))
@@ -311,9 +313,10 @@ def _shared(objective: Objective, theta: Array, n_rows: float) -> Preconditioner
     Where all samples curve alike, as those of the softmax do for zero coefficients, these are all second
     derivatives; for a hinge they are near enough to start from.
     """
-    total = objective.total_curvature(theta)
+    curvature = CurvatureAt(objective, theta)
+    total = curvature.total()
     choose = _Sample(objective, theta, _curvature_trace, n_rows)
-    (gram,) = objective.grams_one_by_one(theta, _curvature_trace, choose, as_stored(objective))
+    (gram,) = curvature.grams_one_by_one(_curvature_trace, choose, as_stored(objective))
     eigenvalues, rotation = np.linalg.eigh(total / max(np.trace(total), np.finfo(float).tiny))
     factors = (_penalised_factor(e * gram, objective) for e in np.maximum(eigenvalues, 0))
     return Preconditioner(BlockRoot(tuple(factors)), rotation.T, choose.sampled)
@@ -328,14 +331,15 @@ def _by_class(
     """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
     choose = _Sample(objective, theta, _class_weights, n_rows)
     scale = _class_scale(objective)
-    grams = objective.grams_one_by_one(theta, _class_weights, choose, as_stored(objective))
+    curvature = CurvatureAt(objective, theta)
+    grams = curvature.grams_one_by_one(_class_weights, choose, as_stored(objective))
     factors = tuple(factorise(scale * gram, objective) for gram in grams)
     return Preconditioner(BlockRoot(factors), _class_frame(objective), choose.sampled)
 
 
 def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
     """From the diagonals of the Gram matrices of the classes."""
-    diagonals = _class_scale(objective) * objective.feature_curvature(theta, _class_weights)
+    diagonals = _class_scale(objective) * CurvatureAt(objective, theta).by_feature(_class_weights)
     diagonals += _penalty(objective)
     root = DiagonalRoot(_scales(diagonals, objective))
     return Preconditioner(root, _class_frame(objective), cost=1.0, correlated=False)

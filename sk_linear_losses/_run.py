@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ._certificate import ROUND_OFF, corrected_bound, lower_bound
+from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
 from .losses import Array
 
@@ -140,7 +141,7 @@ class Run:
             if self.is_certified:
                 break
             gap = self.gap
-            curvature = objective.total_curvature(at.theta)
+            curvature = CurvatureAt(objective, at.theta).total()
             theta = at.theta.copy()
             theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
             moved = objective.evaluate(theta)

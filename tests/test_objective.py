@@ -6,6 +6,7 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
+from sk_linear_losses._curvature import CurvatureAt
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import SoftmaxLoss
@@ -48,10 +49,10 @@ def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
 
     expected = written_out(fit_intercept)
     assert not expected[-1].any()
-    together = objective.grams_together(theta, class_weights, choose)
+    together = CurvatureAt(objective, theta).grams_together(class_weights, choose)
     assert_allclose(together, expected, rtol=1e-10, atol=1e-10)
     for as_stored in [False, True] if rows.is_sparse else [False]:
-        one_by_one = list(objective.grams_one_by_one(theta, class_weights, choose, as_stored))
+        one_by_one = list(CurvatureAt(objective, theta).grams_one_by_one(class_weights, choose, as_stored))
         assert_allclose(one_by_one, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -66,7 +67,7 @@ def test_products_with_the_second_derivative_are_differences_of_gradients(storag
     direction = np.random.default_rng(0).normal(size=theta.shape)
     step = 1e-5 * direction
     difference = objective.evaluate(theta + step).gradient - objective.evaluate(theta - step).gradient
-    product = objective.hessian_product(theta)(direction)
+    product = CurvatureAt(objective, theta).product()(direction)
     assert_allclose(product, difference / 2e-5, rtol=1e-5, atol=1e-5 * np.abs(product).max())
 
 

@@ -23,6 +23,7 @@ LAYERS = [
     "_rows",
     "_row_space",
     "_objective",
+    "_curvature",
     "_certificate",
     "_cost",
     "_preconditioner",

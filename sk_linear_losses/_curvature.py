@@ -1,0 +1,162 @@
+"""Second derivatives of an objective at a point, as sums over samples.
+
+Knows an objective and the curvature of its term in the scores. Knows nothing of what the sums are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ._objective import Objective
+from ._rows import GRAM_ROWS, Block, chunks, weighted_grams
+from .losses import Array, Curvature
+
+Result = TypeVar("Result")
+Weightings = Callable[[Curvature], Array]
+Choice = Callable[[Block, Curvature], Array]
+
+
+@dataclass(frozen=True)
+class CurvatureAt:
+    """The second derivatives of `objective` at `theta`.
+
+    Matrices are sums over samples of outer products of their features, followed by the constant 1 where there
+    is an intercept. There is one for each weighting, of which a function returns the weights, (n_samples,
+    n_weightings), given the curvature of samples in their scores.
+    """
+
+    objective: Objective
+    theta: Array
+
+    def total(self) -> Array:
+        """C times the weighted sum of the samples' curvature in the codes, (n_codes, n_codes)."""
+
+        def contribution(block: Block, curvature: Curvature) -> tuple[Array]:
+            diagonal, left, right = curvature
+            cross = left.T @ right
+            return (np.diag(diagonal.sum(axis=0)) - (cross + cross.T) / 2,)
+
+        (total,) = self.sum(contribution)
+        coding = self.objective.coding
+        return np.asarray(coding.T @ (self.objective.C * total) @ coding)
+
+    def grams_together(self, weightings: Weightings, choose: Choice) -> Array:
+        """Weighted Gram matrices of the centred rows, times C.
+
+        `choose` returns factors on the weightings of a block's samples; a sample with none but zeros is
+        skipped.
+        """
+
+        def contribution(block: Block, curvature: Curvature) -> tuple[Array | float]:
+            factors = choose(block, curvature)
+            chosen = np.flatnonzero(factors.any(axis=1))
+            grams: Array | float = 0.0
+            for part in chunks(chosen):
+                weights = weightings(Curvature(*(array[part] for array in curvature))) * factors[part]
+                grams = grams + weighted_grams(self.objective.centred_rows(block, part), weights)
+            return (grams,)
+
+        return np.asarray(self.objective.C * self.sum(contribution)[0])
+
+    def grams_one_by_one(self, weightings: Weightings, choose: Choice, as_stored: bool) -> Iterator[Array]:
+        """The matrices of `grams_together` one after the other, for weightings that are not negative.
+
+        For many features: each weighting gathers its own rows, so that sums are over many rows at a time, and
+        there is only one matrix for each thread. Sparse rows are centred first or, `as_stored`, afterwards.
+        """
+        objective = self.objective
+        gram_of = _stored_gram if as_stored else _gathered_gram
+
+        def selection(block: Block, curvature: Curvature) -> list[tuple[Array, Array]]:
+            weights = np.asfortranarray(weightings(curvature) * choose(block, curvature))
+            chosen = [np.flatnonzero(weight) for weight in weights.T]
+            roots = [np.sqrt(weight[rows]) for weight, rows in zip(weights.T, chosen, strict=True)]
+            return [(rows + block.start, root) for rows, root in zip(chosen, roots, strict=True)]
+
+        def one(parts: tuple[tuple[Array, Array], ...]) -> Array:
+            rows, roots = map(np.concatenate, zip(*parts, strict=True))
+            return objective.C * gram_of(objective, rows, roots)
+
+        by_block = objective.rows.map(self._on_blocks(selection))
+        by_weighting = list(zip(*by_block, strict=True))
+        for i in range(0, len(by_weighting), objective.rows.n_threads):
+            yield from objective.rows.share_out(one, by_weighting[i : i + objective.rows.n_threads])
+
+    def by_feature(self, weightings: Weightings) -> Array:
+        """Diagonals of `grams_together`, (n_weightings, n_features or one more), from all samples."""
+
+        def contribution(block: Block, curvature: Curvature) -> tuple[Array, Array]:
+            weights = weightings(curvature)
+            return block.squares(self.objective.statistics.mean, weights), weights.sum(axis=0)
+
+        squares, totals = self.sum(contribution)
+        diagonals = np.vstack([squares, totals]) if self.objective.fit_intercept else squares
+        return np.asarray(self.objective.C * diagonals.T)
+
+    def product(self) -> Callable[[Array], Array]:
+        """What multiplies directions, of the shape of theta, by the second derivative."""
+        objective = self.objective
+        curvatures = objective.rows.map(self._on_blocks(lambda block, curvature: curvature))
+
+        def product(direction: Array) -> Array:
+            coef, intercept = objective.score_parameters(direction)
+
+            def contribution(block: Block) -> tuple[Array, Array]:
+                free = curvatures[block.index].product(block.scores(coef, intercept))[:, :-1]
+                return block.pull_back(free), free.sum(axis=0)
+
+            result = objective.code(*objective.rows.sum(contribution))
+            n_features = objective.rows.n_features
+            result[:n_features] += objective.penalty * direction[:n_features]
+            return result
+
+        return product
+
+    def sum(self, contribution: Callable[[Block, Curvature], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Sum over blocks of what `contribution` makes of a block and its samples' weighted curvature."""
+        return self.objective.rows.sum(self._on_blocks(contribution))
+
+    def _on_blocks(self, function: Callable[[Block, Curvature], Result]) -> Callable[[Block], Result]:
+        """The function as one of a block alone, given its samples' weighted curvature."""
+        term = self.objective.term
+        coef, intercept = self.objective.score_parameters(self.theta)
+
+        def on_block(block: Block) -> Result:
+            curvature = term.curvature(block.scores(coef, intercept), block)
+            weight = block.weight[:, None]
+            scaled = Curvature(curvature.diagonal * weight, curvature.left * weight, curvature.right)
+            return function(block, scaled)
+
+        return on_block
+
+
+def _gathered_gram(objective: Objective, rows: Array, factors: Array) -> Array:
+    """Gram matrix of centred rows times factors, from a few rows at a time."""
+    gram = np.zeros((objective.shape[0], objective.shape[0]))
+    for part in chunks(np.arange(len(rows)), GRAM_ROWS):
+        centred = objective.centred_rows(objective.rows, rows[part])
+        centred *= factors[part, None]
+        gram += centred.T @ centred
+    return gram
+
+
+def _stored_gram(objective: Objective, rows: Array, factors: Array) -> Array:
+    """Gram matrix of centred rows times factors, from what sparse rows store."""
+    stored, sums = objective.rows.stored_gram(rows, factors)
+    mean, total = objective.statistics.mean, factors @ factors
+    centred_sums = sums - total * mean
+    stored -= np.outer(mean, sums)
+    stored -= np.outer(centred_sums, mean)
+    constant = objective.statistics.constant
+    stored[constant] = stored[:, constant] = centred_sums[constant] = 0
+    n_features = objective.rows.n_features
+    gram = np.empty((objective.shape[0], objective.shape[0]))
+    gram[:n_features, :n_features] = stored
+    gram[n_features:, :n_features] = centred_sums
+    gram[:n_features, n_features:] = centred_sums[:, None]
+    gram[n_features:, n_features:] = total
+    return gram
