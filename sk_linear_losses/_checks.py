@@ -25,7 +25,7 @@ def check_integer(name: str, value: Any, valid: Callable[[int], bool], wanted: s
 
 def check_option(name: str, value: Any, options: Collection[str]) -> None:
     """Raise ValueError unless `value` is one of the options."""
-    if value not in options:
+    if not (isinstance(value, str) and value in options):
         raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")
 
 

@@ -75,8 +75,7 @@ def minimise_smooth(
         run.doubts += 1
         known = end.preconditioner if run.doubts <= DOUBTS else None
         end = _run_stages(run, objective, end.at, known, most_iterations)
-    if end.why is Stop.GUESSED and objective.penalty and not run.is_certified:
-        # What moves the objective may be hidden, as the difference of two features is that are nearly equal.
+    if not run.is_certified and not _is_trusted(run, objective, end.preconditioner):
         run.estimate = np.inf
     return end
 
@@ -91,6 +90,18 @@ def _may_be_certified(run: Run, objective: Objective, end: SmoothEnd) -> bool:
     if end.why is Stop.GUESSED:
         return run.doubts <= DOUBTS
     return end.why is Stop.ESTIMATED and run.doubts < DOUBTS
+
+
+def _is_trusted(run: Run, objective: Objective, preconditioner: Preconditioner | None) -> bool:
+    """Whether the estimate of the distance may stand for a certificate, however the stages ended.
+
+    With the curvature of each feature alone it may not: it can hide what moves the objective, as the
+    difference of two features does that are nearly equal. Where there is no penalty, and no certificate to be
+    had, it is all there is.
+    """
+    if objective.penalty and preconditioner is not None and not preconditioner.correlated:
+        return False
+    return run.is_within(run.tol / CAUTION)
 
 
 def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:
@@ -140,7 +151,7 @@ def _run_stages(
 
     Like `minimise_smooth` they end after `most_iterations`. Returns where they ended.
     """
-    decrement = np.inf
+    decrement, latest = np.inf, preconditioner
     while run.iterations_left > 0 and (len(run.history) < most_iterations or run.is_promising):
         n_iter = len(run.history) if run.doubts <= DOUBTS else math.inf
         preconditioner = preconditioner or precondition(objective, at.theta, n_iter)
@@ -155,8 +166,8 @@ def _run_stages(
         # Of numbers that overflowed none is less than another.
         if not end.at.value < at.value and not end.decrement < decrement / 10:
             return SmoothEnd(end.at, Stop.STALLED, preconditioner)
-        at, decrement, preconditioner = end.at, end.decrement, None
-    return SmoothEnd(at, Stop.LIMIT, preconditioner)
+        at, decrement, latest, preconditioner = end.at, end.decrement, preconditioner, None
+    return SmoothEnd(at, Stop.LIMIT, latest)
 
 
 def _met_by(preconditioner: Preconditioner) -> Stop:

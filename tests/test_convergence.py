@@ -862,7 +862,35 @@ def test_sparse_columns_far_from_zero(variant, n_samples):
         assert model.objective_ == pytest.approx(dense.objective_, rel=1e-10)
         assert model.duality_gap_ <= 1e-6 * model.objective_
         np.testing.assert_allclose(model.coef_, dense.coef_, atol=1e-6)
+        np.testing.assert_allclose(model.decision_function(X), dense.decision_function(X), atol=1e-3)
     assert dense.objective_ == pytest.approx(near.objective_, rel=1e-4)
+
+
+@each_variant
+def test_sparse_columns_far_from_zero_but_where_they_are_zero(variant):
+    """Entries that are not stored are as far away as those that are."""
+    X, y = generated(0, 300, 20, 3)
+    X[:, 0] += 1e6
+    X[::7, 0] = 0
+    dense, sparse = build(variant).fit(X, y), build(variant).fit(sp.csr_array(X), y)
+    assert sparse.objective_ == pytest.approx(dense.objective_, rel=1e-6)
+    assert primal(VARIANTS[variant][2], X, y, sparse.coef_, sparse.intercept_) == pytest.approx(
+        sparse.objective_, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("eps", [1e-3, 1e-4])
+def test_an_estimate_is_no_success_before_it_would_end_the_fit(eps):
+    """After few iterations the decrement of a fit that is 1.2 % off was a little less than a tol of 1 %."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 120))
+    X = np.column_stack([X, X[:, 0] + eps * rng.normal(size=len(X))])
+    directions = np.column_stack([X[:, :5], (X[:, -1] - X[:, 0]) / eps])
+    scores = directions @ rng.normal(size=(6, 8))
+    y = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    with pytest.warns(ConvergenceWarning, match="max_iter=5"):
+        model = SoftmaxClassifier(C=1 / eps**2, tol=1e-2, max_iter=5).fit(X, y)
+    assert not model.converged_
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
