@@ -9,6 +9,7 @@ import copy
 import time
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -214,22 +215,23 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _objective(self, problem: Problem, X: Any) -> Objective:
         """The objective for the classes that have weight, with rows X."""
-        rows = self._rows(problem, X)
-        fit_intercept = bool(self.fit_intercept)
-        statistics = statistics_of(rows, fit_intercept)
-        if statistics.is_far_from_zero() and not sp.issparse(X):
-            rows = self._rows(problem, X, offset=statistics.mean)
-            statistics = statistics_of(rows, fit_intercept)
+        rows, statistics = self._rows(problem, X)
         term = self._term(problem, rows, statistics)
         C = float(self.C)
         penalty = float(np.isfinite(C))
         one_vector = len(problem.classes) == 2
+        fit_intercept = bool(self.fit_intercept)
         return Objective(rows, term, C if penalty else 1.0, penalty, fit_intercept, statistics, one_vector)
 
-    def _rows(self, problem: Problem, X: Any, offset: Array | None = None) -> Rows:
-        """The samples of a problem with rows X."""
-        n_classes = len(problem.present)
-        return Rows(X, problem.y, problem.weight, n_classes, problem.n_threads, offset)
+    def _rows(self, problem: Problem, X: Any) -> tuple[Rows, Statistics]:
+        """The samples with rows X, moved to zero where that keeps digits, and their statistics."""
+        samples = partial(Rows, X, problem.y, problem.weight, len(problem.present), problem.n_threads)
+        rows = samples()
+        statistics = statistics_of(rows, bool(self.fit_intercept))
+        if statistics.is_far_from_zero() and not sp.issparse(X):
+            rows = samples(statistics.mean)
+            statistics = statistics_of(rows, bool(self.fit_intercept))
+        return rows, statistics
 
     def _known(self, problem: Problem) -> tuple[Array, Array] | None:
         """Coefficients (n_features, n_classes) and intercept of the previous fit, zero for unknown classes.
@@ -310,11 +312,14 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                     " Increase tol or, where that is far off, scale the columns and replace one of two "
                     "nearly identical columns by their difference."
                 )
-            gap = relative_gap(result.objective, result.gap)
-            message = (
-                f"{type(self).__name__} {reason}: the objective is certified to be within a relative "
-                f"{gap:.2g} of the optimum, more than tol={float(self.tol):g}.{advice}"
-            )
+            if np.isfinite(result.gap):
+                gap = relative_gap(result.objective, result.gap)
+                known = (
+                    f"the objective is certified to be within a relative {gap:.2g} of the optimum, more than"
+                )
+            else:
+                known = "the objective has no certificate and is not estimated to be within"
+            message = f"{type(self).__name__} {reason}: {known} tol={float(self.tol):g}.{advice}"
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
@@ -618,14 +623,20 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _settled(
         self, problem: Problem, coef: Array, intercept: Array, objective: float
     ) -> tuple[Array, Array, float]:
-        """Longer ones by some roundings, where rounding of scores costs a hard margin more than that."""
+        """Those that cost least, of some that are longer by a few roundings: these may meet a hard margin.
+
+        The objective is that of the stored coefficients if rounding raises it by more than a share SETTLED.
+        """
         loss = self._hinge(problem)
         if loss.smooth is not None:
             return coef, intercept, objective
-        rows = self._rows(problem, problem.X)
+        rows, _ = self._rows(problem, problem.X)
+        # The intercept cancels what was taken from the rows, and what is left of it is to have all digits.
+        offset = rows.offset.astype(np.longdouble)
 
         def objective_of(factor: float) -> float:
             W, b = factor * coef, factor * intercept
+            b = np.asarray(b + offset @ W, dtype=np.float64)
 
             def losses(block: Block) -> tuple[float]:
                 return (float(block.weight @ loss.value(block.scores(W, b)[:, :-1], block.y)),)
@@ -637,7 +648,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         if objective_of(1.0) <= (1 + SETTLED) * objective:
             return coef, intercept, objective
         reached, factor = min((objective_of(factor), factor) for factor in (1.0, *LONGER))
-        return factor * coef, factor * intercept, min(reached, objective)
+        return factor * coef, factor * intercept, reached
 
     def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
         return smoothed_term(self._hinge(problem), rows, float(self.C), statistics)

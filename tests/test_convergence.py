@@ -859,8 +859,15 @@ def test_sparse_columns_far_from_zero(variant, n_samples):
     dense = build(variant).fit(X, y, weight)
     for storage in (sp.csr_array, sp.csc_matrix, sp.coo_array):
         model = build(variant).fit(storage(X), y, weight)
-        assert model.objective_ == pytest.approx(dense.objective_, rel=1e-10)
-        assert model.duality_gap_ <= 1e-6 * model.objective_
+        bound, dense_bound = model.objective_ - model.duality_gap_, dense.objective_ - dense.duality_gap_
+        assert bound == pytest.approx(dense_bound, rel=1e-9)
+        if variant in ("weston_watkins", "crammer_singer"):
+            # The objective includes the rounding of scores, 1e11 times 1e-16, and so does the gap.
+            assert abs(model.objective_ - dense.objective_) <= max(model.duality_gap_, dense.duality_gap_)
+            assert model.duality_gap_ <= 1e-3 * model.objective_
+        else:
+            assert model.objective_ == pytest.approx(dense.objective_, rel=1e-10)
+            assert model.duality_gap_ <= 1e-6 * model.objective_
         np.testing.assert_allclose(model.coef_, dense.coef_, atol=1e-6)
         np.testing.assert_allclose(model.decision_function(X), dense.decision_function(X), atol=1e-3)
     assert dense.objective_ == pytest.approx(near.objective_, rel=1e-4)
@@ -875,6 +882,30 @@ def test_sparse_columns_far_from_zero_but_where_they_are_zero(variant):
     dense, sparse = build(variant, 1e-3).fit(X, y), build(variant, 1e-3).fit(sp.csr_array(X), y)
     assert sparse.objective_ == pytest.approx(dense.objective_, rel=1e-6)
     np.testing.assert_allclose(sparse.decision_function(X), dense.decision_function(X), atol=1e-2)
+
+
+def test_a_warning_without_a_penalty_speaks_of_no_bound():
+    X, y = generated(0, 200, 5, 3)
+    with pytest.warns(ConvergenceWarning, match="the objective has no certificate"):
+        SoftmaxClassifier(C=np.inf, max_iter=1).fit(X, y)
+
+
+@pytest.mark.parametrize("C", [1e2, 1e4, 1e6, 1e8])
+@pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
+def test_rounding_of_what_is_stored_is_charged_to_a_soft_margin(variant, C):
+    """The objective is that of the coefficients, and the gap covers what rounding adds to it."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 4))
+    y = (3 * X @ rng.normal(size=(4, 3)) + rng.normal(size=(50, 3))).argmax(axis=1)
+    X[:, 3] += 1e6
+    model = build(variant, C).fit(X, y)
+    scores = X.astype(np.longdouble) @ model.coef_.T + model.intercept_
+    loss = {"weston_watkins": weston_watkins_loss, "crammer_singer": crammer_singer_loss}[variant]
+    found = float(np.sum(model.coef_**2) / 2 + C * np.sum(loss(scores, y)))
+    # Where long doubles are no longer than doubles, neither side knows it better than the gap.
+    share = 0.05 if np.finfo(np.longdouble).eps < np.finfo(float).eps else 10
+    assert abs(found - model.objective_) <= share * model.duality_gap_
+    assert model.converged_
 
 
 @pytest.mark.parametrize("eps", [1e-3, 1e-4])
