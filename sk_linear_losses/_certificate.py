@@ -63,8 +63,8 @@ def corrected_bound(objective: Objective, at: Evaluation) -> float:
 
     class_weight = objective.statistics.class_weight
     total = objective.C * class_weight.sum()
-    # Flows in proportion to the weights of classes meet the intercept's condition; every loss admits twice
-    # these, and none.
+    # Flows in proportion to the weights of classes meet the intercept's condition; the domain of every
+    # conjugate has zero and twice these in it, and so what is near them.
     n_classes = objective.n_classes
     flows = np.tile(class_weight / class_weight.sum() / n_classes, (n_classes, 1))
     slack = flows[0].copy()

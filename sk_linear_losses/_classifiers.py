@@ -37,7 +37,7 @@ from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatk
 SCORED_ENTRIES = 2**19
 # Share by which rounding of what is stored may raise a hinge's objective before longer coefficients are
 # tried, and how much longer.
-SETTLED, LONGER = 1e-10, tuple(1 + 2.0**-k for k in range(48, 32, -2))
+STORING_COST, LONGER = 1e-10, tuple(1 + 2.0**-k for k in range(48, 32, -2))
 
 
 class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -261,7 +261,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
     def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
         """Set the fitted attributes."""
         coef, intercept = _given_parameters(result, space)
-        coef, intercept, objective = self._settled(
+        coef, intercept, objective = self._best_rounding(
             problem, coef, intercept - intercept.mean(), result.objective
         )
         n_classes = len(problem.classes)
@@ -285,7 +285,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             for field, column in zip(Iteration._fields, columns, strict=True)
         }
 
-    def _settled(
+    def _best_rounding(
         self, problem: Problem, coef: Array, intercept: Array, objective: float
     ) -> tuple[Array, Array, float]:
         """Coefficients (n_features, n_classes) and intercept to store, and the objective there."""
@@ -620,12 +620,12 @@ class MulticlassSVMClassifier(_LinearClassifier):
         loss = self._hinge(problem)
         self.temperature_ = fit_temperature(result.problem, result.theta, loss, problem.unit, space)
 
-    def _settled(
+    def _best_rounding(
         self, problem: Problem, coef: Array, intercept: Array, objective: float
     ) -> tuple[Array, Array, float]:
         """Those that cost least, of some that are longer by a few roundings: these may meet a hard margin.
 
-        The objective is that of the stored coefficients if rounding raises it by more than a share SETTLED.
+        The objective is that of the stored coefficients if rounding raises it by more than STORING_COST.
         """
         loss = self._hinge(problem)
         if loss.smooth is not None:
@@ -645,7 +645,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
             norm = float(np.vdot(W, W)) * (2 if len(problem.classes) == 2 else 1)
             return norm / 2 + float(self.C) * float(rows.sum(losses)[0])
 
-        if objective_of(1.0) <= (1 + SETTLED) * objective:
+        if objective_of(1.0) <= (1 + STORING_COST) * objective:
             return coef, intercept, objective
         reached, factor = min((objective_of(factor), factor) for factor in (1.0, *LONGER))
         return factor * coef, factor * intercept, reached
@@ -689,7 +689,7 @@ def _given_parameters(result: Result, space: RowSpace | None) -> tuple[Array, Ar
 
 
 def _ranked_as(scores: Array, probabilities: Array) -> Array:
-    """The probabilities; those that rounding made equal, a digit apart again in the order of their scores."""
+    """The probabilities; those that rounding made equal are set apart, in the order of their scores."""
     order = scores.argsort(axis=1)
     scores = np.take_along_axis(scores, order, axis=1)
     ranked = np.take_along_axis(probabilities, order, axis=1)

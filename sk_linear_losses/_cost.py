@@ -90,7 +90,7 @@ class CostModel:
     def exact(self) -> Plan:
         """All second derivatives.
 
-        Where each pair of classes has rows of its own, the number of rows is that for all pairs.
+        Where each pair of classes draws rows of its own, `n_rows` is the total over pairs.
         """
         n_samples, n_pairs = self.objective.rows.n_samples, self.objective.n_pairs
         n_features, n_codes = self.objective.shape
@@ -171,7 +171,7 @@ def digits_are_cheap(objective: Objective) -> bool:
 
 
 def iterations_before_turning(objective: Objective, work: float, max_iter: int) -> int:
-    """Iterations after which to go on in coordinates that take so many multiply-adds, as they do."""
+    """Iterations to make before going on in coordinates that cost `work`: as many as cost the same."""
     if work == np.inf or max_iter < 2 * TURN_ITERATIONS:
         return max_iter
     return int(np.clip(work / _evaluation(objective), TURN_ITERATIONS, max_iter / 2))
@@ -191,7 +191,7 @@ def pairs_together(objective: Objective) -> bool:
 
 
 def may_be_inverted(objective: Objective, n_samples: float, n_left_out: float) -> bool:
-    """Whether all second derivatives may be inverted, to leave out so many of as many samples with it.
+    """Whether inverting all second derivatives, to leave out `n_left_out` of `n_samples`, is affordable.
 
     Does not depend on the number of rows, of which several may be one sample.
     """

@@ -25,9 +25,9 @@ KINKED_STAGE = (2, 10)
 # of the distance that the one before had left.
 SHRINK, EASY, SLOW = 0.3, 10, 0.7
 # A subproblem is solved early once its decrement is this share of what moving the multipliers brings, as long
-# as their complementarity is more than a relative FAR. From there on the gradient must be small too, which
-# takes many more digits where scales differ: bounds need it.
-INEXACT, FAR = 0.01, 0.01
+# as their complementarity is more than a relative INCOMPLETE. From there on the gradient must be small too,
+# which takes many more digits where scales differ: bounds need it.
+INEXACT, INCOMPLETE = 0.01, 0.01
 # Factor on the smoothing for the last steps of the intercept alone: they need digits to spare.
 BALANCING = 1e4
 # A squared hinge is minimised without multipliers first, beyond so many iterations only as long as it is
@@ -128,7 +128,7 @@ class _MethodOfMultipliers:
         self.iterations, self.widening = 0, 1.0
 
     def _balance(self) -> None:
-        """Meet the intercept's condition, from which rounding of scores, over the smoothing, keeps it."""
+        """Restore the intercept's condition with more smoothing: with little, rounding prevents it."""
         smoother = self.objective.with_multipliers(self.at.theta).smoothed(BALANCING)
         at = smoother.evaluate(self.at.theta)
         self.run.note(smoother, at)
@@ -144,7 +144,7 @@ def _is_solved(run: Run, objective: Objective, at: Evaluation, decrement: float)
     run.estimate = decrement + parts.complementarity
     if decrement <= FINEST_DECREMENT * abs(at.objective):
         return True
-    if decrement <= INEXACT * parts.proximity and parts.complementarity > FAR * abs(at.objective):
+    if decrement <= INEXACT * parts.proximity and parts.complementarity > INCOMPLETE * abs(at.objective):
         return True
     # Round-off keeps the intercept's condition from zero, so it is not held to the smallest part.
     balanced = parts.imbalance <= max(parts.proximity, parts.complementarity)

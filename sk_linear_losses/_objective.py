@@ -114,7 +114,8 @@ class EnvelopeTerm:
         """Sums over the block, of the envelope and of the loss itself with its conjugate."""
         flows, smoothing = self.flows[block.index], self._smoothing(block)
         point = self.loss.envelope(scores, block.y, flows, smoothing)
-        value, loss, conjugate = (float(block.weight @ part) for part in (point.value, *point[2:]))
+        parts = (point.value, point.loss, point.conjugate)
+        value, loss, conjugate = (float(block.weight @ part) for part in parts)
         gradient = point.gradient
         gradient *= block.weight[:, None]
         return BlockSums(value, loss, conjugate, gradient)

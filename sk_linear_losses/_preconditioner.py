@@ -51,7 +51,7 @@ class Preconditioner:
     root : Root
         Of the curvature in combinations of the codes, one row of parameters after the other.
     frame : array of shape (n_combinations, n_codes)
-        Those combinations. But for all second derivatives ``frame.T @ frame`` is the identity.
+        Those combinations. ``frame.T @ frame`` is the identity, except for all second derivatives.
     sampled : bool
         Whether the curvature comes from a small part of the samples.
     exact : bool
@@ -187,9 +187,9 @@ def precondition_by_class(objective: Objective, theta: Array, budget: float) -> 
 
 
 def precondition_equivariantly(objective: Objective, theta: Array) -> Preconditioner:
-    """As `precondition_by_class`, but in turned coordinates T is turned with them.
+    """As `precondition_by_class`, but rotating the features rotates T.
 
-    Of many features only their order does not matter.
+    With more than MOST_TURNED features it respects permutations alone.
     """
     model = CostModel(objective, objective, 0)
     if objective.shape[0] > MOST_TURNED or model.of_classes(0) == np.inf:

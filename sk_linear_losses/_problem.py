@@ -32,8 +32,8 @@ class Problem:
     """Validated input.
 
     ``y`` indexes ``present``, the positions in ``classes`` of the classes that have weight; rows without
-    weight carry class 0. ``weight`` is sample weight times class weight, and ``unit`` what one row of a
-    repeated row has of it.
+    weight carry class 0. ``weight`` is sample weight times class weight, and ``unit`` the part of it that
+    belongs to a single row where a weight above 1 stands for repeated rows.
     """
 
     X: Any

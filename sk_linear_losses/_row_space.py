@@ -50,7 +50,8 @@ class RowSpace:
     """Rows as ``(X - shift) @ basis + constant``.
 
     The basis is a matrix or operator (n_features, n_coordinates). Its columns are orthonormal in all
-    directions that the solution uses; `constant` (n_coordinates,) adds one that it does not.
+    directions that the solution uses; `constant` (n_coordinates,) is the image of an added constant feature,
+    whose coefficient is zero at the optimum.
     """
 
     rows: Any
@@ -174,7 +175,7 @@ def _by_qr(X: Array, shift: Array) -> RowSpace | None:
     basis, factor, exchanged = scipy.linalg.qr(
         X[:, order].T, mode="economic", pivoting=True, check_finite=False, overwrite_a=True
     )
-    # Directions in which no feature moves by more than its round-off are none.
+    # Directions in which no feature varies by more than its round-off are dropped.
     moves = np.abs(basis) * np.abs(factor.diagonal())
     kept = (moves > DIRECTION_ROUND_OFF * sizes[order, None]).any(axis=0)
     if not kept.any():
@@ -207,7 +208,7 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     place[np.argsort(-uses, kind="stable")] = np.arange(len(first))
     group = place[group]
     length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
-    # In float32 the shares would be rounded, and what is certified be that of other rows.
+    # In float32 the shares would be rounded, and the certificate be one for slightly different rows.
     dtype = X.dtype if len(first) == len(kept) else np.float64
     shares = (lengths[kept] / length[group]).astype(dtype)
     basis = sp.csr_array((shares, (kept.astype(X.indices.dtype), group)), shape=(n_features, len(first)))

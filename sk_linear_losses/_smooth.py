@@ -27,7 +27,7 @@ CAUTION, DOUBTS = 10, 5
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
 # share of the objective; near a finite optimum the change is then tiny.
-DIVERGING_STEP, SETTLED = 0.1, 1e-10
+DIVERGING_STEP, STATIONARY = 0.1, 1e-10
 
 
 class Stop(Enum):
@@ -201,6 +201,6 @@ def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluati
     It is where the classes are separated, and where scores still move that no longer change the objective.
     """
     slope = preconditioner.gradient(at.gradient)
-    if slope @ slope / 2 > SETTLED * at.objective:
+    if slope @ slope / 2 > STATIONARY * at.objective:
         return objective.separates(at.theta)
     return objective.largest_score(preconditioner.step(slope)) > DIVERGING_STEP

@@ -30,7 +30,7 @@ class Curvature(NamedTuple):
     right: Array
 
     def product(self, change: Array) -> Array:
-        """How much each sample's gradient changes with its scores.
+        """Second derivative times a change of the scores, sample by sample.
 
         `change` has the shape of the arrays, or one that they are broadcast to; classes come last.
         """
@@ -115,7 +115,7 @@ class _Loss:
         return self.value_and_gradient(scores, y)[0]
 
     def gradient(self, scores: Array, y: Array) -> Array:
-        """Gradient in the scores; at a kink, the subgradient of the satisfied side.
+        """Gradient in the scores; at a kink, the one-sided one from where the margin is met.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class _Loss:
         return self._value_and_gradient(_floating(scores), y)
 
     def curvature(self, scores: Array, y: Array) -> Curvature:
-        """Second derivative in the scores; where it jumps, that of the satisfied side.
+        """Second derivative in the scores; where it jumps, that where the margin is met.
 
         Zero between the kinks of a loss that is linear there.
 
@@ -202,7 +202,7 @@ class SoftmaxLoss(_Loss):
 
     @property
     def has_minimum(self) -> bool:
-        """Whether some finite scores have the least loss: only smoothed labels ask for such."""
+        """Whether some finite scores have the least loss: with smoothed labels alone."""
         return self.label_smoothing > 0
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
@@ -446,7 +446,8 @@ class WestonWatkinsLoss(_MarginLoss):
     """Multiclass hinge summed over the wrong classes, as in CS231n.
 
     ``sum_{j != y} max(0, z_j)`` with ``z_j = margin[y, j] + s_j - s_y``, or the sum of the squares. Where
-    the loss is not differentiable (``z_j = 0``) the gradient takes the satisfied side.
+    the loss is not differentiable (``z_j = 0``) the gradient is the one-sided one from where the margin is
+    met.
 
     Parameters
     ----------
@@ -525,7 +526,7 @@ class CrammerSingerLoss(_MarginLoss):
     """Multiclass hinge of the worst wrong class.
 
     ``max(0, max_{j != y} z_j)`` with ``z_j = margin[y, j] + s_j - s_y``. Among equally bad classes the
-    gradient takes the first; where the loss is just zero it takes the satisfied side.
+    gradient takes the first; where the loss is just zero it is zero.
 
     Parameters
     ----------
