@@ -32,7 +32,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 from ._cost import may_be_inverted
 from ._curvature import CurvatureAt
 from ._objective import EnvelopeTerm, Objective, SmoothTerm
-from ._preconditioner import hessian_factor, precondition_by_class, precondition_equivariantly
+from ._preconditioner import hessian_factor, precondition_by_class
 from ._row_space import RowSpace
 from ._rows import Block, chunks
 from .losses import Array, Curvature, HingeLoss, SoftmaxLoss
@@ -248,11 +248,7 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float, space: R
     parameters themselves both the noise of an estimate and what an error of the solution does to it have no
     bound where features are correlated or of different scales.
     """
-    if space is None:
-        preconditioner = precondition_by_class(objective, theta, ENOUGH_ITERATIONS)
-        n_given = objective.rows.n_features
-    else:
-        preconditioner, n_given = precondition_equivariantly(objective, theta), len(space.shift)
+    preconditioner = precondition_by_class(objective, theta, ENOUGH_ITERATIONS)
     multiply = CurvatureAt(objective, theta).product()
     # Scores are linear in theta, so both are softened alike.
     soft = replace(objective, term=SmoothTerm(SoftmaxLoss()), penalty=0.0)
@@ -264,6 +260,7 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float, space: R
 
     hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
     n_features = objective.shape[0]
+    n_given = objective.rows.n_features if space is None else len(space.shift)
     rng = np.random.default_rng(0)
     iterations = 0
 
@@ -274,7 +271,7 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float, space: R
     estimates: list[float] = []
     while len(estimates) < MOST_PROBES and iterations < ENOUGH_ITERATIONS and not _agree(estimates):
         signs = rng.choice([-1.0, 1.0], (n_given + 1, size // n_features))
-        # Signs of the given features: coordinates of the rows turn when a row is repeated.
+        # Signs of the given features, of which an added constant is none.
         coordinates = signs[:-1] if space is None else space.basis.T @ signs[:-1]
         probe = np.vstack([coordinates, signs[-1:]])[:n_features].T.ravel()
         right = preconditioner.gradient(soften(preconditioner.step(probe)))

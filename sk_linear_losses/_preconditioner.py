@@ -21,8 +21,6 @@ from .losses import Array, Curvature
 
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
-# Most features for symmetric roots, which take all eigenvectors.
-MOST_TURNED = 1024
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
 RIDGE = 1e-13
 # Least curvature of a code's intercept, relative to the largest of any code's; relative to one unit for every
@@ -135,19 +133,6 @@ class Factor:
         return np.asarray(inverse)
 
 
-@dataclass(frozen=True)
-class SymmetricFactor:
-    """Symmetric root of the inverse of a matrix."""
-
-    root: Array
-
-    def solve(self, vector: Array) -> Array:
-        """``inv(L) @ vector`` for the symmetric root L."""
-        return np.asarray(self.root @ vector)
-
-    solve_transposed = solve
-
-
 def precondition(
     objective: Objective, theta: Array, n_iter: float = 0, whole: Objective | None = None
 ) -> Preconditioner:
@@ -184,17 +169,6 @@ def precondition_by_class(objective: Objective, theta: Array, budget: float) -> 
     if model.of_classes(objective.n_classes * objective.rows.n_samples) > budget:
         return _diagonal(objective, theta)
     return _by_class(objective, theta)
-
-
-def precondition_equivariantly(objective: Objective, theta: Array) -> Preconditioner:
-    """As `precondition_by_class`, but rotating the features rotates T.
-
-    With more than MOST_TURNED features it respects permutations alone.
-    """
-    model = CostModel(objective, objective, 0)
-    if objective.shape[0] > MOST_TURNED or model.of_classes(0) == np.inf:
-        return _diagonal(objective, theta)
-    return _by_class(objective, theta, factorise=_penalised_root)
 
 
 class _Sample:
@@ -299,14 +273,6 @@ def _penalised_factor(gram: Array, objective: Objective) -> Factor:
     return _factorise(gram, objective)
 
 
-def _penalised_root(gram: Array, objective: Objective) -> SymmetricFactor:
-    """Symmetric inverse root of a Gram matrix of the features with the penalty added."""
-    gram.flat[:: len(gram) + 1] += _penalty(objective)
-    eigenvalues, vectors = np.linalg.eigh(gram)
-    least = max(RIDGE * eigenvalues[-1], np.finfo(float).tiny)
-    return SymmetricFactor((vectors / np.sqrt(np.maximum(eigenvalues, least))) @ vectors.T)
-
-
 def _shared(objective: Objective, theta: Array, n_rows: float) -> Preconditioner:
     """From one Gram matrix, weighted by each sample's mean curvature, times that of the classes.
 
@@ -322,18 +288,13 @@ def _shared(objective: Objective, theta: Array, n_rows: float) -> Preconditioner
     return Preconditioner(BlockRoot(tuple(factors)), rotation.T, choose.sampled)
 
 
-def _by_class(
-    objective: Objective,
-    theta: Array,
-    n_rows: float = np.inf,
-    factorise: Callable[[Array, Objective], Root] = _penalised_factor,
-) -> Preconditioner:
+def _by_class(objective: Objective, theta: Array, n_rows: float = np.inf) -> Preconditioner:
     """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
     choose = _Sample(objective, theta, _class_weights, n_rows)
     scale = _class_scale(objective)
     curvature = CurvatureAt(objective, theta)
     grams = curvature.grams_one_by_one(_class_weights, choose, as_stored(objective))
-    factors = tuple(factorise(scale * gram, objective) for gram in grams)
+    factors = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
     return Preconditioner(BlockRoot(factors), _class_frame(objective), choose.sampled)
 
 

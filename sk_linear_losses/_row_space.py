@@ -31,10 +31,16 @@ MAX_ROWS, MAX_TURNED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
 # Multiply-adds of a large matrix product that a QR factorisation takes as long as, for each feature and pair
 # of rows.
 QR_WORK = 4
-# Most entries of a dense X, and of a sparse one, which is made dense or copied (400 MB, 32 to 48 MB).
+# A factorisation of sparse rows that takes fewer multiply-adds is done at once.
+SMALL_WORK = 10**9
+# Most entries of a dense X, and stored ones of a sparse X that is copied (400 MB, 48 MB).
 MAX_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
+# Most multiply-adds for the Gram matrix of sparse rows (half a second).
+MAX_COMMON_ENTRIES = 10**8
 # Least reciprocal condition of the Gram matrix of the rows for its factor to have ten digits.
 WELL_CONDITIONED = 1e-6
+# Relative round-off within which rows may be equal.
+SAME_PRODUCT = 1e-12
 # Round-off of a feature in a QR factorisation, relative to its largest entry.
 DIRECTION_ROUND_OFF = 64 * float(np.finfo(float).eps)
 # Share of the columns that must go for merging the others to be worth a copy of a large sparse X.
@@ -109,38 +115,81 @@ def _row_spaces(
     """As `row_spaces`, for sparse columns near zero."""
     n_samples, n_features = X.shape
     n_entries, sparse, wide = n_samples * n_features, sp.issparse(X), n_samples < n_features
-    if wide and n_samples <= MAX_ROWS and n_entries <= (MAX_SPARSE_ENTRIES if sparse else MAX_ENTRIES):
-        yield _orthonormal(X, weight, fit_intercept), np.inf
-        return
-    as_given = _merged_columns(X) if wide and sparse else None
     n_coordinates = min(n_samples, n_features)
+    work = QR_WORK * n_entries * n_coordinates
+    if wide and n_samples <= MAX_ROWS:
+        at_once = work <= SMALL_WORK if sparse else n_entries <= MAX_ENTRIES
+        space = _orthonormal(X, weight, fit_intercept, at_once)
+        if space is not None:
+            yield space, np.inf
+            return
+    as_given = _merged_columns(X) if wide and sparse else None
     if n_entries > MAX_TURNED_ENTRIES or n_classes * n_coordinates**2 > MAX_SQUARES:
         yield as_given, np.inf
         return
     # To make sparse rows dense that are more than their columns is for a fit that ends without success.
-    yield as_given, QR_WORK * n_entries * n_coordinates if wide or not sparse else np.inf
+    yield as_given, work if wide or not sparse else np.inf
     yield _orthonormal(X, weight, fit_intercept), np.inf
 
 
-def _orthonormal(X: Any, weight: Array, fit_intercept: bool) -> RowSpace | None:
-    """Orthonormal coordinates of the space that the rows span; None where no feature varies."""
-    rows = X.toarray() if sp.issparse(X) else X
-    shift = weight @ rows / weight.sum() if fit_intercept else np.zeros(X.shape[1])
-    centred = rows - shift
-    level = float(centred.std()) * np.sqrt(X.shape[1]) if fit_intercept else 0.0
-    return _by_gram(centred, shift, level) or _by_qr(centred, shift)
+def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool = True) -> RowSpace | None:
+    """Orthonormal coordinates of the space that the rows span.
 
-
-def _by_gram(X: Array, shift: Array, level: float) -> RowSpace | None:
-    """Coordinates of few centred rows by the Cholesky factor of their Gram matrix if it is well conditioned.
-
-    Centred rows are linearly dependent. A constant feature of this level makes them independent again; beside
-    an intercept it has no use, so its coefficient is zero at the optimum.
+    They do not depend on the order of the rows, nor on how often one is repeated. None where no feature
+    varies, and where cheap ones are not to be had though they are to be cheap.
     """
-    if len(X) >= X.shape[1]:
+    shift = weight @ X / weight.sum() if fit_intercept else np.zeros(X.shape[1])
+    first, place = _distinct_rows(X)
+    distinct = X[first].astype(np.float64, copy=False)
+    space = None
+    if not sp.issparse(X):
+        distinct -= shift
+        space = _by_gram(distinct, np.zeros_like(shift), fit_intercept)
+    elif _n_common_entries(distinct) <= MAX_COMMON_ENTRIES:
+        space = _by_gram(distinct, shift, fit_intercept)
+    if space is None and at_any_cost:
+        space = _by_qr(distinct.toarray() - shift if sp.issparse(X) else distinct)
+    return None if space is None else replace(space, rows=space.rows[place], shift=shift)
+
+
+def _distinct_rows(X: Any) -> tuple[Array, Array]:
+    """Indices of rows that are not equal, in an order of their own, and the place there of each row's equal.
+
+    Equal rows have the same product with a random vector.
+    """
+    products = X @ np.random.default_rng(0).standard_normal(X.shape[1])
+    order = np.argsort(products, kind="stable")
+    close = np.diff(products[order]) <= SAME_PRODUCT * np.abs(products).max()
+    before, after = order[:-1][close], order[1:][close]
+    is_new = np.ones(len(order), dtype=bool)
+    is_new[1:][close] = abs(X[before] - X[after]).sum(axis=1) > 0
+    place = np.empty(len(order), dtype=np.intp)
+    place[order] = np.cumsum(is_new) - 1
+    return order[is_new], place
+
+
+def _n_common_entries(X: sp.csr_array) -> float:
+    """Entries that pairs of sparse rows have in common, added up."""
+    return float(np.square(np.bincount(X.indices), dtype=np.float64).sum())
+
+
+def _by_gram(X: Any, shift: Array, centred: bool) -> RowSpace | None:
+    """Coordinates of few rows less `shift` by the Cholesky factor of their Gram matrix.
+
+    None if that is badly conditioned. Centred rows are linearly dependent: a constant feature makes them
+    independent again. Beside an intercept it has no use, so its coefficient is zero at the optimum.
+    """
+    if X.shape[0] >= X.shape[1]:
         return None
-    gram = X @ X.T + level**2
-    scale = np.abs(gram).sum(axis=0).max()
+    products = X @ X.T
+    gram = products.toarray() if sp.issparse(X) else products
+    along, square = X @ shift, shift @ shift
+    # The largest number that is added up has its round-off in all others.
+    largest = gram.diagonal().max() + square
+    gram += square - along - along[:, None]
+    level = gram.diagonal().mean() if centred else 0.0
+    gram += level
+    scale = max(largest, np.abs(gram).sum(axis=0).max())
     lower, failed = dpotrf(gram, lower=True)
     if failed or dpocon(lower, scale, uplo="L")[0] < WELL_CONDITIONED:
         return None
@@ -151,19 +200,20 @@ def _by_gram(X: Array, shift: Array, level: float) -> RowSpace | None:
         )
 
     def expand(coef: Array) -> Array:
-        return np.asarray(X.T @ solve(coef, transposed=True))
+        solved = solve(coef, transposed=True)
+        return np.asarray(X.T @ solved - np.multiply.outer(shift, solved.sum(axis=0)))
 
     def contract(coef: Array) -> Array:
-        return solve(X @ coef)
+        return solve(X @ coef - shift @ coef)
 
     # The basis is X.T @ inv(lower).T, and written out only as far as it is asked for.
     basis = LinearOperator(
         X.shape[::-1], dtype=np.float64, matvec=expand, matmat=expand, rmatvec=contract, rmatmat=contract
     )
-    return RowSpace(np.tril(lower), basis, shift, level**2 * solve(np.ones(len(X))))
+    return RowSpace(np.tril(lower), basis, shift, level * solve(np.ones(X.shape[0])))
 
 
-def _by_qr(X: Array, shift: Array) -> RowSpace | None:
+def _by_qr(X: Array) -> RowSpace | None:
     """Coordinates of centred rows from a QR factorisation, which keeps very different units apart.
 
     With features in descending order and rows exchanged, its round-off is small beside each feature's own
@@ -184,7 +234,7 @@ def _by_qr(X: Array, shift: Array) -> RowSpace | None:
     rows[exchanged] = factor[kept].T
     sorted_basis, basis = basis[:, kept], np.empty((X.shape[1], rows.shape[1]))
     basis[order] = sorted_basis
-    return RowSpace(rows, basis, shift, np.zeros(rows.shape[1]))
+    return RowSpace(rows, basis, np.zeros(X.shape[1]), np.zeros(rows.shape[1]))
 
 
 def _merged_columns(X: sp.csr_array) -> RowSpace | None:

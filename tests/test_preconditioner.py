@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _cost, _preconditioner
+from sk_linear_losses import _cost
 from sk_linear_losses._cost import iterations_before_turning, memory
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
@@ -16,7 +16,6 @@ from sk_linear_losses._preconditioner import (
     hessian_factor,
     precondition,
     precondition_by_class,
-    precondition_equivariantly,
     precondition_exactly,
 )
 from sk_linear_losses._rows import Rows
@@ -214,12 +213,3 @@ def test_other_coordinates_wait_for_the_iterations_that_they_cost_but_not_for_mo
     for cost, max_iter, expected in cases:
         assert iterations_before_turning(objective, 1.001 * cost * evaluation, max_iter) == expected
     assert iterations_before_turning(objective, np.inf, 1000) == 1000
-
-
-def test_curvature_that_turns_with_the_coordinates_is_for_few_features(monkeypatch):
-    X, y = generated(0, 60, 40, 4)
-    objective = softmax_objective(X, y, np.ones(len(y)), 4)
-    theta = np.ones(objective.shape)
-    for limit, kind in ((41, BlockRoot), (40, DiagonalRoot)):
-        monkeypatch.setattr(_preconditioner, "MOST_TURNED", limit)
-        assert isinstance(precondition_equivariantly(objective, theta).root, kind)

@@ -1,5 +1,7 @@
 """Coordinates of few rows in the space that they span."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -64,6 +66,52 @@ def test_round_off_is_that_of_each_feature(fit_intercept):
     space = row_space(X, WEIGHT, fit_intercept)
     error = np.abs(space.rows @ space.basis.T + space.shift - X)
     assert (error.max(axis=0) <= 1e-13 * np.abs(X).max(axis=0)).all()
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("name", WIDE)
+def test_coordinates_depend_neither_on_the_order_of_rows_nor_on_their_number(name, fit_intercept, storage):
+    X = WIDE[name]
+    counts = np.arange(1, 13)
+    order = np.random.default_rng(1).permutation(np.repeat(np.arange(12), counts))
+    weighted = row_space(storage(X), counts.astype(float), fit_intercept)
+    # More features than rows.
+    wide = np.hstack([X, np.zeros((12, 60))])
+    repeated = row_space(storage(wide[order]), np.ones(len(order)), fit_intercept)
+    tolerance = 1e-12 * np.abs(weighted.rows).max()
+    np.testing.assert_allclose(repeated.rows, weighted.rows[order], atol=tolerance)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_products_of_sparse_rows_are_made_without_making_them_dense(fit_intercept):
+    rng = np.random.default_rng(0)
+    n_rows, n_features = 300, 10**6
+    words = (np.repeat(np.arange(n_rows), 100), rng.zipf(1.3, 100 * n_rows) % n_features)
+    X = sp.csr_array((rng.uniform(1, 2, 100 * n_rows), words), shape=(n_rows, n_features))
+    tracemalloc.start()
+    space = row_space(X, np.ones(n_rows), fit_intercept)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6e7
+    assert isinstance(space.basis, LinearOperator)
+    assert_same_scores_and_norm(space, X)
+
+
+def test_sparse_rows_with_many_entries_in_common_have_no_products(monkeypatch):
+    X = sparse_rows(100, 3000)
+    common = float((np.bincount(X.indices) ** 2).sum())
+    monkeypatch.setattr(_row_space, "SMALL_WORK", 0)
+    for most, is_dense in ((common, True), (common - 1, False)):
+        monkeypatch.setattr(_row_space, "MAX_COMMON_ENTRIES", most)
+        assert sp.issparse(row_space(X, np.ones(100), True).rows) != is_dense
+
+
+@pytest.mark.parametrize("distance", [0, 10, 1e3, 9e3])
+def test_sparse_rows_far_from_zero(distance):
+    """Centring what is summed costs digits, and what it costs too many is not taken."""
+    X = RNG.normal(size=(12, 30)) + distance
+    assert_same_scores_and_norm(row_space(sp.csr_array(X), WEIGHT, True), X)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
