@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy.linalg import helmert
 
-from ._rows import Block, Rows, chunks, far_from_zero
+from ._rows import Block, Rows, far_from_zero
 from .losses import Array, Curvature, HingeLoss, SmoothLoss, flows_of
 
 # Relative round-off of a mean: blocks of some thousand rows were seen to make half as much.
@@ -60,6 +60,8 @@ class Term(Protocol):
 
     def conjugate(self, gradient: Array, y: Array) -> Array: ...
 
+    def leeway(self, gradient: Array, y: Array) -> Curvature: ...
+
 
 @dataclass(frozen=True)
 class SmoothTerm:
@@ -90,6 +92,10 @@ class SmoothTerm:
     def conjugate(self, gradient: Array, y: Array) -> Array:
         """Conjugate of the loss."""
         return self.loss.conjugate(gradient, y)
+
+    def leeway(self, gradient: Array, y: Array) -> Curvature:
+        """Leeway of the gradient of the loss."""
+        return self.loss.leeway(gradient, y)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,10 @@ class EnvelopeTerm:
     def conjugate(self, gradient: Array, y: Array) -> Array:
         """Conjugate of the loss."""
         return self.loss.conjugate(gradient, y)
+
+    def leeway(self, gradient: Array, y: Array) -> Curvature:
+        """Leeway of the gradient of the loss."""
+        return self.loss.leeway(gradient, y)
 
     def _smoothing(self, block: Block) -> Array:
         """Smoothing of each sample, (n_samples, 1): in proportion to its weight, so that all curve alike."""
@@ -389,21 +399,10 @@ class Objective:
         rows[:, n_features:] = 1
         return rows
 
-    def feature_gram(self, features: Array) -> tuple[Array, Array]:
-        """Weighted Gram matrix (n, n) of n centred features, times C, and the largest size of each, (n,)."""
-
-        mean = self.statistics.mean[features]
-
-        def contribution(block: Block) -> tuple[Array, Array]:
-            gram, reach = np.zeros((len(features), len(features))), np.zeros(len(features))
-            for part in chunks(np.flatnonzero(block.weight)):
-                columns = block.columns(part, features) - mean
-                gram += (columns * block.weight[part, None]).T @ columns
-                reach = np.maximum(reach, np.abs(columns).max(axis=0, initial=0))
-            return gram, reach
-
-        grams, reaches = zip(*self.rows.map(contribution), strict=True)
-        return self.C * sum(grams[1:], start=grams[0]), np.max(reaches, axis=0)
+    def few_features(self, features: Array, block: Block) -> tuple[Array, Array]:
+        """Samples of a block that have weight, by place, and their centred entries in a few features."""
+        weighted = np.flatnonzero(block.weight)
+        return weighted, block.columns(weighted, features) - self.statistics.mean[features]
 
     def gap_parts(self, at: Evaluation) -> GapParts:
         """What keeps a point and its multipliers from being optimal."""

@@ -64,6 +64,8 @@ class SmoothLoss(Protocol):
 
     def conjugate(self, gradient: Array, y: Array) -> Array: ...
 
+    def leeway(self, gradient: Array, y: Array) -> Curvature: ...
+
 
 class HingeLoss(Protocol):
     """A loss of margins: what the method of multipliers needs of it."""
@@ -77,6 +79,8 @@ class HingeLoss(Protocol):
     def value(self, scores: Array, y: Array) -> Array: ...
 
     def conjugate(self, gradient: Array, y: Array) -> Array: ...
+
+    def leeway(self, gradient: Array, y: Array) -> Curvature: ...
 
     def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Pointwise: ...
 
@@ -163,6 +167,25 @@ class _Loss:
         """
         return self._curvature(_floating(scores), y)
 
+    def leeway(self, gradient: Array, y: Array) -> Curvature:
+        """How far a gradient may be moved without leaving the domain of the conjugate.
+
+        Each sample has a matrix M: ``gradient + M t`` is in the domain, if the gradient is, for all t whose
+        entries differ by at most 1.
+
+        Parameters
+        ----------
+        gradient : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes); not checked.
+
+        Returns
+        -------
+        Curvature
+            Arrays of shape (n_samples, n_classes).
+        """
+        return self._leeway(_floating(gradient), y)
+
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         """Loss and gradient for floating scores."""
         raise NotImplementedError
@@ -170,6 +193,11 @@ class _Loss:
     def _curvature(self, scores: Array, y: Array) -> Curvature:
         """Second derivative for floating scores."""
         raise NotImplementedError
+
+    def _leeway(self, gradient: Array, y: Array) -> Curvature:
+        """Leeway of a floating gradient; none where nothing is known of the domain."""
+        none = np.zeros_like(gradient)
+        return Curvature(none, none, none)
 
 
 @dataclass(frozen=True)
@@ -247,12 +275,19 @@ class SoftmaxLoss(_Loss):
         array of shape (n_samples,)
             In nats.
         """
-        n_classes = gradient.shape[1]
-        probabilities = gradient + self.label_smoothing / n_classes
-        probabilities[np.arange(len(y)), y] += 1 - self.label_smoothing
+        probabilities = self._probabilities(gradient, y)
         feasible = (probabilities.min(axis=1) >= -DOMAIN_SLACK) & _balanced(gradient)
         probabilities = np.maximum(probabilities, np.finfo(float).tiny)
         return np.where(feasible, (probabilities * np.log(probabilities)).sum(axis=1), np.inf)
+
+    def _leeway(self, gradient: Array, y: Array) -> Curvature:
+        return _leeway_in_simplex(self._probabilities(gradient, y))
+
+    def _probabilities(self, gradient: Array, y: Array) -> Array:
+        """The softmax of the scores that have this gradient: the gradient plus the target."""
+        probabilities = gradient + self.label_smoothing / gradient.shape[1]
+        probabilities[np.arange(len(y)), y] += 1 - self.label_smoothing
+        return np.asarray(probabilities)
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,6 +386,9 @@ class _MarginLoss(_Loss):
         cost = self._flow_penalty(flows) - self._margin_gain(flows, flows.sum(axis=1), y)
         return np.where(self._feasible(flows) & _balanced(gradient), cost, np.inf)
 
+    def _leeway(self, gradient: Array, y: Array) -> Curvature:
+        return self._leeway_of(np.maximum(flows_of(gradient, y), 0), y)
+
     def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature:
         """Second derivative of the envelope where its gradient is ``gradient``.
 
@@ -440,6 +478,10 @@ class _MarginLoss(_Loss):
         """Whether each sample's flows lie in the domain of ``h``."""
         raise NotImplementedError
 
+    def _leeway_of(self, flows: Array, y: Array) -> Curvature:
+        """Leeway of the gradient that has these flows."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, eq=False)
 class WestonWatkinsLoss(_MarginLoss):
@@ -520,6 +562,9 @@ class WestonWatkinsLoss(_MarginLoss):
         upper = np.inf if self.squared else 1 + DOMAIN_SLACK
         return np.asarray((flows.min(axis=1) >= -DOMAIN_SLACK) & (flows.max(axis=1) <= upper))
 
+    def _leeway_of(self, flows: Array, y: Array) -> Curvature:
+        return _independent_flows(flows if self.squared else flows * np.maximum(1 - flows, 0), y)
+
 
 @dataclass(frozen=True, eq=False)
 class CrammerSingerLoss(_MarginLoss):
@@ -589,6 +634,11 @@ class CrammerSingerLoss(_MarginLoss):
         total = flows.sum(axis=1)
         return np.asarray((flows.min(axis=1) >= -DOMAIN_SLACK) & (total <= 1 + DOMAIN_SLACK))
 
+    def _leeway_of(self, flows: Array, y: Array) -> Curvature:
+        # With what the right class keeps for itself the flows add up to one.
+        flows[np.arange(len(y)), y] = 1 - flows.sum(axis=1)
+        return _leeway_in_simplex(flows)
+
 
 def _floating(scores: Array) -> Array:
     """The scores, in float64 unless they are floating already."""
@@ -631,6 +681,12 @@ def _independent_flows(rates: Array, y: Array) -> Curvature:
     right = np.zeros_like(rates)
     right[own] = 1
     return Curvature(diagonal, 2 * rates, right)
+
+
+def _leeway_in_simplex(shares: Array) -> Curvature:
+    """Leeway of shares p that add up to one, ``diag(p) - p p'``: p_j changes by p_j times less than one."""
+    shares = np.maximum(shares, 0)
+    return Curvature(shares, shares, shares)
 
 
 def _project_below_simplex(points: Array) -> Array:

@@ -255,6 +255,39 @@ def test_corrected_multipliers_bound_the_optimum(variant, seed, monkeypatch):
         assert corrected_bound(objective, at) <= optimum * (1 + ROUND_OFF)
 
 
+def powers(name):
+    """Rows with powers of a variable that is far from zero, and classes that depend on it."""
+    rng = np.random.default_rng(0)
+    Z, days, share = rng.normal(size=(200, 3)), rng.integers(0, 3650, 200).astype(float), rng.random(200)
+    seconds, unit = 1.7e9 + np.floor(3e7 * share), 1e3 * share
+    of_variable = {
+        "days": [days, days**2, days**3],
+        "seconds": [seconds, seconds**2],
+        "unit": [unit, unit**2, unit**3, unit**4],
+        "products": [unit, days, unit * days, unit**2, days**2],
+    }[name]
+    first = Z[:, 0] + days / 1000 + rng.normal(size=200) > 1.5
+    return np.column_stack([Z, *of_variable]), first + (Z[:, 1] + 2 * share > 1.5)
+
+
+@each_variant
+@pytest.mark.parametrize("C", [1.0, 1e4])
+@pytest.mark.parametrize("name", ["days", "seconds", "unit", "products"])
+def test_powers_of_a_variable_do_not_undo_the_certificate(variant, name, C, monkeypatch):
+    """Their gradient is round-off of up to 1e9; away from the optimum bounds are below all objectives too."""
+    estimator, parameters = VARIANTS[variant][:2]
+    X, y = powers(name)
+    results, solve = [], _classifiers.solve
+    monkeypatch.setattr(_classifiers, "solve", lambda *args: results.append(solve(*args)) or results[-1])
+    model = estimator(C, **parameters).fit(X, y)
+    assert model.duality_gap_ <= 1e-4 * model.objective_
+    objective, theta = results[-1].problem, results[-1].theta
+    rng = np.random.default_rng(0)
+    for size in (1e-14, 1e-12, 1e-10, 1e-8, 1e-6):
+        at = objective.evaluate(theta * (1 + size * rng.normal(size=theta.shape)))
+        assert corrected_bound(objective, at) <= model.objective_ * (1 + ROUND_OFF)
+
+
 @each_variant
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("column", ["time", "identifier"])

@@ -250,6 +250,22 @@ class TestEveryLoss:
 
 
 @pytest.mark.parametrize(("loss", "n_classes"), SOFTMAX_CASES + MARGIN_CASES)
+def test_leeway_stays_in_the_domain_of_the_conjugate(loss, n_classes):
+    scores, y = samples(n_classes)
+    rng = np.random.default_rng(0)
+    gradient = loss.gradient(scores, y)
+    if not isinstance(loss, SoftmaxLoss):
+        gradient = loss.envelope_gradient(scores, y, np.zeros_like(scores), 2.0)
+    matrix = loss.leeway(gradient, y)
+    largest = 0.0
+    for _ in range(50):
+        change = matrix.product(rng.integers(0, 2, scores.shape) + rng.normal())
+        largest = max(largest, np.abs(change).max())
+        assert np.isfinite(loss.conjugate(gradient + change, y)).all()
+    assert largest > 0.01
+
+
+@pytest.mark.parametrize(("loss", "n_classes"), SOFTMAX_CASES + MARGIN_CASES)
 @pytest.mark.parametrize("wrong", ["backwards", "too much"])
 def test_conjugate_is_infinite_outside_its_domain(loss, n_classes, wrong):
     gradient = np.zeros((1, n_classes))
