@@ -15,24 +15,19 @@ mixture is bounded from below by convexity, so no further pass over the data is 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.linalg
 
+from ._correction import correct
 from ._objective import Evaluation, Objective
-from ._rows import Block, chunks
-from .losses import Array, Curvature
+from ._rows import ROUND_OFF
+from .losses import Array
 
-# Round-off in the sums that make up a bound, as a share of their size.
-ROUND_OFF = 16 * float(np.finfo(float).eps)
-# Most features along which multipliers are corrected, most numbers that this takes, what the gradient in each
-# feature must cost the bound, as a share of the objective, and how often more features join.
-MOST_CORRECTED, MOST_CORRECTIONS, WORTH_CORRECTING, ROUNDS = 32, 256, 1e-10, 4
-# Least eigenvalue of correlations that has digits.
-LEAST_EIGENVALUE = 1e-10
-# Entries of the products of some samples that are made at a time.
-PART_ENTRIES = 2**20
+# Most features along which multipliers are corrected; what the gradient in each must cost the bound, as a
+# share of the objective; and how often more features join.
+MOST_CORRECTED, WORTH_CORRECTING, ROUNDS = 32, 1e-10, 4
+# Most unknowns of the correction's linear system (2 MB), and most multiply-adds to set it up (some seconds).
+MOST_UNKNOWNS, MOST_WORK = 512, 5e9
 
 
 def lower_bound(objective: Objective, at: Evaluation) -> float:
@@ -43,150 +38,38 @@ def lower_bound(objective: Objective, at: Evaluation) -> float:
 
 
 def corrected_bound(objective: Objective, at: Evaluation) -> float:
-    """The lower bound of multipliers corrected along the features in which the gradient is largest.
+    """The lower bound of multipliers corrected along the features in which the gradient costs it most.
 
     Minus infinity where they cannot be, or where that is not what keeps the bound low.
-
-    In large units round-off alone keeps a gradient from vanishing: a feature of size 1e16 and multipliers
-    with 16 digits leave 1 of it, and the bound half of its square. Multipliers ``g_i + M_i B' x_i``, with x_i
-    the features concerned and M_i the leeway of g_i in the conjugate's domain, have none for some B. It is
-    too small for their digits, but all that the bound asks of it is its size.
     """
-    n_features = objective.rows.n_features
-    V, gradient = at.theta[:n_features], at.gradient[:n_features]
-    pull = at.pull[:n_features]
-    weight = objective.C * objective.statistics.class_weight.sum()
-    costs = (gradient**2).sum(axis=1) / 2
-    most = min(MOST_CORRECTED, MOST_CORRECTIONS // objective.shape[1] - objective.fit_intercept)
+    V, pull = at.theta[: objective.rows.n_features], at.pull[: objective.rows.n_features]
+    costs = ((V + pull) ** 2).sum(axis=1) / 2
+    worth = WORTH_CORRECTING * abs(at.objective)
+    sizes = np.sqrt(objective.C * objective.statistics.class_weight.sum() * objective.statistics.variance)
+    most_unknowns = min(MOST_UNKNOWNS, math.sqrt(MOST_WORK / objective.rows.n_samples))
+    most = min(MOST_CORRECTED, int(most_unknowns) // objective.shape[1] - objective.fit_intercept)
     bound = -math.inf
     for _ in range(ROUNDS):
         features = np.argsort(-costs)[: max(most, 0)]
-        features = features[costs[features] > WORTH_CORRECTING * abs(at.objective)]
-        others = np.ones(n_features, dtype=bool)
+        features = features[costs[features] > worth]
+        others = np.ones(len(V), dtype=bool)
         others[features] = False
         if len(features) == 0 or costs[others].sum() > costs[features].sum():
             break
-        correction = _correction(objective, at, features)
-        if correction is None:
+        correction = correct(objective, at, features)
+        if correction is None or correction.share > 1:
             break
-        moved = np.where(others, correction.moved * np.sqrt(weight * objective.statistics.variance), 0.0)
+        moved = correction.moved * sizes * others
         norm = float((V[features] ** 2).sum())
         norm += float(np.linalg.norm(pull[others]) + np.linalg.norm(moved)) ** 2
-        # The conjugate is convex: on the way to the end of its leeway, where it is highest.
+        # It is convex: a share of the way takes no more than that share of what the whole way does.
         conjugate = at.conjugate + correction.share * (correction.ceiling - at.conjugate)
-        if correction.share <= 1:
-            size = norm / 2 + abs(conjugate)
-            bound = max(bound, -(norm / 2 + conjugate) - ROUND_OFF * size)
-        # Features that the correction, or round-off, moves by more than may be are corrected too.
-        if not (moved**2 > WORTH_CORRECTING * abs(at.objective)).any():
+        bound = max(bound, -(norm / 2 + conjugate) - ROUND_OFF * (norm / 2 + abs(conjugate)))
+        # Features that the correction, or round-off, moves too far are corrected too.
+        if not (moved**2 > worth).any():
             break
         costs = np.maximum(costs, moved**2)
     return bound
-
-
-class _Correction(NamedTuple):
-    """What a correction of multipliers along some features changes, at most.
-
-    ``share`` is that of the leeway which a sample needs, ``ceiling`` what all conjugates together are not
-    above at its end. The gradient in a feature of unit mean square, were all weights one, changes by no more
-    than ``moved``.
-    """
-
-    share: float
-    ceiling: float
-    moved: float
-
-
-def _correction(objective: Objective, at: Evaluation, features: Array) -> _Correction | None:
-    """The correction that leaves no gradient in the features and the intercept; None if there is none.
-
-    It is found in uncorrelated coordinates of the features, in which sums have most digits.
-    """
-    root = _root(objective, features)
-    if root is None:
-        return None
-    coding, term, C = objective.coding, objective.term, objective.C
-    coef, intercept = objective.score_parameters(at.theta)
-    n_codes = objective.shape[1]
-
-    def coordinates(block: Block) -> tuple[Array, Array]:
-        weighted, rows = objective.few_features(features, block)
-        inner = scipy.linalg.solve_triangular(root, rows.T, lower=True).T
-        return weighted, np.hstack([inner, np.ones((len(rows), int(objective.fit_intercept)))])
-
-    def contribution(block: Block) -> tuple[Any, ...]:
-        weighted, inner = coordinates(block)
-        scores = block.scores(coef, intercept)
-        gradient = term.gradient(scores, block)
-        leeway = term.leeway(gradient, block.y)
-        pull, squares = np.zeros((inner.shape[1], n_codes)), 0.0
-        matrix = np.zeros((inner.shape[1], inner.shape[1] * n_codes**2))
-        for part in chunks(np.arange(len(weighted)), -(-PART_ENTRIES // matrix.shape[1])):
-            rows, places = inner[part], weighted[part]
-            scaled = rows * block.weight[places, None]
-            pull += scaled.T @ (gradient[places] @ coding)
-            squares += float(block.weight[places] @ (gradient[places] ** 2).sum(axis=1))
-            of_part = Curvature(*(array[places] for array in leeway))
-            coded = of_part.product(coding.T[:, None, :]) @ coding
-            products = np.einsum("ig,aib->igab", scaled, coded)
-            matrix += rows.T @ products.reshape(len(rows), -1)
-        stiffness = float(leeway.diagonal[weighted].max(initial=0))
-        return matrix, pull, squares, np.abs(inner).max(axis=0, initial=0), stiffness
-
-    matrices, pulls, squares, reaches, stiffnesses = zip(*objective.rows.map(contribution), strict=True)
-    size = len(reaches[0])
-    matrix = C * sum(matrices).reshape(size, size, n_codes, n_codes).transpose(0, 2, 1, 3)
-    inverse = _inverse(matrix.reshape(size * n_codes, -1))
-    if inverse is None:
-        return None
-
-    gradient = C * sum(pulls)
-    V = at.theta[features]
-    gradient[: len(features)] += scipy.linalg.solve_triangular(root, V, lower=True)
-    ceiling = C * sum(squares)
-    weight = C * objective.statistics.class_weight.sum()
-    # A sum's is a share of the terms' sizes, and coordinates have that of the features that make them up.
-    back = scipy.linalg.solve_triangular(root, np.eye(len(root)), lower=True)
-    sizes = np.ones(size)
-    sizes[: len(features)] = np.abs(back) @ np.linalg.norm(root, axis=1)
-    round_off = ROUND_OFF * math.sqrt(weight * ceiling) * np.repeat(sizes, n_codes)
-
-    change = (inverse @ gradient.ravel()).reshape(gradient.shape) @ coding.T
-    largest = max(objective.rows.map(lambda block: np.abs(coordinates(block)[1] @ change).max(initial=0)))
-    doubt = (np.abs(inverse) @ round_off).reshape(gradient.shape) @ np.abs(coding).T
-    largest += (np.max(reaches, axis=0) @ doubt).max()
-    energy = math.sqrt(max(gradient.ravel() @ inverse @ gradient.ravel(), 0.0))
-    energy += math.sqrt(round_off @ np.abs(inverse) @ round_off)
-    # No eigenvalue of a leeway is more than twice the largest entry of its diagonal.
-    moved = math.sqrt(2 * max(stiffnesses)) * energy + ROUND_OFF * math.sqrt(ceiling)
-    return _Correction(2 * float(largest), ceiling, moved)
-
-
-def _root(objective: Objective, features: Array) -> Array | None:
-    """Cholesky factor of the covariance of a few features; None if it has no digits."""
-
-    def contribution(block: Block) -> Array:
-        weighted, rows = objective.few_features(features, block)
-        return np.asarray((rows * block.weight[weighted, None]).T @ rows)
-
-    covariance = sum(objective.rows.map(contribution)) / objective.statistics.class_weight.sum()
-    sizes = np.sqrt(covariance.diagonal())
-    if _inverse(covariance) is None:
-        return None
-    return np.asarray(np.linalg.cholesky(covariance / np.outer(sizes, sizes)) * sizes[:, None])
-
-
-def _inverse(matrix: Array) -> Array | None:
-    """Inverse of a positive definite matrix; None if, scaled to a diagonal of ones, it has no digits."""
-    diagonal = matrix.diagonal()
-    if not (np.isfinite(diagonal) & (diagonal > 0)).all():
-        return None
-    sizes = np.sqrt(diagonal)
-    scale = np.outer(sizes, sizes)
-    eigenvalues, axes = np.linalg.eigh(matrix / scale)
-    if not eigenvalues[0] > LEAST_EIGENVALUE:
-        return None
-    return np.asarray((axes / eigenvalues) @ axes.T / scale)
 
 
 def _bound(objective: Objective, pull: Array, conjugate: float) -> float:

@@ -22,13 +22,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
-from ._certificate import ROUND_OFF, relative_gap
+from ._certificate import relative_gap
 from ._checks import check_integer, check_number, check_option
 from ._cost import iterations_before_turning
 from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, statistics_of
 from ._problem import LARGEST, Problem, make_problem
 from ._row_space import RowSpace, row_spaces
-from ._rows import Block, Rows, single_threaded_blas
+from ._rows import ROUND_OFF, Block, Rows, single_threaded_blas
 from ._run import Iteration, Result
 from ._solver import solve
 from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
@@ -618,7 +618,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
         super()._store(problem, result, space)
         loss = self._hinge(problem)
-        self.temperature_ = fit_temperature(result.problem, result.theta, loss, problem.unit, space)
+        self.temperature_ = fit_temperature(result.minimised, result.theta, loss, problem.unit, space)
 
     def _best_rounding(
         self, problem: Problem, coef: Array, intercept: Array, objective: float
@@ -684,7 +684,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
 def _given_parameters(result: Result, space: RowSpace | None) -> tuple[Array, Array]:
     """Coefficients (n_features, n_classes) and intercept for the features as they were given."""
-    parameters = result.problem.feature_parameters(result.theta)
+    parameters = result.minimised.feature_parameters(result.theta)
     return parameters if space is None else space.expand(*parameters)
 
 

@@ -95,9 +95,9 @@ class CostModel:
         n_samples, n_pairs = self.objective.rows.n_samples, self.objective.n_pairs
         n_features, n_codes = self.objective.shape
         size = n_features * n_codes
-        budget = SAMPLE_BUDGET
-        if self.n_iter > BUDGET:
-            budget = max(budget, (self.n_iter - self.of_all(0)) / 2)
+        budget, least = SAMPLE_BUDGET, self.of_all(0)
+        if self.n_iter > BUDGET and least < np.inf:
+            budget = max(budget, (self.n_iter - least) / 2)
         if pairs_together(self.objective):
             n_rows = self._n_rows(EXACT_ROWS, n_pairs, budget)
             if n_rows >= AS_GOOD_AS_ALL * n_samples:

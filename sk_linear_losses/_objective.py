@@ -10,6 +10,7 @@ these scores less those of the last class, which saves its products with the row
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
@@ -17,7 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy.linalg import helmert
 
-from ._rows import Block, Rows, far_from_zero
+from ._rows import DENSE_BLOCK_ROWS, Block, Rows, chunks, far_from_zero
 from .losses import Array, Curvature, HingeLoss, SmoothLoss, flows_of
 
 # Relative round-off of a mean: blocks of some thousand rows were seen to make half as much.
@@ -170,8 +171,8 @@ class Evaluation(NamedTuple):
     """The objective at one point.
 
     ``value`` and ``gradient`` are of the function that is minimised; ``objective`` has the loss itself in
-    place of its envelope, and ``norm`` is the penalty's share of both. ``pull`` is the part of the gradient
-    that the samples contribute, of the shape of ``theta``, and ``conjugate`` the weighted sum of the
+    place of its envelope, and ``penalty`` is the penalty's share of both. ``pull`` is the part of the
+    gradient that the samples contribute, of the shape of ``theta``, and ``conjugate`` the weighted sum of the
     conjugates times C.
     """
 
@@ -179,7 +180,7 @@ class Evaluation(NamedTuple):
     value: float
     gradient: Array
     objective: float
-    norm: float
+    penalty: float
     pull: Array
     conjugate: float
 
@@ -233,8 +234,24 @@ def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:
     (squares,) = rows.sum(lambda block: (block.squares(mean, block.weight[:, None]),))
     variance = squares[:, 0] / class_weight.sum()
     # What is left of a constant column after centring is round-off, not a feature.
-    variance[variance <= (MEAN_ROUND_OFF * mean) ** 2] = 0
+    suspects = np.flatnonzero((variance > 0) & (variance <= (MEAN_ROUND_OFF * mean) ** 2))
+    variance[suspects[_are_constant(rows, suspects)]] = 0
     return Statistics(mean, variance, class_weight, (sums / class_weight).T - mean)
+
+
+def _are_constant(rows: Rows, features: Array) -> Array:
+    """Whether each of these features has one value for all samples with weight."""
+
+    def extremes(block: Block) -> tuple[Array, Array]:
+        least, most = np.full(len(features), np.inf), np.full(len(features), -np.inf)
+        for part in chunks(np.flatnonzero(block.weight)):
+            entries = block.columns(part, features)
+            least = np.minimum(least, entries.min(axis=0, initial=np.inf))
+            most = np.maximum(most, entries.max(axis=0, initial=-np.inf))
+        return least, most
+
+    least, most = zip(*rows.map(extremes), strict=True)
+    return np.asarray(np.min(least, axis=0) == np.max(most, axis=0))
 
 
 class _Codes(NamedTuple):
@@ -341,9 +358,10 @@ class Objective:
         gradient = pull.copy()
         if self.penalty:
             gradient[: len(V)] += V
-        norm = self.penalty / 2 * float(np.vdot(V, V))
+        penalty = self.penalty / 2 * float(np.vdot(V, V))
         C = self.C
-        return Evaluation(theta, norm + C * value, gradient, norm + C * loss, norm, pull, C * conjugate)
+        value, loss = penalty + C * value, penalty + C * loss
+        return Evaluation(theta, value, gradient, loss, penalty, pull, C * conjugate)
 
     def score_parameters(self, theta: Array) -> tuple[Array, Array]:
         """Coefficients (n_features, n_classes - 1) and intercept of the scores, less the last class's."""
@@ -399,10 +417,12 @@ class Objective:
         rows[:, n_features:] = 1
         return rows
 
-    def few_features(self, features: Array, block: Block) -> tuple[Array, Array]:
-        """Samples of a block that have weight, by place, and their centred entries in a few features."""
-        weighted = np.flatnonzero(block.weight)
-        return weighted, block.columns(weighted, features) - self.statistics.mean[features]
+    def few_features(
+        self, features: Array, block: Block, most_rows: int = DENSE_BLOCK_ROWS
+    ) -> Iterator[tuple[Array, Array]]:
+        """Samples of a block that have weight, by place, and their centred entries, some rows at a time."""
+        for part in chunks(np.flatnonzero(block.weight), most_rows):
+            yield part, block.columns(part, features) - self.statistics.mean[features]
 
     def gap_parts(self, at: Evaluation) -> GapParts:
         """What keeps a point and its multipliers from being optimal."""
@@ -410,8 +430,8 @@ class Objective:
         return GapParts(
             stationarity=self.stationarity(at),
             imbalance=self.imbalance(at) * abs(at.objective),
-            complementarity=at.objective - at.norm + at.conjugate - moment,
-            proximity=moment - at.conjugate - (at.value - at.norm),
+            complementarity=at.objective - at.penalty + at.conjugate - moment,
+            proximity=moment - at.conjugate - (at.value - at.penalty),
         )
 
     def stationarity(self, at: Evaluation) -> float:

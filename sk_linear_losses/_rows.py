@@ -33,6 +33,8 @@ SPARSE_BLOCK_SCORES = 2**16
 GRAM_ROWS, GRAM_ENTRIES = 1024, 2**20
 # Multiply-adds of one pass below which a second thread costs more than it brings.
 MIN_WORK_PER_THREAD = 20_000_000
+# Round-off of a sum over samples, as a share of the size of its terms.
+ROUND_OFF = 16 * float(np.finfo(float).eps)
 # Means in standard deviations beyond which features are centred explicitly: four digits are lost by then.
 FAR = 1e4
 

@@ -14,9 +14,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ._certificate import ROUND_OFF, corrected_bound, lower_bound
+from ._certificate import corrected_bound, lower_bound
 from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
+from ._rows import ROUND_OFF
 from .losses import Array
 
 # Relative accuracy beyond which nothing is gained: of a decrement, which is the square of a gradient, and of
@@ -43,12 +44,12 @@ class Iteration(NamedTuple):
 class Result:
     """Where a solve ended. ``gap`` is infinite where nothing is certified.
 
-    ``problem`` is the objective as it was minimised last: for a hinge, with its multipliers. ``stopped`` says
+    ``minimised`` is the objective as it was last: for a hinge, with its multipliers. ``stopped`` says
     that a reporter asked for the end.
     """
 
     theta: Array
-    problem: Objective
+    minimised: Objective
     objective: float
     gap: float
     converged: bool

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._certificate import ROUND_OFF
 from ._cost import is_small
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
+from ._rows import ROUND_OFF
 from ._run import FINEST_DECREMENT, Run
 from ._stage import Stage, StageEnd, stage_length
 
@@ -191,7 +191,7 @@ def _is_minimised(
     if not preconditioner.exact:
         return run.is_certified or run.is_within(run.tol / (CAUTION * 100**run.doubts))
     rough = preconditioner.sampled or objective.rows.resolution > ROUND_OFF
-    accurate = rough or decrement <= (run.tol / CAUTION) ** 2 * (at.norm or scale)
+    accurate = rough or decrement <= (run.tol / CAUTION) ** 2 * (at.penalty or scale)
     return (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale
 
 

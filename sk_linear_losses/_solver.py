@@ -31,7 +31,7 @@ def solve(
     where a `previous` one in other coordinates ended, with its multipliers; its iterations count.
     """
     if previous is not None:
-        objective = objective.resumed(previous.problem)
+        objective = objective.resumed(previous.minimised)
     at = min(map(objective.evaluate, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
     run = Run(tol, max_iter, reporters, at, started)
     if previous is not None:

@@ -248,7 +248,7 @@ def test_corrected_multipliers_bound_the_optimum(variant, seed, monkeypatch):
     results, solve = [], _classifiers.solve
     monkeypatch.setattr(_classifiers, "solve", lambda *args: results.append(solve(*args)) or results[-1])
     clone(estimator).set_params(max_iter=10_000).fit(X, y, sample_weight=weight)
-    objective, theta = results[-1].problem, results[-1].theta
+    objective, theta = results[-1].minimised, results[-1].theta
     rng = np.random.default_rng(seed)
     for size in (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1):
         at = objective.evaluate(theta * (1 + size * rng.normal(size=theta.shape)))
@@ -281,7 +281,7 @@ def test_powers_of_a_variable_do_not_undo_the_certificate(variant, name, C, monk
     monkeypatch.setattr(_classifiers, "solve", lambda *args: results.append(solve(*args)) or results[-1])
     model = estimator(C, **parameters).fit(X, y)
     assert model.duality_gap_ <= 1e-4 * model.objective_
-    objective, theta = results[-1].problem, results[-1].theta
+    objective, theta = results[-1].minimised, results[-1].theta
     rng = np.random.default_rng(0)
     for size in (1e-14, 1e-12, 1e-10, 1e-8, 1e-6):
         at = objective.evaluate(theta * (1 + size * rng.normal(size=theta.shape)))

@@ -744,6 +744,18 @@ def test_equal_rows_of_different_classes(variant, seed):
     assert model.n_iter_ <= 100
 
 
+@each_variant
+def test_a_column_that_varies_in_its_last_digits(variant):
+    """By less than the mean of a constant column is off."""
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    X = np.column_stack([rng.normal(size=40), 1e18 + 3e5 * (y + rng.random(40) / 2)])
+    moved = np.column_stack([X[:, 0], X[:, 1] - 1e18])
+    assert build(variant).fit(moved, y).objective_ < 1e-6
+    # What storing costs included; without the column they would be above 1.
+    assert build(variant).fit(X, y).objective_ < 1e-3
+
+
 @pytest.mark.parametrize("seed", [59, 172, 184, 236, 282])
 def test_weights_of_very_different_sizes(seed):
     """Where classes weigh 1e-4 to 1e4, curvature at a point can be that of a tiny part of an envelope."""
@@ -852,9 +864,9 @@ def test_a_hinge_takes_its_multipliers_to_other_coordinates(monkeypatch):
     MulticlassSVMClassifier().fit(X, y)
     (_, first), (objective, second) = ends
     assert len(first.history) == 30
-    moved = objective.resumed(first.problem)
-    assert moved.term.smoothing == first.problem.term.smoothing < objective.term.smoothing
-    np.testing.assert_array_equal(np.concatenate(moved.term.flows), np.concatenate(first.problem.term.flows))
+    moved, last = objective.resumed(first.minimised), first.minimised.term
+    assert moved.term.smoothing == last.smoothing < objective.term.smoothing
+    np.testing.assert_array_equal(np.concatenate(moved.term.flows), np.concatenate(last.flows))
     # The first value after the change is not far from the last before.
     assert second.history[30].gap <= 2 * first.history[-1].gap
 

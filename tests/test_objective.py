@@ -82,8 +82,9 @@ def test_few_features(storage, fit_intercept):
     mean = weight @ INTEGERS / weight.sum() if fit_intercept else np.zeros(INTEGERS.shape[1])
     features = np.array([2, 0])
     for block in rows.blocks:
-        weighted, entries = objective.few_features(features, block)
-        places = block.start + np.arange(len(block.y))
-        assert_array_equal(places[weighted], places[weight[places] > 0])
-        expected = (INTEGERS - mean)[places[weighted]][:, features]
+        parts = list(objective.few_features(features, block, 7))
+        assert max(len(places) for places, _ in parts) == 7
+        places, entries = (np.concatenate(part) for part in zip(*parts, strict=True))
+        assert_array_equal(places, np.flatnonzero(block.weight))
+        expected = (INTEGERS - mean)[block.start + places][:, features]
         assert_allclose(entries, expected, rtol=1e-10, atol=1e-10)

@@ -24,6 +24,7 @@ LAYERS = [
     "_row_space",
     "_objective",
     "_curvature",
+    "_correction",
     "_certificate",
     "_cost",
     "_preconditioner",

@@ -1,0 +1,194 @@
+"""Corrections of multipliers along a few features whose gradient round-off keeps from vanishing.
+
+Knows the objective and the leeway of its terms. Knows nothing of bounds and solvers.
+
+In large units multipliers have too few digits: with a feature of size 1e16 the last of them moves the
+gradient by 1. Multipliers ``g_i + M_i B' x_i``, with x_i the features concerned, a 1 for the intercept, and
+M_i the leeway of g_i in the conjugate's domain, have no gradient in them for the B that solves one linear
+system. It is too small for their digits, but all that a bound asks of it is its size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from ._objective import Evaluation, Objective
+from ._rows import ROUND_OFF, Block
+from .losses import Array, Curvature
+
+# Least eigenvalue of correlations that has digits.
+LEAST_EIGENVALUE = 1e-10
+# Entries of the products of some samples that are made at a time.
+PART_ENTRIES = 2**17
+
+
+class Correction(NamedTuple):
+    """What a correction changes, at most.
+
+    ``share`` is that of its leeway which a sample needs, and ``ceiling`` what the weighted conjugates at the
+    end of the leeway, times C, are not above in all. ``moved`` bounds what it adds to the gradient in any
+    other feature, as a multiple of the root of C times that feature's weighted sum of squares.
+    """
+
+    share: float
+    ceiling: float
+    moved: float
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """Uncorrelated coordinates of a few features, in which sums have most digits, and 1 for an intercept.
+
+    ``root`` is the Cholesky factor of the features' covariance.
+    """
+
+    objective: Objective
+    features: Array
+    root: Array
+
+    def __call__(self, block: Block) -> Iterator[tuple[Array, Array]]:
+        """Samples of a block that have weight, by place, and their coordinates, some rows at a time."""
+        most_rows = -(-PART_ENTRIES // (self.size + self.objective.n_classes))
+        for places, entries in self.objective.few_features(self.features, block, most_rows):
+            ones = np.ones((len(places), int(self.objective.fit_intercept)))
+            yield places, np.hstack([self.of(entries.T).T, ones])
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return len(self.features) + self.objective.fit_intercept
+
+    def of(self, values: Array) -> Array:
+        """Values (n_features, ...) that transform as the features do, for the coordinates."""
+        return np.asarray(scipy.linalg.solve_triangular(self.root, values, lower=True))
+
+    @cached_property
+    def round_off(self) -> Array:
+        """Relative round-off of sums in each coordinate: of the sum, and of the features that make it up."""
+        sizes = np.abs(self.of(np.eye(len(self.root)))) @ np.linalg.norm(self.root, axis=1)
+        return ROUND_OFF * np.append(sizes, np.ones(int(self.objective.fit_intercept)))
+
+
+def correct(objective: Objective, at: Evaluation, features: Array) -> Correction | None:
+    """The correction that leaves no gradient in these features and the intercept.
+
+    None where the features are linearly dependent or the leeway does not suffice.
+    """
+    coordinates = _coordinates(objective, features)
+    if coordinates is None:
+        return None
+    multipliers = _Multipliers(objective, at.theta)
+    matrix, pull, squares = multipliers.sums(coordinates)
+    n, m = pull.shape
+    inverse = _inverse(objective.C * matrix.transpose(0, 2, 1, 3).reshape(n * m, n * m))
+    if inverse is None:
+        return None
+    gradient = objective.C * pull
+    gradient[: len(features)] += coordinates.of(at.theta[features])
+    gradient, ceiling = gradient.ravel(), objective.C * squares
+    weight = objective.C * float(objective.statistics.class_weight.sum())
+    round_off = math.sqrt(weight * ceiling) * np.repeat(coordinates.round_off, m)
+
+    change = (inverse @ gradient).reshape(n, m) @ objective.coding.T
+    doubt = (np.abs(inverse) @ round_off).reshape(n, m) @ np.abs(objective.coding).T
+    changed, reach, stiffness = multipliers.extremes(coordinates, change)
+    largest = changed + float((reach @ doubt).max())
+    energy = math.sqrt(max(float(gradient @ inverse @ gradient), 0.0))
+    energy += math.sqrt(float(round_off @ np.abs(inverse) @ round_off))
+    # No eigenvalue of a leeway is more than twice the largest entry of its diagonal.
+    moved = math.sqrt(2 * stiffness) * energy + ROUND_OFF * math.sqrt(ceiling)
+    # Entries differ by twice the largest at most.
+    return Correction(2 * largest, ceiling, moved)
+
+
+def _coordinates(objective: Objective, features: Array) -> _Coordinates | None:
+    """Coordinates of these features; None if their covariance has no digits."""
+
+    def contribution(block: Block) -> tuple[Array]:
+        squares = np.zeros((len(features), len(features)))
+        for places, entries in objective.few_features(features, block):
+            squares += (entries * block.weight[places, None]).T @ entries
+        return (squares,)
+
+    (squares,) = objective.rows.sum(contribution)
+    covariance = squares / objective.statistics.class_weight.sum()
+    if _inverse(covariance) is None:
+        return None
+    sizes = np.sqrt(covariance.diagonal())
+    root = np.linalg.cholesky(covariance / np.outer(sizes, sizes)) * sizes[:, None]
+    return _Coordinates(objective, features, root)
+
+
+class _Multipliers:
+    """Gradients of the losses at theta, and their leeway."""
+
+    def __init__(self, objective: Objective, theta: Array) -> None:
+        self.objective = objective
+        self.parameters = objective.score_parameters(theta)
+
+    def of(self, block: Block) -> tuple[Array, Curvature]:
+        """Multipliers of a block, (n_samples, n_classes), and their leeway."""
+        term = self.objective.term
+        gradient = term.gradient(block.scores(*self.parameters), block)
+        return gradient, term.leeway(gradient, block.y)
+
+    def sums(self, coordinates: _Coordinates) -> tuple[Array, Array, float]:
+        """Weighted sums, for n coordinates x and m codes: of ``x x'`` times leeway, of pulls, of squares.
+
+        They have the shapes (n, n, m, m), (n, m) and ().
+        """
+        coding = self.objective.coding
+        n, m = coordinates.size, self.objective.shape[1]
+
+        def contribution(block: Block) -> tuple[Array, Array, float]:
+            gradient, leeway = self.of(block)
+            matrix, pull = np.zeros((n, n, m, m)), np.zeros((n, m))
+            for places, inner in coordinates(block):
+                scaled = inner * block.weight[places, None]
+                pull += scaled.T @ (gradient[places] @ coding)
+                diagonal, left, right = (array[places] for array in leeway)
+                left, right = left @ coding, right @ coding
+                for f, g in combinations_with_replacement(range(n), 2):
+                    weight = scaled[:, f] * inner[:, g]
+                    crossed = (left.T * weight) @ right
+                    matrix[f, g] += (coding.T * (weight @ diagonal)) @ coding - (crossed + crossed.T) / 2
+                    matrix[g, f] = matrix[f, g]
+            return matrix, pull, float(block.weight @ (gradient**2).sum(axis=1))
+
+        matrix, pull, squares = self.objective.rows.sum(contribution)
+        return matrix, pull, squares
+
+    def extremes(self, coordinates: _Coordinates, change: Array) -> tuple[float, Array, float]:
+        """Largest sizes: of products with `change`, of each coordinate, and on a leeway's diagonal."""
+
+        def of_block(block: Block) -> tuple[float, Array, float]:
+            changed, reach = 0.0, np.zeros(coordinates.size)
+            for _, inner in coordinates(block):
+                changed = max(changed, float(np.abs(inner @ change).max(initial=0)))
+                reach = np.maximum(reach, np.abs(inner).max(axis=0, initial=0))
+            diagonal = self.of(block)[1].diagonal
+            return changed, reach, float(diagonal[block.weight > 0].max(initial=0))
+
+        changed, reach, stiffness = zip(*self.objective.rows.map(of_block), strict=True)
+        return max(changed), np.max(reach, axis=0), max(stiffness)
+
+
+def _inverse(matrix: Array) -> Array | None:
+    """Inverse of a positive definite matrix; None if, scaled to a diagonal of ones, it has no digits."""
+    diagonal = matrix.diagonal()
+    if not (np.isfinite(diagonal) & (diagonal > 0)).all():
+        return None
+    sizes = np.sqrt(diagonal)
+    scale = np.outer(sizes, sizes)
+    eigenvalues, axes = np.linalg.eigh(matrix / scale)
+    if not eigenvalues[0] > LEAST_EIGENVALUE:
+        return None
+    return np.asarray((axes / eigenvalues) @ axes.T / scale)
