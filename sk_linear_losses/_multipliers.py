@@ -37,10 +37,8 @@ SOFT = 50
 # Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
 # beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
 FINE, LAST_STEPS = 1e-6, 2
-# Factor on the smoothing whose curvature is taken when stages bring nothing, and the most it may reach.
+# Factor on the smoothing whose curvature is taken when a stage brings nothing, and the most it may reach.
 WIDEN, WIDEST = 10.0, 1e8
-# Stages in a row bring nothing if each brings less than this share of the decrement that it leaves.
-POOR, POOR_STAGES = 1e-3, 2
 # Share of the distance to the optimum that is progress, and most iterations without: before `tol` is reached,
 # and after. A line search that comes to nothing counts for as many as it may have evaluations.
 PROGRESS, PATIENCE, LAST_PATIENCE = 0.9, 600, 20
@@ -70,7 +68,6 @@ class _MethodOfMultipliers:
         self.patience = _Patience()
         # Of this outer step: its iterations, and the factor on the smoothing whose curvature it takes.
         self.iterations, self.widening = 0, 1.0
-        self.poor_stages = 0
         # Of the last one: the distance that it left, and whether that was most of what there had been.
         self.left, self.slow = np.inf, False
 
@@ -86,9 +83,7 @@ class _MethodOfMultipliers:
             if (reached and last_steps == 0) or spent or run.iterations_left == 0:
                 break
             last_steps -= reached
-            gain = before - end.at.value
-            self.poor_stages = self.poor_stages + 1 if gain <= POOR * end.decrement else 0
-            idle = gain <= FINEST_GAP * abs(before) or self.poor_stages >= POOR_STAGES
+            idle = end.at.value >= before - FINEST_GAP * abs(before)
             nothing_left = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(end.at.objective)
             if end.finished or nothing_left or self.widening >= WIDEST:
                 self._move_multipliers()
