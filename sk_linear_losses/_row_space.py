@@ -117,9 +117,8 @@ def _row_spaces(
     n_entries, sparse, wide = n_samples * n_features, sp.issparse(X), n_samples < n_features
     n_coordinates = min(n_samples, n_features)
     work = QR_WORK * n_entries * n_coordinates
-    if wide and n_samples <= MAX_ROWS:
-        at_once = work <= SMALL_WORK if sparse else n_entries <= MAX_ENTRIES
-        space = _orthonormal(X, weight, fit_intercept, at_once)
+    if wide and n_samples <= MAX_ROWS and (sparse or n_entries <= MAX_ENTRIES):
+        space = _orthonormal(X, weight, fit_intercept, not sparse or work <= SMALL_WORK)
         if space is not None:
             yield space, np.inf
             return

@@ -107,6 +107,12 @@ def test_sparse_rows_with_many_entries_in_common_have_no_products(monkeypatch):
         assert sp.issparse(row_space(X, np.ones(100), True).rows) != is_dense
 
 
+@pytest.mark.parametrize("most", [360, 359])
+def test_large_dense_rows_are_not_copied(most, monkeypatch):
+    monkeypatch.setattr(_row_space, "MAX_ENTRIES", most)
+    assert (row_space(WIDE["gram"], WEIGHT, True) is None) == (most < 360)
+
+
 @pytest.mark.parametrize("distance", [0, 10, 1e3, 9e3])
 def test_sparse_rows_far_from_zero(distance):
     """Centring what is summed costs digits, and what it costs too many is not taken."""
