@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg.blas import dtrsv
+from scipy.linalg.blas import dtrsm, dtrsv
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from ._cost import AS_GOOD_AS_ALL, START_BUDGET, START_ITERATIONS, CostModel, as_stored, pairs_together
@@ -23,6 +23,8 @@ from .losses import Array, Curvature
 UNIFORM_SHARE = 0.1
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
 RIDGE = 1e-13
+# Codes whose curvature differs by less than this factor share one matrix: its factor is the dearest part.
+ALIKE = 1.5
 # Least curvature of a code's intercept, relative to the largest of any code's; relative to one unit for every
 # sample where no sample curves.
 INTERCEPT_FLOOR, FLAT_INTERCEPT = 1e-8, 1e-10
@@ -31,12 +33,12 @@ INTERCEPT_FLOOR, FLAT_INTERCEPT = 1e-8, 1e-10
 class Root(Protocol):
     """A root L of a positive definite matrix, ``L @ L.T``, by the solutions of its systems."""
 
-    def solve(self, vector: Array) -> Array:
-        """``inv(L) @ vector``."""
+    def solve(self, rows: Array) -> Array:
+        """``inv(L) @ row`` for each row, or for a vector."""
         ...
 
-    def solve_transposed(self, vector: Array) -> Array:
-        """``inv(L).T @ vector``."""
+    def solve_transposed(self, rows: Array) -> Array:
+        """``inv(L).T @ row`` for each row, or for a vector."""
         ...
 
 
@@ -81,19 +83,30 @@ class Preconditioner:
 
 @dataclass(frozen=True)
 class BlockRoot:
-    """One root for each block of a block diagonal matrix, all of the same size."""
+    """Roots of the blocks of a block diagonal matrix, all of the same size.
 
-    blocks: tuple[Root, ...]
+    Successive blocks may have one root: `n_blocks` counts those of each.
+    """
+
+    roots: tuple[Root, ...]
+    n_blocks: tuple[int, ...]
 
     def solve(self, vector: Array) -> Array:
         """``inv(L) @ vector``."""
-        parts = vector.reshape(len(self.blocks), -1)
-        return np.concatenate([b.solve(part) for b, part in zip(self.blocks, parts, strict=True)])
+        parts = self._parts(vector)
+        return np.concatenate(
+            [root.solve(part) for root, part in zip(self.roots, parts, strict=True)], axis=None
+        )
 
     def solve_transposed(self, vector: Array) -> Array:
         """``inv(L).T @ vector``."""
-        parts = vector.reshape(len(self.blocks), -1)
-        return np.concatenate([b.solve_transposed(part) for b, part in zip(self.blocks, parts, strict=True)])
+        parts = self._parts(vector)
+        solved = [root.solve_transposed(part) for root, part in zip(self.roots, parts, strict=True)]
+        return np.concatenate(solved, axis=None)
+
+    def _parts(self, vector: Array) -> list[Array]:
+        """For each root the rows that are its own."""
+        return np.split(vector.reshape(sum(self.n_blocks), -1), np.cumsum(self.n_blocks)[:-1])
 
 
 @dataclass(frozen=True)
@@ -102,9 +115,9 @@ class DiagonalRoot:
 
     scales: Array
 
-    def solve(self, vector: Array) -> Array:
-        """``inv(L) @ vector``."""
-        return np.asarray(vector / self.scales)
+    def solve(self, rows: Array) -> Array:
+        """``inv(L) @ row`` for each row, or for a vector."""
+        return np.asarray(rows / self.scales)
 
     solve_transposed = solve
 
@@ -116,13 +129,22 @@ class Factor:
     lower: Array
     scale: Array
 
-    def solve(self, vector: Array) -> Array:
-        """``inv(L) @ vector`` for the unscaled factor L."""
-        return np.asarray(dtrsv(self.lower, vector / self.scale, lower=True, overwrite_x=True))
+    def solve(self, rows: Array) -> Array:
+        """``inv(L) @ row`` for each row, or for a vector, and the unscaled factor L."""
+        return self._solve(rows / self.scale, transposed=False)
 
-    def solve_transposed(self, vector: Array) -> Array:
-        """``inv(L).T @ vector`` for the unscaled factor L."""
-        return np.asarray(dtrsv(self.lower, vector, lower=True, trans=True) / self.scale)
+    def solve_transposed(self, rows: Array) -> Array:
+        """``inv(L).T @ row`` for each row, or for a vector, and the unscaled factor L."""
+        solved = self._solve(rows, transposed=True)
+        solved /= self.scale
+        return solved
+
+    def _solve(self, rows: Array, transposed: bool) -> Array:
+        """The solutions for the scaled factor."""
+        if rows.size == len(self.lower):
+            solved = dtrsv(self.lower, rows.ravel(), lower=True, trans=transposed)
+            return np.asarray(solved.reshape(rows.shape))
+        return np.asarray(dtrsm(1.0, self.lower, rows.T, lower=True, trans_a=transposed).T)
 
     def inverse(self) -> Array:
         """Inverse of the unscaled matrix."""
@@ -284,8 +306,21 @@ def _shared(objective: Objective, theta: Array, n_rows: float) -> Preconditioner
     choose = _Sample(objective, theta, _curvature_trace, n_rows)
     (gram,) = curvature.grams_one_by_one(_curvature_trace, choose, as_stored(objective))
     eigenvalues, rotation = np.linalg.eigh(total / max(np.trace(total), np.finfo(float).tiny))
-    factors = (_penalised_factor(e * gram, objective) for e in np.maximum(eigenvalues, 0))
-    return Preconditioner(BlockRoot(tuple(factors)), rotation.T, choose.sampled)
+    groups = _alike(np.maximum(eigenvalues, 0))
+    roots = tuple(_penalised_factor(np.mean(group) * gram, objective) for group in groups)
+    root = BlockRoot(roots, tuple(map(len, groups)))
+    return Preconditioner(root, rotation.T, choose.sampled)
+
+
+def _alike(values: Array) -> list[list[float]]:
+    """Ascending numbers in groups of less than a factor ALIKE."""
+    groups = [[values[0]]]
+    for value in values[1:]:
+        if value <= ALIKE * groups[-1][0]:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    return groups
 
 
 def _by_class(objective: Objective, theta: Array, n_rows: float = np.inf) -> Preconditioner:
@@ -294,8 +329,9 @@ def _by_class(objective: Objective, theta: Array, n_rows: float = np.inf) -> Pre
     scale = _class_scale(objective)
     curvature = CurvatureAt(objective, theta)
     grams = curvature.grams_one_by_one(_class_weights, choose, as_stored(objective))
-    factors = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
-    return Preconditioner(BlockRoot(factors), _class_frame(objective), choose.sampled)
+    roots = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
+    root = BlockRoot(roots, (1,) * len(roots))
+    return Preconditioner(root, _class_frame(objective), choose.sampled)
 
 
 def _diagonal(objective: Objective, theta: Array) -> Preconditioner:

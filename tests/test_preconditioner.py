@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _cost
+from sk_linear_losses import _cost, _preconditioner
 from sk_linear_losses._cost import iterations_before_turning, memory
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
@@ -82,6 +82,25 @@ def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
     curvature = np.linalg.eigvalsh(T.T @ hessian_in_codes(objective, X, np.ones(len(y)), theta) @ T)
     assert curvature.min() > 0.5
     assert curvature.max() < 2
+
+
+@pytest.mark.parametrize("alike", [1.0, 1.5])
+def test_classes_that_curve_nearly_alike_share_a_root(alike, monkeypatch):
+    monkeypatch.setattr(_preconditioner, "ALIKE", alike)
+    X, _ = generated(0, 300, 6, 5)
+    y = np.repeat(np.arange(5), [140, 50, 45, 40, 25])
+    objective = softmax_objective(X, y, np.ones(300), 5)
+    theta = objective.coded_parameters(np.zeros((6, 5)), np.log(np.bincount(y)))
+    preconditioner = precondition(objective, theta)
+    root = preconditioner.root
+    assert sum(root.n_blocks) == 4
+    assert (len(root.roots) == 4) if alike == 1 else (1 < len(root.roots) < 4)
+    T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in np.eye(theta.size)])
+    curvature = np.linalg.eigvalsh(T.T @ hessian_in_codes(objective, X, np.ones(300), theta) @ T)
+    assert curvature.min() > 1 / alike - 1e-9
+    assert curvature.max() < alike + 1e-9
+    gradients = np.column_stack([preconditioner.gradient(g.reshape(5 - 1, -1).T) for g in np.eye(theta.size)])
+    assert_allclose(gradients, T.T, atol=1e-12)
 
 
 def test_what_was_spent_may_be_spent_again(monkeypatch):
@@ -201,8 +220,8 @@ def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
     monkeypatch.setattr(_cost, "LATE_MAX_ENTRIES", 12 * 41**2)
     monkeypatch.setattr(_cost, "BUDGET", 1)
     first, later = precondition(objective, theta), precondition(objective, theta, n_iter=100)
-    assert len(first.root.blocks) == 11
-    assert len(later.root.blocks) == 12
+    assert sum(first.root.n_blocks) == 11
+    assert len(later.root.roots) == 12
     assert 1 < later.cost < 100
 
 
