@@ -23,7 +23,7 @@ from .losses import Array, Curvature
 UNIFORM_SHARE = 0.1
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
 RIDGE = 1e-13
-# Codes whose curvature differs by less than this factor share one matrix: its factor is the dearest part.
+# Classes whose curvature differs by less than this factor share one matrix: its factor is the dearest part.
 ALIKE = 1.5
 # Least curvature of a code's intercept, relative to the largest of any code's; relative to one unit for every
 # sample where no sample curves.
@@ -173,7 +173,7 @@ def precondition(
             return replace(_diagonal(objective, theta), most_iterations=most_iterations)
     if exact.cost <= budget:
         if at_zero:
-            return replace(_shared(objective, theta, shared.n_rows), cost=exact.cost, exact=True)
+            return replace(_shared(objective, theta, shared.n_rows, alike=1.0), cost=exact.cost, exact=True)
         return replace(precondition_exactly(objective, theta, exact.n_rows), cost=exact.cost)
     if by_class.cost <= budget and not at_zero:
         return replace(_by_class(objective, theta, by_class.n_rows), cost=by_class.cost)
@@ -295,28 +295,29 @@ def _penalised_factor(gram: Array, objective: Objective) -> Factor:
     return _factorise(gram, objective)
 
 
-def _shared(objective: Objective, theta: Array, n_rows: float) -> Preconditioner:
+def _shared(objective: Objective, theta: Array, n_rows: float, alike: float = ALIKE) -> Preconditioner:
     """From one Gram matrix, weighted by each sample's mean curvature, times that of the classes.
 
     Where all samples curve alike, as those of the softmax do for zero coefficients, these are all second
-    derivatives; for a hinge they are near enough to start from.
+    derivatives; for a hinge they are near enough to start from. Classes that differ by less than a factor
+    `alike` are taken for equal.
     """
     curvature = CurvatureAt(objective, theta)
     total = curvature.total()
     choose = _Sample(objective, theta, _curvature_trace, n_rows)
     (gram,) = curvature.grams_one_by_one(_curvature_trace, choose, as_stored(objective))
     eigenvalues, rotation = np.linalg.eigh(total / max(np.trace(total), np.finfo(float).tiny))
-    groups = _alike(np.maximum(eigenvalues, 0))
+    groups = _groups(np.maximum(eigenvalues, 0), alike)
     roots = tuple(_penalised_factor(np.mean(group) * gram, objective) for group in groups)
     root = BlockRoot(roots, tuple(map(len, groups)))
     return Preconditioner(root, rotation.T, choose.sampled)
 
 
-def _alike(values: Array) -> list[list[float]]:
-    """Ascending numbers in groups of less than a factor ALIKE."""
+def _groups(values: Array, alike: float) -> list[list[float]]:
+    """Ascending numbers in groups of which each spans less than a factor `alike`."""
     groups = [[values[0]]]
     for value in values[1:]:
-        if value <= ALIKE * groups[-1][0]:
+        if value <= alike * groups[-1][0]:
             groups[-1].append(value)
         else:
             groups.append([value])

@@ -22,6 +22,8 @@ from .losses import Array
 # that is not exact, half as many: what L-BFGS has learnt is lost with the change of variables, and is worth
 # more.
 EXACT_STAGE, INEXACT_STAGE = (5, 30), (25, 100)
+# Iterations after which exact curvature may be found to have aged, as it does between the kinks of a hinge.
+TRIED = 2
 # Most evaluations of a line search. With half as many, some between kinks found no point to go on from, and
 # the next stage tried the same again.
 LINE_SEARCH = 60
@@ -143,5 +145,11 @@ class Stage:
         finished = self.is_finished(latest.at, decrement)
         self.end = StageEnd(latest.at, decrement, self.end.iterations + 1, finished)
         self.run.end(self.objective)
-        if finished or self.run.stopped:
+        if finished or self.run.stopped or self._curvature_has_aged():
             raise StopIteration
+
+    def _curvature_has_aged(self) -> bool:
+        """Whether exact curvature has brought less than it promised, and promises more than at the start."""
+        promised, brought = self.length**2 / 2, self.start.value - self.end.at.value
+        tried = self.preconditioner.exact and self.end.iterations >= TRIED
+        return tried and brought < promised < self.end.decrement

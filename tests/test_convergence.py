@@ -945,3 +945,13 @@ def test_an_objective_beyond_float64_is_no_success(parameters):
         model.fit(X, y, weight)
     assert not np.isfinite(model.objective_)
     assert not model.converged_
+
+
+def test_hinges_of_many_rare_classes_that_overlap():
+    """The kinks that an iteration meets are not those whose curvature it knows, so that this ages at once."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(300, 40))
+    y = rng.choice(12, 300, p=rng.dirichlet(np.full(12, 0.5)))
+    model = MulticlassSVMClassifier(100, multi_class="crammer_singer").fit(X, y)
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+    assert model.n_iter_ < 600

@@ -6,13 +6,14 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _cost, _preconditioner
+from sk_linear_losses import _cost
 from sk_linear_losses._cost import iterations_before_turning, memory
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
     BlockRoot,
     DiagonalRoot,
     Factor,
+    _shared,
     hessian_factor,
     precondition,
     precondition_by_class,
@@ -85,13 +86,12 @@ def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
 
 
 @pytest.mark.parametrize("alike", [1.0, 1.5])
-def test_classes_that_curve_nearly_alike_share_a_root(alike, monkeypatch):
-    monkeypatch.setattr(_preconditioner, "ALIKE", alike)
+def test_classes_that_curve_nearly_alike_share_a_root(alike):
     X, _ = generated(0, 300, 6, 5)
     y = np.repeat(np.arange(5), [140, 50, 45, 40, 25])
     objective = softmax_objective(X, y, np.ones(300), 5)
     theta = objective.coded_parameters(np.zeros((6, 5)), np.log(np.bincount(y)))
-    preconditioner = precondition(objective, theta)
+    preconditioner = _shared(objective, theta, np.inf, alike)
     root = preconditioner.root
     assert sum(root.n_blocks) == 4
     assert (len(root.roots) == 4) if alike == 1 else (1 < len(root.roots) < 4)
