@@ -59,7 +59,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; weight 2 is the same as repeating a row, weight 0 as leaving it out.
+            Non-negative weights; weight 2 is the same as repeating a row, weight 0 as leaving it out, except
+            where that leaves two of more classes: each keeps a weight vector of its own, where two classes
+            alone share one.
 
         Returns
         -------
@@ -96,7 +98,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         Returns
         -------
         array of shape (n_samples, n_classes), or (n_samples,) for two classes
-            With two classes, the score of ``classes_[1]`` less that of ``classes_[0]``.
+            With two classes, the score of ``classes_[1]`` less that of ``classes_[0]``. Minus infinity for
+            a class of which no sample had weight.
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
@@ -340,8 +343,8 @@ class SoftmaxClassifier(_LinearClassifier):
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
         Weight of each class, which multiplies `sample_weight`: 1 for None and for classes that the dict does
-        not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))``. A key that is no class is an
-        error.
+        not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))`` over the classes that have
+        weight. A key that is no class is an error.
     label_smoothing : float, default=0.0
         Share of each target spread evenly over all classes, in [0, 1).
     tol : float, default=1e-6
@@ -472,8 +475,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
         Weight of each class, which multiplies `sample_weight`: 1 for None and for classes that the dict does
-        not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))``. A key that is no class is an
-        error.
+        not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))`` over the classes that have
+        weight. A key that is no class is an error.
     tol : float, default=1e-6
         The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
         or, where that is loose, by an estimate from the Newton decrement; or when it is within the

@@ -194,7 +194,8 @@ class ConvergenceDisplay:
             reason = (
                 "no gap was certified (C=inf has none). Use quantity='objective'."
                 if len(y)
-                else "the fit made no iteration, for it started at its optimum. Use warm_start=False."
+                else "the fit made no iteration, for it started at its optimum. "
+                "If that was a warm start, use warm_start=False."
             )
             raise ValueError(f"quantity={quantity!r} has nothing to draw: {reason}")
         x = np.arange(1, len(y) + 1) if against == "iterations" else np.asarray(self.history["seconds"])
@@ -522,8 +523,8 @@ class LossDisplay:
         Raises
         ------
         ValueError
-            If there is no loss, or one asks for margins between other than two classes, or `margins` is not
-            one-dimensional.
+            If there is no loss, one is not a loss or asks for margins between other than two classes, or
+            `margins` is not one-dimensional.
         ImportError
             If matplotlib is not installed.
         """
@@ -617,6 +618,8 @@ def _feature_names(estimator: Any) -> Any:
 
 def _two_class_value(name: str, loss: _ScoreLoss, margins: Array) -> Array:
     """Loss of a sample of the first of two classes at each margin of its scores."""
+    if not hasattr(loss, "value_and_gradient"):
+        raise ValueError(f"losses[{name!r}]={loss!r} must have value_and_gradient(scores, y).")
     pairs = np.shape(getattr(loss, "margin", 1.0))
     if pairs not in {(), (2, 2)}:
         raise ValueError(

@@ -147,7 +147,7 @@ class _Loss:
         value : array of shape (n_samples,)
         gradient : array of shape (n_samples, n_classes)
         """
-        return self._value_and_gradient(_floating(scores), y)
+        return self._value_and_gradient(_floating(scores, y), y)
 
     def curvature(self, scores: Array, y: Array) -> Curvature:
         """Second derivative in the scores; where it jumps, that where the margin is met.
@@ -165,7 +165,7 @@ class _Loss:
         Curvature
             Arrays of shape (n_samples, n_classes).
         """
-        return self._curvature(_floating(scores), y)
+        return self._curvature(_floating(scores, y), y)
 
     def leeway(self, gradient: Array, y: Array) -> Curvature:
         """How far a gradient may be moved without leaving the domain of the conjugate.
@@ -184,7 +184,7 @@ class _Loss:
         Curvature
             Arrays of shape (n_samples, n_classes).
         """
-        return self._leeway(_floating(gradient), y)
+        return self._leeway(_floating(gradient, y), y)
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         """Loss and gradient for floating scores."""
@@ -640,9 +640,11 @@ class CrammerSingerLoss(_MarginLoss):
         return _leeway_in_simplex(flows)
 
 
-def _floating(scores: Array) -> Array:
-    """The scores, in float64 unless they are floating already."""
+def _floating(scores: Array, y: Array) -> Array:
+    """The scores, one row for each class index, in float64 unless they are floating already."""
     scores = np.asarray(scores)
+    if scores.shape[:1] != np.shape(y):
+        raise ValueError(f"scores has shape {scores.shape} and y {np.shape(y)}; pass a class for each row.")
     return scores if scores.dtype.kind == "f" else scores.astype(np.float64)
 
 

@@ -357,6 +357,8 @@ def test_loss_curves_of_margins_for_pairs():
 def test_loss_curves_check_what_they_are_given():
     with pytest.raises(ValueError, match=r"losses={} must name at least one loss"):
         LossDisplay.from_losses({})
+    with pytest.raises(ValueError, match=r"losses\['a'\]=1 must have value_and_gradient"):
+        LossDisplay.from_losses({"a": 1})
     with pytest.raises(ValueError, match=r"margins has shape \(2, 2\); expected one dimension"):
         LossDisplay.from_losses(margins=np.ones((2, 2)))
 

@@ -427,3 +427,11 @@ def test_one_number_is_the_margin_of_every_pair(loss, n_classes):
     every_pair = loss(np.full((n_classes, n_classes), 2.0))
     assert_array_equal(every_pair.value(scores, y), loss(2.0).value(scores, y))
     assert_array_equal(every_pair.gradient(scores, y), loss(2.0).gradient(scores, y))
+
+
+@pytest.mark.parametrize("loss", [SoftmaxLoss(), WestonWatkinsLoss(), CrammerSingerLoss()])
+def test_a_class_for_each_row(loss):
+    """One row is not broadcast to several classes."""
+    for method in (loss.value, loss.gradient, loss.value_and_gradient, loss.curvature, loss.leeway):
+        with pytest.raises(ValueError, match=r"scores has shape \(1, 3\) and y \(2,\)"):
+            method(np.ones((1, 3)), np.array([0, 1]))
