@@ -223,9 +223,8 @@ def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:
     """Weighted moments in two passes; the shift is zero where no intercept can absorb it."""
 
     def class_sums(block: Block) -> tuple[Array, Array]:
-        membership = np.zeros((len(block.y), rows.n_classes))
-        membership[np.arange(len(block.y)), block.y] = block.weight
-        return block.pull_back(membership), membership.sum(axis=0)
+        class_weight = np.bincount(block.y, weights=block.weight, minlength=rows.n_classes)
+        return block.class_sums(rows.n_classes), class_weight
 
     sums, class_weight = rows.sum(class_sums)
     mean = sums.sum(axis=1) / class_weight.sum()

@@ -74,6 +74,12 @@ class DenseBlock:
         product = values.T.astype(self.dtype, copy=False) @ self.X
         return np.asarray(product.astype(np.float64, copy=False).T)
 
+    def class_sums(self, n_classes: int) -> Array:
+        """Weighted sum of the rows of each class, of shape (features, classes)."""
+        membership = np.zeros((len(self.y), n_classes))
+        membership[np.arange(len(self.y)), self.y] = self.weight
+        return self.pull_back(membership)
+
     def squares(self, shift: Array, weights: Array) -> Array:
         """``((X - shift) ** 2).T @ weights`` of shape (features, weightings)."""
         squares = self.X - shift
@@ -110,7 +116,9 @@ class SparseBlock:
     def scores(self, coef: Array, intercept: Array) -> Array:
         """``X @ coef + intercept`` and zero for the last class: (rows, classes), contiguous along rows."""
         scores = np.empty((coef.shape[1] + 1, self.X.shape[0]), self.dtype)
-        np.add((self.X @ coef.astype(self.dtype, copy=False)).T, intercept[:, None], out=scores[:-1])
+        # Fits start with no coefficients, of which the product would take as long as of any.
+        scores[:-1] = (self.X @ coef.astype(self.dtype, copy=False)).T if coef.any() else 0
+        scores[:-1] += intercept[:, None]
         scores[-1] = 0
         return scores.T
 
@@ -118,6 +126,12 @@ class SparseBlock:
         """``X.T @ values`` in float64, of shape (features, columns) for values of shape (rows, columns)."""
         product = self._transposed @ np.ascontiguousarray(values, dtype=self.dtype)
         return np.asarray(product, dtype=np.float64)
+
+    def class_sums(self, n_classes: int) -> Array:
+        """Weighted sum of the rows of each class, of shape (features, classes)."""
+        rows = np.arange(len(self.y))
+        membership = sp.csr_array((self.weight, (rows, self.y)), shape=(len(rows), n_classes))
+        return np.asarray((self._transposed @ membership).toarray())
 
     def squares(self, shift: Array, weights: Array) -> Array:
         """``((X - shift) ** 2).T @ weights`` of shape (features, weightings)."""

@@ -138,11 +138,13 @@ class Run:
         """Where Newton steps of the intercept alone end, made while its condition holds the bound back."""
         if not objective.fit_intercept:
             return at
+        curvature = None
         for _ in range(BALANCING_STEPS):
             if self.is_certified:
                 break
             gap = self.gap
-            curvature = CurvatureAt(objective, at.theta).total()
+            if curvature is None:
+                curvature = CurvatureAt(objective, at.theta).total()
             theta = at.theta.copy()
             theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
             moved = objective.evaluate(theta)

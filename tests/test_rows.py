@@ -53,6 +53,18 @@ class TestRows:
         rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
         assert_allclose(all_scores(rows), SCORES, rtol=1e-13, atol=1e-13)
 
+    def test_scores_without_coefficients(self, X, n_threads):
+        rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        coef = np.zeros((N_FEATURES, N_CLASSES - 1))
+        scores = np.concatenate(rows.map(lambda block: block.scores(coef, INTERCEPT[:-1])))
+        assert_array_equal(scores, np.tile(np.append(INTERCEPT[:-1], 0), (N_SAMPLES, 1)))
+
+    def test_class_sums(self, X, n_threads):
+        rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
+        (total,) = rows.sum(lambda block: (block.class_sums(N_CLASSES),))
+        assert total.dtype == np.float64
+        assert_allclose(total, INTEGERS.T @ (WEIGHT[:, None] * np.eye(N_CLASSES)[Y]), rtol=1e-13, atol=1e-13)
+
     @pytest.mark.parametrize("order", ["C", "F"])
     def test_pull_back(self, X, n_threads, order):
         values = np.random.default_rng(2).normal(size=(N_SAMPLES, N_CLASSES))
