@@ -280,7 +280,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             self.intercept_[problem.present] = intercept
         self.objective_ = objective
         self.duality_gap_ = max(result.gap - (result.objective - objective), ROUND_OFF * objective)
-        self.converged_ = result.converged
+        # What storing a hard margin costs, or saves, can decide it.
+        self.converged_ = bool(result.converged or self.duality_gap_ <= self.tol * objective)
         self.n_iter_ = len(result.history)
         columns = zip(*result.history, strict=True) if result.history else [(), (), ()]
         self.history_ = {
@@ -296,7 +297,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _warn(self, result: Result) -> None:
         """Say what kept the fit from its tolerance."""
-        if result.converged:
+        if self.converged_:
             return
         if result.unbounded:
             message = (
@@ -315,8 +316,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                     " Increase tol or, where that is far off, scale the columns and replace one of two "
                     "nearly identical columns by their difference."
                 )
-            if np.isfinite(result.gap):
-                gap = relative_gap(result.objective, result.gap)
+            if np.isfinite(self.duality_gap_):
+                gap = relative_gap(self.objective_, self.duality_gap_)
                 known = (
                     f"the objective is certified to be within a relative {gap:.2g} of the optimum, more than"
                 )

@@ -3,6 +3,7 @@
 import re
 import time
 import warnings
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
@@ -809,6 +810,27 @@ def test_line_searches_that_bring_nothing_are_not_repeated(variant, C, monkeypat
     model = build(variant, C).fit(X, [0, 1, 2, 2, 1])
     assert model.duality_gap_ <= 1e-6 * model.objective_
     assert len(calls) < 5000
+
+
+def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
+    """A hard margin that the solver missed by round-off may be met by longer coefficients."""
+    missed = 1e-5
+    solve, rounded = _classifiers.solve, MulticlassSVMClassifier._best_rounding
+
+    def solve_to_less(*args):
+        result = solve(*args)
+        cost = missed * result.objective
+        return replace(result, objective=result.objective + cost, gap=result.gap + cost, converged=False)
+
+    def round_off(self, problem, coef, intercept, objective):
+        return rounded(self, problem, coef, intercept, objective / (1 + missed))
+
+    X, y = generated(0, 60, 4, 3)
+    monkeypatch.setattr(_classifiers, "solve", solve_to_less)
+    with pytest.warns(ConvergenceWarning, match="certified to be within a relative 1e-05"):
+        assert not MulticlassSVMClassifier().fit(X, y).converged_
+    monkeypatch.setattr(MulticlassSVMClassifier, "_best_rounding", round_off)
+    assert MulticlassSVMClassifier().fit(X, y).converged_
 
 
 @each_variant
