@@ -28,7 +28,7 @@ FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
 NEAR = 1e2
 # Largest relative distance from the optimum, by estimate, that is promising.
 PROMISING = 0.5
-# Most Newton steps of the intercept alone at a time.
+# Most steps of the intercept alone at a time.
 BALANCING_STEPS = 3
 
 
@@ -130,22 +130,19 @@ class Run:
 
     def certify(self, objective: Objective, at: Evaluation) -> None:
         """Raise the bound by what does not move the coefficients."""
-        at = self._balance_intercept(objective, at)
+        if objective.fit_intercept and not self.is_certified:
+            at = self._balance_intercept(objective, at)
         if objective.penalty and not self.is_certified:
             self.bound = max(self.bound, corrected_bound(objective, at))
 
     def _balance_intercept(self, objective: Objective, at: Evaluation) -> Evaluation:
-        """Where Newton steps of the intercept alone end, made while its condition holds the bound back."""
-        if not objective.fit_intercept:
-            return at
-        curvature = None
+        """Where steps of the intercept alone end, made while its condition keeps the bound low.
+
+        They are Newton's but for the curvature, which is that at the first: they are short.
+        """
+        curvature = CurvatureAt(objective, at.theta).total()
         for _ in range(BALANCING_STEPS):
-            if self.is_certified:
-                break
-            gap = self.gap
-            if curvature is None:
-                curvature = CurvatureAt(objective, at.theta).total()
-            theta = at.theta.copy()
+            gap, theta = self.gap, at.theta.copy()
             theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
             moved = objective.evaluate(theta)
             if not np.linalg.norm(moved.gradient[-1]) < np.linalg.norm(at.gradient[-1]):
@@ -153,7 +150,7 @@ class Run:
             at = moved
             self.note(objective, at)
             # From here on it is not the intercept that keeps them apart.
-            if self.gap > gap / 2:
+            if self.is_certified or self.gap > gap / 2:
                 break
         return at
 
