@@ -13,6 +13,7 @@ from sk_linear_losses._preconditioner import (
     BlockRoot,
     DiagonalRoot,
     Factor,
+    _groups,
     _shared,
     hessian_factor,
     precondition,
@@ -99,8 +100,13 @@ def test_classes_that_curve_nearly_alike_share_a_root(alike):
     curvature = np.linalg.eigvalsh(T.T @ hessian_in_codes(objective, X, np.ones(300), theta) @ T)
     assert curvature.min() > 1 / alike - 1e-9
     assert curvature.max() < alike + 1e-9
+    assert curvature.mean() == pytest.approx(1, abs=1e-3)
     gradients = np.column_stack([preconditioner.gradient(g.reshape(5 - 1, -1).T) for g in np.eye(theta.size)])
     assert_allclose(gradients, T.T, atol=1e-12)
+
+
+def test_groups_span_less_than_a_factor():
+    assert _groups(np.array([0.0, 0.0, 1.0, 1.4, 1.9, 2.5]), 1.5) == [[0, 0], [1, 1.4], [1.9, 2.5]]
 
 
 def test_what_was_spent_may_be_spent_again(monkeypatch):
