@@ -23,7 +23,8 @@ from .losses import Array, Curvature
 UNIFORM_SHARE = 0.1
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
 RIDGE = 1e-13
-# Classes whose curvature differs by less than this factor share one matrix: its factor is the dearest part.
+# Combinations of classes whose curvature differs by at most this factor share one matrix: to factorise it is
+# what costs most.
 ALIKE = 1.5
 # Least curvature of a code's intercept, relative to the largest of any code's; relative to one unit for every
 # sample where no sample curves.
@@ -299,8 +300,8 @@ def _shared(objective: Objective, theta: Array, n_rows: float, alike: float = AL
     """From one Gram matrix, weighted by each sample's mean curvature, times that of the classes.
 
     Where all samples curve alike, as those of the softmax do for zero coefficients, these are all second
-    derivatives; for a hinge they are near enough to start from. Classes that differ by less than a factor
-    `alike` are taken for equal.
+    derivatives; for a hinge they are near enough to start from. Combinations of classes whose curvature
+    differs by at most a factor `alike` are taken to curve alike.
     """
     curvature = CurvatureAt(objective, theta)
     total = curvature.total()
@@ -314,7 +315,7 @@ def _shared(objective: Objective, theta: Array, n_rows: float, alike: float = AL
 
 
 def _groups(values: Array, alike: float) -> list[list[float]]:
-    """Ascending numbers in groups of which each spans less than a factor `alike`."""
+    """Ascending numbers in groups of which each spans at most a factor `alike`."""
     groups = [[values[0]]]
     for value in values[1:]:
         if value <= alike * groups[-1][0]:

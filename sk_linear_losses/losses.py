@@ -115,6 +115,11 @@ class _Loss:
         -------
         array of shape (n_samples,)
             In nats or in units of the margin.
+
+        Raises
+        ------
+        ValueError
+            If there is not one class index for each row.
         """
         return self.value_and_gradient(scores, y)[0]
 
@@ -130,6 +135,11 @@ class _Loss:
         Returns
         -------
         array of shape (n_samples, n_classes)
+
+        Raises
+        ------
+        ValueError
+            If there is not one class index for each row.
         """
         return self.value_and_gradient(scores, y)[1]
 
@@ -146,6 +156,11 @@ class _Loss:
         -------
         value : array of shape (n_samples,)
         gradient : array of shape (n_samples, n_classes)
+
+        Raises
+        ------
+        ValueError
+            If there is not one class index for each row.
         """
         return self._value_and_gradient(_floating(scores, y), y)
 
@@ -164,6 +179,11 @@ class _Loss:
         -------
         Curvature
             Arrays of shape (n_samples, n_classes).
+
+        Raises
+        ------
+        ValueError
+            If there is not one class index for each row.
         """
         return self._curvature(_floating(scores, y), y)
 
@@ -183,6 +203,11 @@ class _Loss:
         -------
         Curvature
             Arrays of shape (n_samples, n_classes).
+
+        Raises
+        ------
+        ValueError
+            If there is not one class index for each row.
         """
         return self._leeway(_floating(gradient, y), y)
 

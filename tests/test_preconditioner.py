@@ -105,7 +105,7 @@ def test_classes_that_curve_nearly_alike_share_a_root(alike):
     assert_allclose(gradients, T.T, atol=1e-12)
 
 
-def test_groups_span_less_than_a_factor():
+def test_groups_span_at_most_a_factor():
     assert _groups(np.array([0.0, 0.0, 1.0, 1.4, 1.9, 2.5]), 1.5) == [[0, 0], [1, 1.4], [1.9, 2.5]]
 
 
