@@ -31,9 +31,9 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from ._cost import may_be_inverted
 from ._curvature import CurvatureAt
-from ._objective import EnvelopeTerm, Objective, SmoothTerm
+from ._envelope import EnvelopeTerm
+from ._objective import Objective, SmoothTerm
 from ._preconditioner import hessian_factor, precondition_by_class
-from ._row_space import RowSpace
 from ._rows import Block, chunks
 from .losses import Array, Curvature, HingeLoss, SoftmaxLoss
 
@@ -67,7 +67,7 @@ COLDEST, HOTTEST = 1 / 30, 100.0
 
 @dataclass(frozen=True)
 class _SpreadTerm(EnvelopeTerm):
-    """A hinge as the solver left it, multipliers and all, with the curvature of its kinks once spread."""
+    """A hinge as the solver left it, multipliers and all, but with the curvature of spread kinks."""
 
     width: float
 
@@ -76,16 +76,14 @@ class _SpreadTerm(EnvelopeTerm):
         return self.loss.kink_curvature(scores, block.y, self.width)
 
 
-def fit_temperature(
-    objective: Objective, theta: Array, loss: HingeLoss, unit: Array, space: RowSpace | None
-) -> float:
+def fit_temperature(objective: Objective, theta: Array, loss: HingeLoss, unit: Array) -> float:
     """Temperature for the scores of a solved objective with a hinge.
 
     `unit` (n_samples,) is the weight that is left out of each sample: that of a single row, so that a weight
-    of two and a repeated row are the same. `space` is that of the rows, if it is not that of the features.
+    of two and a repeated row are the same.
     """
     margin = float(np.max(loss.margin)) or 1.0
-    all_weight = np.concatenate([block.weight for block in objective.rows.blocks])
+    all_weight = objective.rows.weight
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     if isinstance(term := objective.term, EnvelopeTerm):
         width = margin * n_samples**WIDTH_POWER
@@ -93,7 +91,7 @@ def fit_temperature(
     if may_be_inverted(objective, n_samples, min(n_samples, MOST_SAMPLES)):
         scores, y, weight = _left_out_scores(objective, theta, unit, _drawn(all_weight))
     else:
-        scores, y, weight = _roughly_left_out_scores(objective, theta, unit, SOFTNESS * margin, space)
+        scores, y, weight = _roughly_left_out_scores(objective, theta, unit, SOFTNESS * margin)
     size = float(np.sqrt(weight @ (scores**2).mean(axis=1))) or margin
     temperature = _likeliest(scores, y, weight, COLDEST * min(margin, size), HOTTEST * max(margin, size))
     return margin * float(f"{temperature / margin:.{DIGITS}g}")
@@ -130,13 +128,13 @@ def _left_out_scores(
     objective: Objective, theta: Array, unit: Array, drawn: Array
 ) -> tuple[Array, Array, Array]:
     """Scores (n, n_classes) of samples had they been left out, their classes and shares of the weight."""
-    n_features, n_codes = objective.shape
+    n_inputs, n_codes = objective.shape
     factor, _ = hessian_factor(objective, theta)
-    inverse = factor.inverse().reshape(n_codes, n_features, n_codes, n_features)
+    inverse = factor.inverse().reshape(n_codes, n_inputs, n_codes, n_inputs)
     coef, intercept = objective.score_parameters(theta)
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
-        places = _places(block)
+        places = block.places
         scores = block.scores(coef, intercept)
         slope = objective.term.gradient(scores, block)
         curvature = objective.term.curvature(scores, block)
@@ -144,11 +142,11 @@ def _left_out_scores(
         # A sample without slope has no part in the gradient, so nothing moves when it is left out.
         for chosen in chunks(selected[slope[selected].any(axis=1)]):
             reach = _reach(inverse, objective.centred_rows(block, chosen), objective.n_classes)
-            share = objective.C * unit[places][chosen, None, None]
+            weight = objective.C * unit[places][chosen, None, None]
             # J is symmetric, so its rows times B are what B makes of its columns.
             curved = Curvature(*(array[chosen, None] for array in curvature)).product(reach)
-            kept = (1 + DAMPING) * np.eye(objective.n_classes) - share * curved.transpose(0, 2, 1)
-            pulled = np.linalg.solve(kept, share * slope[chosen, :, None])
+            kept = (1 + DAMPING) * np.eye(objective.n_classes) - weight * curved.transpose(0, 2, 1)
+            pulled = np.linalg.solve(kept, weight * slope[chosen, :, None])
             scores[chosen] += (reach @ pulled)[:, :, 0]
         return scores[selected], block.y[selected], block.weight[selected]
 
@@ -163,23 +161,18 @@ def _gathered(parts: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Ar
 
 def _reach(inverse: Array, rows: Array, n_classes: int) -> Array:
     """J of each row, (n, n_classes, n_classes): how a pull on its scores moves them."""
-    n_rows, n_features = rows.shape
+    n_rows, n_inputs = rows.shape
     # Scores are less those of the last class, which stay zero.
     reach = np.zeros((n_rows, n_classes, n_classes))
     for k in range(n_classes - 1):
-        moved = rows @ inverse[k, :, k:].reshape(n_features, -1)
-        moved = moved.reshape(n_rows, n_classes - 1 - k, n_features)
+        moved = rows @ inverse[k, :, k:].reshape(n_inputs, -1)
+        moved = moved.reshape(n_rows, n_classes - 1 - k, n_inputs)
         reach[:, k, k:-1] = reach[:, k:-1, k] = np.matmul(moved, rows[:, :, None])[:, :, 0]
     return reach
 
 
-def _places(block: Block) -> slice:
-    """Where the samples of a block stand among all."""
-    return slice(block.start, block.start + len(block.y))
-
-
 def _roughly_left_out_scores(
-    objective: Objective, theta: Array, unit: Array, softness: float, space: RowSpace | None
+    objective: Objective, theta: Array, unit: Array, softness: float
 ) -> tuple[Array, Array, Array]:
     """What `_left_out_scores` returns, from no more than products with the curvature."""
     softmax = SoftmaxLoss()
@@ -193,13 +186,13 @@ def _roughly_left_out_scores(
         curvature = objective.term.curvature(scores, block)
         return _Pulls(
             objective.C * block.weight * length,
-            (objective.C * unit[_places(block)] * length)[:, None],
+            (objective.C * unit[block.places] * length)[:, None],
             curvature,
             softmax.curvature(scores / softness, block.y).diagonal,
         )
 
     by_block = objective.rows.map(pulls)
-    factor = _agreeing_factor(by_block, _softmax_trace(objective, theta, softness, space))
+    factor = _agreeing_factor(by_block, _softmax_trace(objective, theta, softness))
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
         scores = block.scores(coef, intercept)
@@ -213,24 +206,27 @@ class _Pulls(NamedTuple):
     """What leaving out the samples of a block depends on.
 
     ``weight`` (n_samples,) is that of each in the trace; ``reach`` (n_samples, 1) what a unit of its loss
-    pulls the scores by, but for a factor common to all samples; ``share`` the softmax's probabilities.
+    pulls the scores by, but for a factor common to all samples; ``probabilities`` those of the softmax.
     """
 
     weight: Array
     reach: Array
     curvature: Curvature
-    share: Array
+    probabilities: Array
 
 
 def _agreeing_factor(pulls: list[_Pulls], trace: float) -> float:
     """The factor common to all samples' reach with which they agree with the trace."""
 
     def implied(factor: float) -> float:
-        return factor * sum(float(p.weight @ _kept(p.curvature, factor * p.reach, p.share)) for p in pulls)
+        return factor * sum(
+            float(pull.weight @ _kept(pull.curvature, factor * pull.reach, pull.probabilities))
+            for pull in pulls
+        )
 
     # Curvature shrinks what a factor implies, so it takes more of it than without. One is what the penalty
     # alone, without any other sample, would let a sample be moved by.
-    uncurved = sum(float(p.weight @ (1 - (p.share**2).sum(axis=1))) for p in pulls)
+    uncurved = sum(float(pull.weight @ (1 - (pull.probabilities**2).sum(axis=1))) for pull in pulls)
     if trace <= 0 or uncurved <= 0:
         return 0.0
     if implied(1.0) <= trace:
@@ -241,7 +237,7 @@ def _agreeing_factor(pulls: list[_Pulls], trace: float) -> float:
     return float(np.exp(log))
 
 
-def _softmax_trace(objective: Objective, theta: Array, softness: float, space: RowSpace | None) -> float:
+def _softmax_trace(objective: Objective, theta: Array, softness: float) -> float:
     """C times the trace of H^-1 with the softmax's curvature, estimated from vectors of random signs.
 
     They are signs of parameters that have been scaled and turned until H is near the identity. For the
@@ -259,7 +255,7 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float, space: R
         return preconditioner.gradient(multiply(preconditioner.step(u)))
 
     hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    n_features = objective.shape[0]
+    space, n_inputs = objective.space, objective.n_inputs
     n_given = objective.rows.n_features if space is None else len(space.shift)
     rng = np.random.default_rng(0)
     iterations = 0
@@ -270,10 +266,10 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float, space: R
 
     estimates: list[float] = []
     while len(estimates) < MOST_PROBES and iterations < ENOUGH_ITERATIONS and not _agree(estimates):
-        signs = rng.choice([-1.0, 1.0], (n_given + 1, size // n_features))
+        signs = rng.choice([-1.0, 1.0], (n_given + 1, size // n_inputs))
         # Signs of the given features, of which an added constant is none.
         coordinates = signs[:-1] if space is None else space.basis.T @ signs[:-1]
-        probe = np.vstack([coordinates, signs[-1:]])[:n_features].T.ravel()
+        probe = np.vstack([coordinates, signs[-1:]])[:n_inputs].T.ravel()
         right = preconditioner.gradient(soften(preconditioner.step(probe)))
         with np.errstate(all="ignore"):
             solved, _ = cg(hessian, right, rtol=RESIDUAL, maxiter=MOST_ITERATIONS, callback=count)
@@ -291,8 +287,8 @@ def _agree(estimates: list[float]) -> bool:
     return bool(np.std(estimates, ddof=1) <= NOISE * np.sqrt(len(estimates)) * abs(np.mean(estimates)))
 
 
-def _kept(curvature: Curvature, factor: Array, share: Array) -> Array:
-    """``tr(W (I + factor * B)^-1)`` of each sample, for ``W = diag(share) - share share'``.
+def _kept(curvature: Curvature, factor: Array, p: Array) -> Array:
+    """``tr(W (I + factor * B)^-1)`` of each sample, for the softmax's curvature ``W = diag(p) - p p'``.
 
     The curvature B is diagonal but for two vectors, so Sherman, Morrison and Woodbury invert it.
     """
@@ -305,7 +301,7 @@ def _kept(curvature: Curvature, factor: Array, share: Array) -> Array:
         return np.asarray(np.einsum("ij,ij->i", a, b))
 
     def form(a: Array, b: Array) -> Array:
-        return np.asarray(dot(share * a, b) - dot(share, a) * dot(share, b))
+        return np.asarray(dot(p * a, b) - dot(p, a) * dot(p, b))
 
     factor = factor[:, 0]
     left_left, right_right = factor * dot(curvature.left, left), factor * dot(curvature.right, right)
@@ -313,4 +309,4 @@ def _kept(curvature: Curvature, factor: Array, share: Array) -> Array:
     added = right_right * form(left, left) + left_left * form(right, right)
     added += 2 * left_right * form(left, right)
     removed = factor * added / (left_left * right_right - left_right**2)
-    return np.asarray(dot(share, inverse) - dot(share**2, inverse) - removed)
+    return np.asarray(dot(p, inverse) - dot(p**2, inverse) - removed)

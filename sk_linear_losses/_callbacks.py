@@ -76,9 +76,9 @@ class ProgressLines:
             self._print(f"iteration {progress.n_iter}", progress)
         return False
 
-    def milestone(self, progress: Progress) -> None:
+    def milestone(self, step: str, progress: Progress) -> None:
         """Print the milestone, with its number among those of its kind, and the iterations so far."""
-        kind, *details = progress.step.partition(" of ")
+        kind, *details = step.partition(" of ")
         self._counts[kind] += 1
         iterations = f"{progress.n_iter} iteration{'s' * (progress.n_iter != 1)}"
         self._print(f"{kind} {self._counts[kind]}{''.join(details)}, {iterations}", progress)
@@ -125,7 +125,7 @@ class FitTasks:
         task, self._iteration = self._iteration, None
         return self._call(task.call_on_fit_task_end, result)
 
-    def milestone(self, progress: Progress) -> None:
+    def milestone(self, step: str, progress: Progress) -> None:
         """Callbacks learn of iterations alone."""
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ def corrected_bound(objective: Objective, at: Evaluation) -> float:
     V, pull = at.theta[: objective.rows.n_features], at.pull[: objective.rows.n_features]
     costs = ((V + pull) ** 2).sum(axis=1) / 2
     worth = WORTH_CORRECTING * abs(at.objective)
-    sizes = np.sqrt(objective.C * objective.statistics.class_weight.sum() * objective.statistics.variance)
+    sizes = np.sqrt(objective.C * objective.statistics.total_weight * objective.statistics.variance)
     most_unknowns = min(MOST_UNKNOWNS, math.sqrt(MOST_WORK / objective.rows.n_samples))
     most = min(MOST_CORRECTED, int(most_unknowns) // objective.shape[1] - objective.fit_intercept)
     bound = -math.inf
@@ -91,10 +91,10 @@ def relative_gap(objective: float, gap: float) -> float:
 def _balanced(objective: Objective, at: Evaluation) -> tuple[Array, float]:
     """Pull and conjugate of multipliers mixed with class-wise flows so that they sum to zero."""
     pull, conjugate = at.pull[: objective.rows.n_features], at.conjugate
-    needed = objective.imbalance(at)
+    needed = objective.relative_imbalance(at)
     if needed == 0:
         return pull, conjugate
-    weight = objective.statistics.class_weight
+    weight = objective.statistics.class_totals
     share = needed / (1 + needed)
     wanted = -(objective.decoding @ at.pull[-1]) / objective.C / needed
     received, given = np.maximum(wanted, 0), np.maximum(-wanted, 0)

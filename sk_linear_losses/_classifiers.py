@@ -25,13 +25,14 @@ from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
 from ._checks import check_integer, check_number, check_option
 from ._cost import iterations_before_turning
-from ._objective import Objective, SmoothTerm, Statistics, Term, smoothed_term, statistics_of
+from ._envelope import HingeObjective, smoothed_term
+from ._objective import Objective, SmoothTerm, Statistics, statistics_of
 from ._problem import LARGEST, Problem, make_problem
 from ._row_space import RowSpace, row_spaces
 from ._rows import ROUND_OFF, Block, Rows, single_threaded_blas
 from ._run import Iteration, Result
 from ._solver import solve
-from .losses import Array, CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
+from .losses import Array, CrammerSingerLoss, HingeLoss, SmoothLoss, SoftmaxLoss, WestonWatkinsLoss
 
 # Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).
 SCORED_ENTRIES = 2**19
@@ -192,39 +193,45 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
         def attributes(result: Result) -> dict[str, Any]:
             ended = copy.copy(self)
-            ended._store(problem, result, space)
+            ended._store(problem, result)
             return dict(vars(ended))
 
         with single_threaded_blas, reporting(self, X, y, sample_weight, attributes) as reporters:
             known, previous = self._known(problem), None
             spaces = row_spaces(problem.X, problem.weight, bool(self.fit_intercept), len(problem.present))
             for space, next_work in spaces:
-                objective = self._objective(problem, problem.X if space is None else space.rows)
+                objective = self._objective(problem, space)
                 starts = [self._cold_start(objective)]
                 if known is not None:
-                    inner = known if space is None else space.contract(*known)
-                    starts.insert(0, objective.coded_parameters(*inner))
+                    starts.insert(0, objective.coded_parameters(*known))
                 most = iterations_before_turning(objective, next_work, int(self.max_iter))
                 result = solve(objective, starts, float(self.tol), most, started, reporters, previous)
                 if result.is_final or len(result.history) >= self.max_iter:
                     break
-                known, previous = _given_parameters(result, space), result
-            self._store(problem, result, space)
+                known, previous = result.parameters, result
+            self._store(problem, result)
         return result
 
-    def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
-        """The loss as the objective takes it."""
+    def _loss(self, problem: Problem) -> SmoothLoss | HingeLoss:
+        """The loss, for the classes that have weight."""
         raise NotImplementedError
 
-    def _objective(self, problem: Problem, X: Any) -> Objective:
-        """The objective for the classes that have weight, with rows X."""
-        rows, statistics = self._rows(problem, X)
-        term = self._term(problem, rows, statistics)
-        C = float(self.C)
+    def _objective(self, problem: Problem, space: RowSpace | None) -> Objective:
+        """The objective for the classes that have weight, in the coordinates of this space."""
+        rows, statistics = self._rows(problem, problem.X if space is None else space.rows)
+        loss, C = self._loss(problem), float(self.C)
         penalty = float(np.isfinite(C))
-        one_vector = len(problem.classes) == 2
-        fit_intercept = bool(self.fit_intercept)
-        return Objective(rows, term, C if penalty else 1.0, penalty, fit_intercept, statistics, one_vector)
+        settings: dict[str, Any] = {
+            "C": C if penalty else 1.0,
+            "penalty": penalty,
+            "fit_intercept": bool(self.fit_intercept),
+            "statistics": statistics,
+            "one_vector": len(problem.classes) == 2,
+            "space": space,
+        }
+        if isinstance(loss, HingeLoss):
+            return HingeObjective(rows, smoothed_term(loss, rows, C, statistics), **settings)
+        return Objective(rows, SmoothTerm(loss), **settings)
 
     def _rows(self, problem: Problem, X: Any) -> tuple[Rows, Statistics]:
         """The samples with rows X, moved to zero where that keeps digits, and their statistics."""
@@ -261,9 +268,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         """Zero coefficients."""
         return np.zeros(objective.shape)
 
-    def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
+    def _store(self, problem: Problem, result: Result) -> None:
         """Set the fitted attributes."""
-        coef, intercept = _given_parameters(result, space)
+        coef, intercept = result.parameters
         coef, intercept, objective = self._best_rounding(
             problem, coef, intercept - intercept.mean(), result.objective
         )
@@ -440,14 +447,14 @@ class SoftmaxClassifier(_LinearClassifier):
             "label_smoothing", self.label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)"
         )
 
-    def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
-        return SmoothTerm(SoftmaxLoss(float(self.label_smoothing)))
+    def _loss(self, problem: Problem) -> SmoothLoss:
+        return SoftmaxLoss(float(self.label_smoothing))
 
     def _cold_start(self, objective: Objective) -> Array:
         """Zero coefficients and the class frequencies as probabilities."""
         theta = super()._cold_start(objective)
         if objective.fit_intercept:
-            theta[-1] = np.log(objective.statistics.class_weight) @ objective.decoding
+            theta[-1] = np.log(objective.statistics.class_totals) @ objective.decoding
         return theta
 
 
@@ -619,10 +626,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _logits(self, X: Any) -> Array:
         return super()._logits(X) / self.temperature_
 
-    def _store(self, problem: Problem, result: Result, space: RowSpace | None) -> None:
-        super()._store(problem, result, space)
-        loss = self._hinge(problem)
-        self.temperature_ = fit_temperature(result.minimised, result.theta, loss, problem.unit, space)
+    def _store(self, problem: Problem, result: Result) -> None:
+        super()._store(problem, result)
+        self.temperature_ = fit_temperature(result.minimised, result.theta, self._loss(problem), problem.unit)
 
     def _best_rounding(
         self, problem: Problem, coef: Array, intercept: Array, objective: float
@@ -631,7 +637,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
         The objective is that of the stored coefficients if rounding raises it by more than STORING_COST.
         """
-        loss = self._hinge(problem)
+        loss = self._loss(problem)
         if loss.smooth is not None:
             return coef, intercept, objective
         rows, _ = self._rows(problem, problem.X)
@@ -654,11 +660,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         reached, factor = min((objective_of(factor), factor) for factor in (1.0, *LONGER))
         return factor * coef, factor * intercept, reached
 
-    def _term(self, problem: Problem, rows: Rows, statistics: Statistics) -> Term:
-        return smoothed_term(self._hinge(problem), rows, float(self.C), statistics)
-
-    def _hinge(self, problem: Problem) -> HingeLoss:
-        """The loss, for the classes that have weight."""
+    def _loss(self, problem: Problem) -> HingeLoss:
         margin = self._margin(problem)
         if self.multi_class == "crammer_singer":
             return CrammerSingerLoss(margin)
@@ -684,12 +686,6 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 f"margin={self.margin!r} must hold finite, non-negative numbers of at most {LARGEST:g}."
             )
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
-
-
-def _given_parameters(result: Result, space: RowSpace | None) -> tuple[Array, Array]:
-    """Coefficients (n_features, n_classes) and intercept for the features as they were given."""
-    parameters = result.minimised.feature_parameters(result.theta)
-    return parameters if space is None else space.expand(*parameters)
 
 
 def _ranked_as(scores: Array, probabilities: Array) -> Array:

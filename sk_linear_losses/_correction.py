@@ -21,7 +21,7 @@ import numpy as np
 import scipy.linalg
 
 from ._objective import Evaluation, Objective
-from ._rows import ROUND_OFF, Block
+from ._rows import DENSE_BLOCK_ROWS, ROUND_OFF, Block
 from .losses import Array, Curvature
 
 # Least eigenvalue of correlations that has digits.
@@ -57,7 +57,7 @@ class _Coordinates:
     def __call__(self, block: Block) -> Iterator[tuple[Array, Array]]:
         """Samples of a block that have weight, by place, and their coordinates, some rows at a time."""
         most_rows = -(-PART_ENTRIES // (self.size + self.objective.n_classes))
-        for places, entries in self.objective.few_features(self.features, block, most_rows):
+        for places, entries in self.objective.centred_columns(self.features, block, most_rows):
             ones = np.ones((len(places), int(self.objective.fit_intercept)))
             yield places, np.hstack([self.of(entries.T).T, ones])
 
@@ -67,7 +67,7 @@ class _Coordinates:
         return len(self.features) + self.objective.fit_intercept
 
     def of(self, values: Array) -> Array:
-        """Values (n_features, ...) that transform as the features do, for the coordinates."""
+        """Values (n_features, ...) of the features, or of anything linear in them, for the coordinates."""
         return np.asarray(scipy.linalg.solve_triangular(self.root, values, lower=True))
 
     @cached_property
@@ -94,7 +94,7 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
     gradient = objective.C * pull
     gradient[: len(features)] += coordinates.of(at.theta[features])
     gradient, ceiling = gradient.ravel(), objective.C * squares
-    weight = objective.C * float(objective.statistics.class_weight.sum())
+    weight = objective.C * objective.statistics.total_weight
     round_off = math.sqrt(weight * ceiling) * np.repeat(coordinates.round_off, m)
 
     change = (inverse @ gradient).reshape(n, m) @ objective.coding.T
@@ -114,12 +114,12 @@ def _coordinates(objective: Objective, features: Array) -> _Coordinates | None:
 
     def contribution(block: Block) -> tuple[Array]:
         squares = np.zeros((len(features), len(features)))
-        for places, entries in objective.few_features(features, block):
+        for places, entries in objective.centred_columns(features, block, DENSE_BLOCK_ROWS):
             squares += (entries * block.weight[places, None]).T @ entries
         return (squares,)
 
     (squares,) = objective.rows.sum(contribution)
-    covariance = squares / objective.statistics.class_weight.sum()
+    covariance = squares / objective.statistics.total_weight
     if _inverse(covariance) is None:
         return None
     sizes = np.sqrt(covariance.diagonal())
@@ -138,7 +138,7 @@ class _Multipliers:
         """Multipliers of a block, (n_samples, n_classes), and their leeway."""
         term = self.objective.term
         gradient = term.gradient(block.scores(*self.parameters), block)
-        return gradient, term.leeway(gradient, block.y)
+        return gradient, term.loss.leeway(gradient, block.y)
 
     def sums(self, coordinates: _Coordinates) -> tuple[Array, Array, float]:
         """Weighted sums, for n coordinates x and m codes: of ``x x'`` times leeway, of pulls, of squares.

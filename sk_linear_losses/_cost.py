@@ -1,9 +1,9 @@
-"""What evaluations and curvature cost: the one place that says what is worth its while.
+"""What evaluations and curvature cost: the one place that says which curvature is worth its while.
 
-Knows the size of an objective. Knows nothing of how curvature is taken, nor what becomes of it.
+Knows the size of an objective and how curvature may be taken. Knows nothing of what becomes of it.
 
-Costs are counted in multiply-adds of a large matrix product. Where they are compared, it is in units of an
-evaluation of the objective.
+Costs are counted in multiply-adds of a large matrix product, those of curvature in evaluations of the
+objective.
 """
 
 from __future__ import annotations
@@ -93,8 +93,7 @@ class CostModel:
         Where each pair of classes draws rows of its own, `n_rows` is the total over pairs.
         """
         n_samples, n_pairs = self.objective.rows.n_samples, self.objective.n_pairs
-        n_features, n_codes = self.objective.shape
-        size = n_features * n_codes
+        size = self.objective.n_parameters
         budget, least = SAMPLE_BUDGET, self.of_all(0)
         if self.n_iter > BUDGET and least < np.inf:
             budget = max(budget, (self.n_iter - least) / 2)
@@ -119,12 +118,11 @@ class CostModel:
 
     def of_all(self, n_products: float) -> float:
         """Cost of the matrix of all second derivatives from so many outer products of rows."""
-        n_features, n_codes = self.objective.shape
-        return self._factors(1, n_features * n_codes) + n_products * self._product
+        return self._factors(1, self.objective.n_parameters) + n_products * self._product
 
     def of_classes(self, n_products: float) -> float:
-        """Cost of a matrix of the features for each class from so many outer products of rows in all."""
-        return self._factors(self.objective.n_classes, self.objective.shape[0]) + n_products * self._product
+        """Cost of a matrix of the inputs for each class from so many outer products of rows in all."""
+        return self._factors(self.objective.n_classes, self.objective.n_inputs) + n_products * self._product
 
     @cached_property
     def _evaluation(self) -> float:
@@ -137,7 +135,7 @@ class CostModel:
         if as_stored(self.objective):
             work = STORED_PAIR * max(self.objective.rows.stored_pairs, 1)
         else:
-            work = (self.objective.shape[0] + FORMING) ** 2 / 2
+            work = (self.objective.n_inputs + FORMING) ** 2 / 2
         return work / self._evaluation
 
     def _factors(self, n_matrices: int, size: int) -> float:
@@ -149,14 +147,14 @@ class CostModel:
 
     def _n_rows(self, per_feature: float, n_weightings: int, budget: float) -> float:
         """Rows to take so many weighted Gram matrices from."""
-        wanted = max(per_feature * self.objective.shape[0], budget / (n_weightings * self._product))
+        wanted = max(per_feature * self.objective.n_inputs, budget / (n_weightings * self._product))
         return float(min(wanted, self.objective.rows.n_samples))
 
 
-def memory(objective: Objective) -> int:
+def n_corrections(objective: Objective) -> int:
     """How many pairs of vectors L-BFGS should keep."""
-    size = objective.shape[0] * objective.shape[1]
-    return int(np.clip(_evaluation(objective) / (PAIR * size), LEAST_PAIRS, MOST_PAIRS))
+    pairs = _evaluation(objective) / (PAIR * objective.n_parameters)
+    return int(np.clip(pairs, LEAST_PAIRS, MOST_PAIRS))
 
 
 def is_small(objective: Objective) -> bool:
@@ -182,12 +180,12 @@ def as_stored(objective: Objective) -> bool:
     rows = objective.rows
     if not rows.is_sparse or objective.statistics.is_far_from_zero():
         return False
-    return STORED_PAIR * rows.stored_pairs < objective.shape[0] ** 2 / 2
+    return STORED_PAIR * rows.stored_pairs < objective.n_inputs**2 / 2
 
 
 def pairs_together(objective: Objective) -> bool:
     """Whether the Gram matrices of all pairs of classes are best made together."""
-    return objective.shape[0] <= min(FEATURES_PER_PAIR * objective.n_pairs, FEW_FEATURES)
+    return objective.n_inputs <= min(FEATURES_PER_PAIR * objective.n_pairs, FEW_FEATURES)
 
 
 def may_be_inverted(objective: Objective, n_samples: float, n_left_out: float) -> bool:
@@ -195,17 +193,20 @@ def may_be_inverted(objective: Objective, n_samples: float, n_left_out: float) -
 
     Does not depend on the number of rows, of which several may be one sample.
     """
-    n_features, n_codes = objective.shape
-    size = n_features * n_codes
-    products = n_samples * (n_features + FORMING) ** 2 / 2 + n_left_out * n_features**2
+    n_inputs, size = objective.n_inputs, objective.n_parameters
+    products = n_samples * (n_inputs + FORMING) ** 2 / 2 + n_left_out * n_inputs**2
     work = size**3 / 2 + objective.n_pairs * products
-    scores = n_samples * objective.n_classes
-    evaluation = CALL + scores * (2 * THIN_PRODUCT * n_features + SCORE)
+    evaluation = _pass(objective.n_classes, n_samples, THIN_PRODUCT * n_samples * n_inputs)
     return size**2 <= MAX_ENTRIES and work <= max(LEAVE_OUT_BUDGET * evaluation, LEAVE_OUT_WORK)
 
 
 def _evaluation(objective: Objective) -> float:
     """What an evaluation costs, in multiply-adds."""
     rows = objective.rows
-    product = SPARSE_PRODUCT if rows.is_sparse else THIN_PRODUCT
-    return CALL + objective.n_classes * (2 * product * rows.n_stored + SCORE * rows.n_samples)
+    product = (SPARSE_PRODUCT if rows.is_sparse else THIN_PRODUCT) * rows.n_stored
+    return _pass(rows.n_classes, rows.n_samples, product)
+
+
+def _pass(n_classes: int, n_samples: float, product: float) -> float:
+    """Multiply-adds of an evaluation of so many scores, of which a product of the rows makes one class's."""
+    return CALL + n_classes * (2 * product + SCORE * n_samples)

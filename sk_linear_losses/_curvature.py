@@ -15,18 +15,18 @@ from ._objective import Objective
 from ._rows import GRAM_ROWS, Block, chunks, weighted_grams
 from .losses import Array, Curvature
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 Weightings = Callable[[Curvature], Array]
 Choice = Callable[[Block, Curvature], Array]
 
 
 @dataclass(frozen=True)
 class CurvatureAt:
-    """The second derivatives of `objective` at `theta`.
+    """The second derivatives of `objective` at `theta`; without the penalty's but for `product`.
 
-    Matrices are sums over samples of outer products of their features, followed by the constant 1 where there
-    is an intercept. There is one for each weighting, of which a function returns the weights, (n_samples,
-    n_weightings), given the curvature of samples in their scores.
+    Matrices are sums over samples of outer products of their inputs: the features, and the constant 1 where
+    there is an intercept. There is one for each weighting, of which a function returns the weights,
+    (n_samples, n_weightings), given the curvature of samples in their scores.
     """
 
     objective: Objective
@@ -87,7 +87,7 @@ class CurvatureAt:
             yield from objective.rows.share_out(one, by_weighting[i : i + objective.rows.n_threads])
 
     def by_feature(self, weightings: Weightings) -> Array:
-        """Diagonals of `grams_together`, (n_weightings, n_features or one more), from all samples."""
+        """Diagonals of `grams_together`, (n_weightings, n_inputs), from all samples."""
 
         def contribution(block: Block, curvature: Curvature) -> tuple[Array, Array]:
             weights = weightings(curvature)
@@ -109,7 +109,7 @@ class CurvatureAt:
                 free = curvatures[block.index].product(block.scores(coef, intercept))[:, :-1]
                 return block.pull_back(free), free.sum(axis=0)
 
-            result = objective.code(*objective.rows.sum(contribution))
+            result = objective.coded_pull(*objective.rows.sum(contribution))
             n_features = objective.rows.n_features
             result[:n_features] += objective.penalty * direction[:n_features]
             return result
@@ -120,12 +120,12 @@ class CurvatureAt:
         """Sum over blocks of what `contribution` makes of a block and its samples' weighted curvature."""
         return self.objective.rows.sum(self._on_blocks(contribution))
 
-    def _on_blocks(self, function: Callable[[Block, Curvature], Result]) -> Callable[[Block], Result]:
+    def _on_blocks(self, function: Callable[[Block, Curvature], T]) -> Callable[[Block], T]:
         """The function as one of a block alone, given its samples' weighted curvature."""
         term = self.objective.term
         coef, intercept = self.objective.score_parameters(self.theta)
 
-        def on_block(block: Block) -> Result:
+        def on_block(block: Block) -> T:
             curvature = term.curvature(block.scores(coef, intercept), block)
             weight = block.weight[:, None]
             scaled = Curvature(curvature.diagonal * weight, curvature.left * weight, curvature.right)
@@ -136,7 +136,7 @@ class CurvatureAt:
 
 def _gathered_gram(objective: Objective, rows: Array, factors: Array) -> Array:
     """Gram matrix of centred rows times factors, from a few rows at a time."""
-    gram = np.zeros((objective.shape[0], objective.shape[0]))
+    gram = np.zeros((objective.n_inputs, objective.n_inputs))
     for part in chunks(np.arange(len(rows)), GRAM_ROWS):
         centred = objective.centred_rows(objective.rows, rows[part])
         centred *= factors[part, None]
@@ -154,7 +154,7 @@ def _stored_gram(objective: Objective, rows: Array, factors: Array) -> Array:
     constant = objective.statistics.constant
     stored[constant] = stored[:, constant] = centred_sums[constant] = 0
     n_features = objective.rows.n_features
-    gram = np.empty((objective.shape[0], objective.shape[0]))
+    gram = np.empty((objective.n_inputs, objective.n_inputs))
     gram[:n_features, :n_features] = stored
     gram[n_features:, :n_features] = centred_sums
     gram[:n_features, n_features:] = centred_sums[:, None]

@@ -11,10 +11,11 @@ from functools import partial
 import numpy as np
 
 from ._cost import digits_are_cheap
+from ._envelope import HingeObjective
 from ._objective import Evaluation, Objective
 from ._preconditioner import precondition
 from ._run import FINEST_DECREMENT, FINEST_GAP, Run
-from ._smooth import Stop, minimise_smooth
+from ._smooth import Stop, certify, minimise_smooth
 from ._stage import LINE_SEARCH, Stage, StageEnd, stage_length
 
 # Iterations of a stage, at least and at most: where a loss has kinks, exact curvature ages sooner. Longer
@@ -44,15 +45,15 @@ WIDEN, WIDEST = 10.0, 1e8
 PROGRESS, PATIENCE, LAST_PATIENCE = 0.9, 600, 20
 
 
-def minimise_hinge(run: Run, objective: Objective, at: Evaluation) -> Objective:
+def minimise_hinge(run: Run, objective: HingeObjective, at: Evaluation) -> Objective:
     """The objective as it was minimised last; a loss without kinks is tried as it is first."""
     run.round_off = objective.loss_round_off()
-    if (loss := objective.unsmoothed()) is not None:
-        end = minimise_smooth(run, loss, loss.evaluate(at.theta), SOFT)
+    if (plain := objective.without_smoothing()) is not None:
+        end = minimise_smooth(run, plain, plain.evaluate(at.theta), SOFT)
         # Where its curvature jumps, a step may fail that promises little.
         settled = run.is_within(run.tol) and end.why is not Stop.STALLED
         if run.is_certified or run.iterations_left == 0 or settled:
-            return loss
+            return plain
         at = objective.evaluate(run.best.theta)
         run.note(objective, at)
     return _MethodOfMultipliers(run, objective, at).minimise()
@@ -61,7 +62,7 @@ def minimise_hinge(run: Run, objective: Objective, at: Evaluation) -> Objective:
 class _MethodOfMultipliers:
     """Outer steps from `at`: each minimises the envelope around the multipliers, then moves them."""
 
-    def __init__(self, run: Run, objective: Objective, at: Evaluation) -> None:
+    def __init__(self, run: Run, objective: HingeObjective, at: Evaluation) -> None:
         self.run, self.objective, self.at = run, objective, at
         # Where digits are cheap and wanted, the fit ends on the active set.
         self.thorough = run.tol <= FINE and digits_are_cheap(objective)
@@ -79,28 +80,29 @@ class _MethodOfMultipliers:
             before = self.at.value
             end = self._stage()
             reached = self._has_reached_goal()
-            spent = self.patience.failures >= (LAST_PATIENCE if run.is_certified else PATIENCE)
+            spent = self.patience.idle >= (LAST_PATIENCE if run.is_certified else PATIENCE)
             if (reached and last_steps == 0) or spent or run.iterations_left == 0:
                 break
             last_steps -= reached
-            idle = end.at.value >= before - FINEST_GAP * abs(before)
+            stuck = end.at.value >= before - FINEST_GAP * abs(before)
             nothing_left = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(end.at.objective)
             if end.finished or nothing_left or self.widening >= WIDEST:
                 self._move_multipliers()
             else:
-                self.widening = WIDEN * self.widening if idle else max(self.widening / WIDEN, 1.0)
+                self.widening = WIDEN * self.widening if stuck else max(self.widening / WIDEN, 1.0)
         if not run.is_certified:
-            self._balance()
+            self._certify_smoothed()
         return self.objective
 
     def _stage(self) -> StageEnd:
         """Where one stage of the present outer step ends."""
         run, objective = self.run, self.objective
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
-        preconditioner = precondition(objective.smoothed(self.widening), self.at.theta, len(run.history))
+        smoother = objective.with_smoothing(self.widening)
+        preconditioner = precondition(smoother, self.at.theta, len(run.history))
         most = stage_length(preconditioner, KINKED_STAGE)
-        is_finished = partial(_is_solved, run, objective)
-        end = Stage(run, objective, preconditioner, self.at, is_finished).minimise(most)
+        assess = partial(_assess, run, objective)
+        end = Stage(run, objective, preconditioner, self.at, assess).minimise(most)
         run.milestone("stage")
         self.at = end.at
         self.iterations += end.iterations
@@ -112,33 +114,33 @@ class _MethodOfMultipliers:
         if self.thorough:
             return self.run.is_within(FINEST_GAP)
         if self.run.is_within(self.run.tol):
-            self.run.certify(self.objective, self.at)
+            certify(self.run, self.objective, self.at)
         return self.run.is_certified
 
     def _move_multipliers(self) -> None:
-        """Take the multipliers that the present point implies, and less smoothing where that paid or must."""
+        """Take the multipliers that the present point implies; smooth less after an easy or a slow step."""
         run = self.run
         self.objective = self.objective.with_multipliers(self.at.theta)
         if self.iterations <= EASY or self.slow:
-            self.objective = self.objective.smoothed(SHRINK)
+            self.objective = self.objective.with_smoothing(SHRINK)
         self.at = self.objective.evaluate(self.at.theta)
         run.note(self.objective, self.at)
         self.left, self.slow = run.distance, run.distance > SLOW * self.left
         run.milestone("outer step")
         self.iterations, self.widening = 0, 1.0
 
-    def _balance(self) -> None:
-        """Restore the intercept's condition with more smoothing: with little, rounding prevents it."""
-        smoother = self.objective.with_multipliers(self.at.theta).smoothed(BALANCING)
+    def _certify_smoothed(self) -> None:
+        """Raise the bound with more smoothing: with little, rounding prevents the intercept's condition."""
+        smoother = self.objective.with_multipliers(self.at.theta).with_smoothing(BALANCING)
         at = smoother.evaluate(self.at.theta)
         self.run.note(smoother, at)
-        self.run.certify(smoother, at)
+        certify(self.run, smoother, at)
 
 
-def _is_solved(run: Run, objective: Objective, at: Evaluation, decrement: float) -> bool:
-    """Whether what is left of the envelope is less than what moving the multipliers brings.
+def _assess(run: Run, objective: HingeObjective, at: Evaluation, decrement: float) -> bool:
+    """Note how far from the optimum the point is: the best one is no farther. Returns whether it is solved.
 
-    Notes the estimate in `run`: the best point is no farther from the optimum than this one.
+    That is so where what is left of the envelope is less than what moving the multipliers brings.
     """
     parts = objective.gap_parts(at)
     run.estimate = decrement + parts.complementarity
@@ -153,15 +155,15 @@ def _is_solved(run: Run, objective: Objective, at: Evaluation, decrement: float)
 
 @dataclass
 class _Patience:
-    """How many iterations have passed since the optimum came nearer."""
+    """How many iterations have passed since the optimum came nearer: those that were idle."""
 
     nearest: float = np.inf
-    failures: int = 0
+    idle: int = 0
 
     def note(self, distance: float, end: StageEnd) -> None:
         """Take the distance from the optimum after a stage into account."""
         if distance < PROGRESS * self.nearest:
-            self.failures = 0
+            self.idle = 0
         else:
-            self.failures += end.iterations or (1 if end.finished else LINE_SEARCH)
+            self.idle += end.iterations or (1 if end.finished else LINE_SEARCH)
         self.nearest = min(self.nearest, distance)

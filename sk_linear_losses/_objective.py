@@ -18,19 +18,15 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy.linalg import helmert
 
-from ._rows import DENSE_BLOCK_ROWS, Block, Rows, chunks, far_from_zero
-from .losses import Array, Curvature, HingeLoss, SmoothLoss, flows_of
+from ._row_space import RowSpace
+from ._rows import Block, Rows, chunks, far_from_zero
+from .losses import Array, Curvature, Loss, SmoothLoss
 
 # Relative round-off of a mean: blocks of some thousand rows were seen to make half as much.
 MEAN_ROUND_OFF = 2e-13
 
-# Least smoothing of a hinge, of that which lets a multiplier take all values between two margins, or of that
-# which matches the penalty where features vary so little that it is less. Below, multipliers lose more digits
-# to round-off than outer steps still bring: with a thousandth some fits stall at a relative gap of 1e-6.
-LEAST_SMOOTHING = 1e-7
-
-# A sample has this share of the rows, but so many rows of each class for each feature; it is worth its while
-# up to that share of the rows in all, and up to so many entries of X (32 MB).
+# A sample has this share of the rows, but so many rows of each class for each parameter of one. It is taken
+# where it has at most that share of the rows in all, and so many entries of X (32 MB).
 THINNED_SHARE, THINNED_ROWS, MOST_THINNED, MAX_THINNED = 1 / 8, 8, 1 / 4, 2**22
 
 
@@ -48,10 +44,13 @@ class BlockSums(NamedTuple):
 
 
 class Term(Protocol):
-    """The function of one sample's scores that is summed over samples."""
+    """The function of one sample's scores that is summed over samples: of each block, given its scores.
+
+    Sums are weighted, and so is the gradient that comes with them; a gradient or curvature alone is not.
+    """
 
     @property
-    def has_minimum(self) -> bool: ...
+    def loss(self) -> Loss: ...
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums: ...
 
@@ -59,21 +58,12 @@ class Term(Protocol):
 
     def curvature(self, scores: Array, block: Block) -> Curvature: ...
 
-    def conjugate(self, gradient: Array, y: Array) -> Array: ...
-
-    def leeway(self, gradient: Array, y: Array) -> Curvature: ...
-
 
 @dataclass(frozen=True)
 class SmoothTerm:
     """A differentiable loss as it is."""
 
     loss: SmoothLoss
-
-    @property
-    def has_minimum(self) -> bool:
-        """Whether some finite scores have the least loss."""
-        return self.loss.has_minimum
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
         """Sums over the block; the conjugate by Fenchel and Young's equality."""
@@ -89,82 +79,6 @@ class SmoothTerm:
     def curvature(self, scores: Array, block: Block) -> Curvature:
         """Second derivative of the loss."""
         return self.loss.curvature(scores, block.y)
-
-    def conjugate(self, gradient: Array, y: Array) -> Array:
-        """Conjugate of the loss."""
-        return self.loss.conjugate(gradient, y)
-
-    def leeway(self, gradient: Array, y: Array) -> Curvature:
-        """Leeway of the gradient of the loss."""
-        return self.loss.leeway(gradient, y)
-
-
-@dataclass(frozen=True)
-class EnvelopeTerm:
-    """A hinge loss seen through its Moreau envelope around multipliers, one array of flows per block.
-
-    A multiplier moves by a score's distance from its kink over the smoothing, so that below
-    ``least_smoothing`` it is round-off that moves it.
-    """
-
-    loss: HingeLoss
-    flows: tuple[Array, ...]
-    smoothing: float
-    least_smoothing: float
-
-    @property
-    def has_minimum(self) -> bool:
-        """Hinges are zero beyond the margin."""
-        return True
-
-    def evaluate(self, scores: Array, block: Block) -> BlockSums:
-        """Sums over the block, of the envelope and of the loss itself with its conjugate."""
-        flows, smoothing = self.flows[block.index], self._smoothing(block)
-        point = self.loss.envelope(scores, block.y, flows, smoothing)
-        parts = (point.value, point.loss, point.conjugate)
-        value, loss, conjugate = (float(block.weight @ part) for part in parts)
-        gradient = point.gradient
-        gradient *= block.weight[:, None]
-        return BlockSums(value, loss, conjugate, gradient)
-
-    def gradient(self, scores: Array, block: Block) -> Array:
-        """Gradient of the envelope."""
-        flows, smoothing = self.flows[block.index], self._smoothing(block)
-        return self.loss.envelope_gradient(scores, block.y, flows, smoothing)
-
-    def curvature(self, scores: Array, block: Block) -> Curvature:
-        """Second derivative of the envelope."""
-        return self.loss.envelope_curvature(self.gradient(scores, block), block.y, self._smoothing(block))
-
-    def conjugate(self, gradient: Array, y: Array) -> Array:
-        """Conjugate of the loss."""
-        return self.loss.conjugate(gradient, y)
-
-    def leeway(self, gradient: Array, y: Array) -> Curvature:
-        """Leeway of the gradient of the loss."""
-        return self.loss.leeway(gradient, y)
-
-    def _smoothing(self, block: Block) -> Array:
-        """Smoothing of each sample, (n_samples, 1): in proportion to its weight, so that all curve alike."""
-        weight = np.where(block.weight > 0, block.weight, 1)
-        return np.asarray(self.smoothing * weight[:, None])
-
-
-def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics) -> EnvelopeTerm:
-    """A hinge loss without multipliers, smoothed so much that curvature and penalty are comparable.
-
-    Such a start is right also where the margin is hard and the optimal multipliers are tiny: with little
-    smoothing the first subproblem would be as ill-conditioned as the hinge itself.
-    """
-    total = statistics.class_weight.sum()
-    mean_weight = total / sum(np.count_nonzero(block.weight) for block in rows.blocks)
-    comparable = C * float(statistics.variance.sum())
-    natural = 2 * float(np.max(loss.margin)) / mean_weight
-    smoothing = max(natural, comparable) or 1.0
-    least = LEAST_SMOOTHING * min(natural, comparable)
-    n_classes = len(statistics.class_weight)
-    flows = tuple(np.zeros((n_classes, len(block.y))).T for block in rows.blocks)
-    return EnvelopeTerm(loss, flows, smoothing, least)
 
 
 class Evaluation(NamedTuple):
@@ -185,33 +99,35 @@ class Evaluation(NamedTuple):
     conjugate: float
 
 
-class GapParts(NamedTuple):
-    """Parts of the duality gap at a point with the multipliers that it implies.
-
-    Stationarity and imbalance (of the intercept's condition) vanish where the envelope is minimised,
-    complementarity where the multipliers are optimal; where the intercept is balanced, stationarity and
-    complementarity add up to the gap. Proximity is what the envelope charges for the way from the old
-    multipliers to the new ones.
-    """
-
-    stationarity: float
-    imbalance: float
-    complementarity: float
-    proximity: float
-
-
 @dataclass(frozen=True)
 class Statistics:
-    """Weighted moments of the features: means, variances, class weights and centred class means."""
+    """Weighted moments of the features and of the classes.
+
+    Parameters
+    ----------
+    mean : array of shape (n_features,)
+        Zero where there is no intercept to absorb a shift.
+    variance : array of shape (n_features,)
+        Mean squares about `mean`.
+    class_totals : array of shape (n_classes,)
+        Weight of the samples of each class.
+    centroids : array of shape (n_classes, n_features)
+        Means of the samples of each class, less `mean`.
+    """
 
     mean: Array
     variance: Array
-    class_weight: Array
+    class_totals: Array
     centroids: Array
 
     @cached_property
+    def total_weight(self) -> float:
+        """Weight of all samples."""
+        return float(self.class_totals.sum())
+
+    @cached_property
     def constant(self) -> Array:
-        """Indices of the features that do not vary."""
+        """Indices of the features that are zero once centred."""
         return np.flatnonzero(self.variance == 0)
 
     def is_far_from_zero(self) -> bool:
@@ -220,22 +136,22 @@ class Statistics:
 
 
 def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:
-    """Weighted moments in two passes; the shift is zero where no intercept can absorb it."""
+    """Weighted moments, in two passes."""
 
     def class_sums(block: Block) -> tuple[Array, Array]:
-        class_weight = np.bincount(block.y, weights=block.weight, minlength=rows.n_classes)
-        return block.class_sums(rows.n_classes), class_weight
+        totals = np.bincount(block.y, weights=block.weight, minlength=rows.n_classes)
+        return block.class_sums(rows.n_classes), totals
 
-    sums, class_weight = rows.sum(class_sums)
-    mean = sums.sum(axis=1) / class_weight.sum()
+    sums, totals = rows.sum(class_sums)
+    mean = sums.sum(axis=1) / totals.sum()
     if not fit_intercept:
         mean = np.zeros_like(mean)
     (squares,) = rows.sum(lambda block: (block.squares(mean, block.weight[:, None]),))
-    variance = squares[:, 0] / class_weight.sum()
+    variance = squares[:, 0] / totals.sum()
     # What is left of a constant column after centring is round-off, not a feature.
     suspects = np.flatnonzero((variance > 0) & (variance <= (MEAN_ROUND_OFF * mean) ** 2))
     variance[suspects[_are_constant(rows, suspects)]] = 0
-    return Statistics(mean, variance, class_weight, (sums / class_weight).T - mean)
+    return Statistics(mean, variance, totals, (sums / totals).T - mean)
 
 
 def _are_constant(rows: Rows, features: Array) -> Array:
@@ -288,6 +204,8 @@ class Objective:
         Its mean is zero without intercept: there is then nothing to absorb the shift.
     one_vector : bool
         Whether the penalty is that of one weight vector for two classes, not of a vector for each class.
+    space : RowSpace, optional
+        That of the rows, where it is not the space of the features as they were given.
     """
 
     rows: Rows
@@ -297,6 +215,7 @@ class Objective:
     fit_intercept: bool
     statistics: Statistics
     one_vector: bool
+    space: RowSpace | None = None
 
     @property
     def coding(self) -> Array:
@@ -324,7 +243,7 @@ class Objective:
     @property
     def may_be_unbounded(self) -> bool:
         """Whether the optimum may be at infinity."""
-        return self.penalty == 0 and not self.term.has_minimum
+        return self.penalty == 0 and not self.term.loss.has_minimum
 
     @property
     def n_classes(self) -> int:
@@ -338,8 +257,18 @@ class Objective:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Shape of theta."""
-        return self.rows.n_features + self.fit_intercept, self.n_classes - 1
+        """Shape of theta: inputs by codes."""
+        return self.n_inputs, self.n_classes - 1
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of features, and one more where there is an intercept."""
+        return self.rows.n_features + self.fit_intercept
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of entries of theta."""
+        return self.n_inputs * (self.n_classes - 1)
 
     def evaluate(self, theta: Array) -> Evaluation:
         """Value, gradient and dual quantities at theta, in one pass over the rows."""
@@ -352,7 +281,7 @@ class Objective:
             return *sums, block.pull_back(free), free.sum(axis=0, dtype=np.float64)
 
         value, loss, conjugate, pull_coef, pull_intercept = self.rows.sum(contribution)
-        pull = self.code(pull_coef, pull_intercept)
+        pull = self.coded_pull(pull_coef, pull_intercept)
         V = theta[: self.rows.n_features]
         gradient = pull.copy()
         if self.penalty:
@@ -369,7 +298,8 @@ class Objective:
     def feature_parameters(self, theta: Array) -> tuple[Array, Array]:
         """Coefficients (n_features, n_classes) and intercept for the features as they were given."""
         coef, intercept = self._decoded(theta, self.coding)
-        return coef, intercept - self.rows.offset @ coef
+        intercept = intercept - self.rows.offset @ coef
+        return (coef, intercept) if self.space is None else self.space.expand(coef, intercept)
 
     def _decoded(self, theta: Array, coding: Array) -> tuple[Array, Array]:
         """Coefficients and intercept, for the rows, of the classes that the coding has."""
@@ -380,6 +310,8 @@ class Objective:
 
     def coded_parameters(self, coef: Array, intercept: Array) -> Array:
         """Theta for coefficients (n_features, n_classes) and intercept (n_classes,) of the given features."""
+        if self.space is not None:
+            coef, intercept = self.space.contract(coef, intercept)
         coef = coef.copy()
         coef[self.statistics.constant] = 0
         theta = coef @ self.decoding
@@ -395,14 +327,14 @@ class Objective:
 
     def class_flows(self, flows: Array) -> tuple[Array, float]:
         """Coded pull and weighted conjugate, times C, where all samples of a class have its row of flows."""
-        weight = self.statistics.class_weight[:, None]
+        weight = self.statistics.class_totals[:, None]
         pull = self.statistics.centroids.T @ (self.C * weight * flows @ self.coding)
         return pull, self._class_conjugate(flows)
 
     def _class_conjugate(self, flows: Array) -> float:
         """C times the weighted sum of the conjugates at one row of flows for each class."""
-        conjugate = self.term.conjugate(flows, np.arange(self.n_classes))
-        return self.C * float(self.statistics.class_weight @ conjugate)
+        conjugate = self.term.loss.conjugate(flows, np.arange(self.n_classes))
+        return self.C * float(self.statistics.class_totals @ conjugate)
 
     def centred_rows(self, source: Block | Rows, chosen: Array) -> Array:
         """Dense centred rows of a block or of all, followed by the constant 1 where there is an intercept.
@@ -410,60 +342,31 @@ class Objective:
         Of constant features nothing is left but round-off, which is taken out.
         """
         n_features = self.rows.n_features
-        rows = np.empty((len(chosen), self.shape[0]))
+        rows = np.empty((len(chosen), self.n_inputs))
         source.centre(chosen, self.statistics.mean, rows[:, :n_features])
         rows[:, self.statistics.constant] = 0
         rows[:, n_features:] = 1
         return rows
 
-    def few_features(
-        self, features: Array, block: Block, most_rows: int = DENSE_BLOCK_ROWS
-    ) -> Iterator[tuple[Array, Array]]:
+    def centred_columns(self, features: Array, block: Block, most_rows: int) -> Iterator[tuple[Array, Array]]:
         """Samples of a block that have weight, by place, and their centred entries, some rows at a time."""
         for part in chunks(np.flatnonzero(block.weight), most_rows):
             yield part, block.columns(part, features) - self.statistics.mean[features]
-
-    def gap_parts(self, at: Evaluation) -> GapParts:
-        """What keeps a point and its multipliers from being optimal."""
-        moment = float(np.vdot(at.theta, at.pull))
-        return GapParts(
-            stationarity=self.stationarity(at),
-            imbalance=self.imbalance(at) * abs(at.objective),
-            complementarity=at.objective - at.penalty + at.conjugate - moment,
-            proximity=moment - at.conjugate - (at.value - at.penalty),
-        )
 
     def stationarity(self, at: Evaluation) -> float:
         """Half the squared gradient in the coefficients."""
         slope = at.gradient[: self.rows.n_features]
         return float(np.vdot(slope, slope)) / 2
 
-    def imbalance(self, at: Evaluation) -> float:
-        """Share of class-wise flows that it takes to carry back what the multipliers do not balance.
+    def relative_imbalance(self, at: Evaluation) -> float:
+        """Class-wise flows, relative to the multipliers, that carry back what these do not balance.
 
-        At this share no sample passes on more than 1 / n_classes, which every loss admits.
+        No sample then passes on more than 1 / n_classes, which every loss admits.
         """
         if not self.fit_intercept:
             return 0.0
         excess = self.decoding @ at.pull[-1] / self.C
-        return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_weight).max())
-
-    @property
-    def _envelope(self) -> EnvelopeTerm:
-        """The term, of an objective that is known to have an envelope."""
-        assert isinstance(self.term, EnvelopeTerm)
-        return self.term
-
-    def loss_round_off(self) -> float:
-        """Round-off in the sum of a hinge's losses, each a margin less a lead of the same size.
-
-        Zero where they are squared, which leaves as little of it as of them.
-        """
-        loss = self._envelope.loss
-        if loss.smooth is not None:
-            return 0.0
-        total = float(self.statistics.class_weight.sum())
-        return float(np.finfo(float).eps) * self.C * total * float(np.max(loss.margin))
+        return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_totals).max())
 
     def in_single_precision(self) -> Objective | None:
         """The objective with the products of its rows in float32; None unless that is what X holds."""
@@ -471,8 +374,8 @@ class Objective:
         return None if rows is None else replace(self, rows=rows)
 
     def thinned(self) -> Objective | None:
-        """The objective of a sample of the rows; None where too few can stand for all."""
-        least = THINNED_ROWS * self.shape[0]
+        """The objective of a sample of the rows; None where it would be too large to be worth its while."""
+        least = THINNED_ROWS * self.n_inputs
         rows = self.rows
         expected = max(THINNED_SHARE * rows.n_samples, least * self.n_classes)
         if (
@@ -481,37 +384,6 @@ class Objective:
         ):
             return None
         return replace(self, rows=rows.thinned(THINNED_SHARE, least))
-
-    def smoothed(self, factor: float) -> Objective:
-        """The objective with `factor` times the smoothing, or the least, around the same multipliers."""
-        term = self._envelope
-        smoothing = max(factor * term.smoothing, term.least_smoothing)
-        return replace(self, term=replace(term, smoothing=smoothing))
-
-    def unsmoothed(self) -> Objective | None:
-        """The objective with the loss itself in place of its envelope; None where the loss has kinks."""
-        loss = self._envelope.loss.smooth
-        return None if loss is None else replace(self, term=SmoothTerm(loss))
-
-    def with_multipliers(self, theta: Array) -> Objective:
-        """The objective around the multipliers that theta implies."""
-        term = self._envelope
-        coef, intercept = self.score_parameters(theta)
-
-        def flows(block: Block) -> Array:
-            return flows_of(term.gradient(block.scores(coef, intercept), block), block.y)
-
-        return replace(self, term=replace(term, flows=tuple(self.rows.map(flows))))
-
-    def resumed(self, previous: Objective) -> Objective:
-        """The objective with the multipliers and the smoothing that it had in other coordinates, if any."""
-        term = previous.term
-        if not isinstance(term, EnvelopeTerm):
-            return self
-        flows = np.concatenate(term.flows)
-        parts = (flows[block.start : block.start + len(block.y)] for block in self.rows.blocks)
-        moved = replace(self._envelope, flows=tuple(map(np.asfortranarray, parts)), smoothing=term.smoothing)
-        return replace(self, term=moved)
 
     def separates(self, theta: Array) -> bool:
         """Whether every sample with weight scores highest at its own class."""
@@ -528,13 +400,13 @@ class Objective:
         return bool(self.rows.sum(errors)[0] == 0)
 
     def largest_score(self, theta: Array) -> float:
-        """Largest lead or lag of a class behind the last one that theta gives."""
+        """Largest difference between the score of a class and of the last one that theta gives."""
         coef, intercept = self.score_parameters(theta)
         largest = self.rows.map(lambda block: np.abs(block.scores(coef, intercept)).max())
         return float(max(largest))
 
-    def code(self, pull_coef: Array, pull_intercept: Array) -> Array:
-        """Coded, centred gradient of the weighted terms, of the shape of theta."""
+    def coded_pull(self, pull_coef: Array, pull_intercept: Array) -> Array:
+        """C times the adjoint of `score_parameters`, of the shape of theta."""
         pull = np.empty(self.shape)
         centred = pull[: len(pull_coef)]
         total = pull_intercept @ self.contrast

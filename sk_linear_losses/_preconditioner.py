@@ -7,40 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
-from scipy.linalg.blas import dtrsm, dtrsv
-from scipy.linalg.lapack import dpotrf, dpotri
 
-from ._cost import AS_GOOD_AS_ALL, START_BUDGET, START_ITERATIONS, CostModel, as_stored, pairs_together
+from ._cost import AS_GOOD_AS_ALL, START_BUDGET, START_ITERATIONS, CostModel, Plan, as_stored, pairs_together
 from ._curvature import CurvatureAt
 from ._objective import Objective
+from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
 from ._rows import Block, pairs, products_of_pairs
 from .losses import Array, Curvature
 
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
-# Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
-RIDGE = 1e-13
 # Combinations of classes whose curvature differs by at most this factor share one matrix: to factorise it is
 # what costs most.
 ALIKE = 1.5
 # Least curvature of a code's intercept, relative to the largest of any code's; relative to one unit for every
 # sample where no sample curves.
 INTERCEPT_FLOOR, FLAT_INTERCEPT = 1e-8, 1e-10
-
-
-class Root(Protocol):
-    """A root L of a positive definite matrix, ``L @ L.T``, by the solutions of its systems."""
-
-    def solve(self, rows: Array) -> Array:
-        """``inv(L) @ row`` for each row, or for a vector."""
-        ...
-
-    def solve_transposed(self, rows: Array) -> Array:
-        """``inv(L).T @ row`` for each row, or for a vector."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -50,15 +34,16 @@ class Preconditioner:
     Parameters
     ----------
     root : Root
-        Of the curvature in combinations of the codes, one row of parameters after the other.
+        Of the curvature of the inputs in one combination of the codes after the other.
     frame : array of shape (n_combinations, n_codes)
         Those combinations. ``frame.T @ frame`` is the identity, except for all second derivatives.
+    cost : float
+        What taking it anew costs, in evaluations of the objective.
     sampled : bool
         Whether the curvature comes from a small part of the samples.
     exact : bool
-        Whether it is as good as all second derivatives.
-    cost : float
-        What taking it anew costs, in evaluations of the objective.
+        Whether it is that of all second derivatives: at zero coefficients the softmax's exactly, a hinge's
+        near enough to start from.
     correlated : bool
         Whether it knows how features move together.
     most_iterations : float
@@ -67,9 +52,9 @@ class Preconditioner:
 
     root: Root
     frame: Array
+    cost: float
     sampled: bool = False
     exact: bool = False
-    cost: float = 0.0
     correlated: bool = True
     most_iterations: float = np.inf
 
@@ -82,80 +67,6 @@ class Preconditioner:
         return self.root.solve((self.frame @ gradient.T).ravel())
 
 
-@dataclass(frozen=True)
-class BlockRoot:
-    """Roots of the blocks of a block diagonal matrix, all of the same size.
-
-    Successive blocks may have one root: `n_blocks` counts those of each.
-    """
-
-    roots: tuple[Root, ...]
-    n_blocks: tuple[int, ...]
-
-    def solve(self, vector: Array) -> Array:
-        """``inv(L) @ vector``."""
-        parts = self._parts(vector)
-        return np.concatenate(
-            [root.solve(part) for root, part in zip(self.roots, parts, strict=True)], axis=None
-        )
-
-    def solve_transposed(self, vector: Array) -> Array:
-        """``inv(L).T @ vector``."""
-        parts = self._parts(vector)
-        solved = [root.solve_transposed(part) for root, part in zip(self.roots, parts, strict=True)]
-        return np.concatenate(solved, axis=None)
-
-    def _parts(self, vector: Array) -> list[Array]:
-        """For each root the rows that are its own."""
-        return np.split(vector.reshape(sum(self.n_blocks), -1), np.cumsum(self.n_blocks)[:-1])
-
-
-@dataclass(frozen=True)
-class DiagonalRoot:
-    """Square roots of a diagonal."""
-
-    scales: Array
-
-    def solve(self, rows: Array) -> Array:
-        """``inv(L) @ row`` for each row, or for a vector."""
-        return np.asarray(rows / self.scales)
-
-    solve_transposed = solve
-
-
-@dataclass(frozen=True)
-class Factor:
-    """Lower Cholesky factor of a matrix scaled to a unit diagonal, and that scale."""
-
-    lower: Array
-    scale: Array
-
-    def solve(self, rows: Array) -> Array:
-        """``inv(L) @ row`` for each row, or for a vector, and the unscaled factor L."""
-        return self._solve(rows / self.scale, transposed=False)
-
-    def solve_transposed(self, rows: Array) -> Array:
-        """``inv(L).T @ row`` for each row, or for a vector, and the unscaled factor L."""
-        solved = self._solve(rows, transposed=True)
-        solved /= self.scale
-        return solved
-
-    def _solve(self, rows: Array, transposed: bool) -> Array:
-        """The solutions for the scaled factor."""
-        if rows.size == len(self.lower):
-            solved = dtrsv(self.lower, rows.ravel(), lower=True, trans=transposed)
-            return np.asarray(solved.reshape(rows.shape))
-        return np.asarray(dtrsm(1.0, self.lower, rows.T, lower=True, trans_a=transposed).T)
-
-    def inverse(self) -> Array:
-        """Inverse of the unscaled matrix."""
-        inverse, _ = dpotri(self.lower, lower=True)
-        _reflect(inverse)
-        inverse /= self.scale
-        inverse /= self.scale[:, None]
-        return np.asarray(inverse)
-
-
 def precondition(
     objective: Objective, theta: Array, n_iter: float = 0, whole: Objective | None = None
 ) -> Preconditioner:
@@ -165,7 +76,7 @@ def precondition(
     """
     model = CostModel(objective, whole or objective, n_iter)
     exact, by_class, shared, budget = model.exact(), model.by_class(), model.shared(), model.budget
-    # For zero coefficients one Gram matrix for all classes is all that exact curvature takes.
+    # At zero coefficients one Gram matrix stands for all second derivatives; see `_shared`.
     at_zero = not theta[: objective.rows.n_features].any()
     if whole is None and n_iter == 0:
         awaited = next((plan.cost for plan in (exact, by_class, shared) if plan.cost <= budget), 0.0)
@@ -174,12 +85,13 @@ def precondition(
             return replace(_diagonal(objective, theta), most_iterations=most_iterations)
     if exact.cost <= budget:
         if at_zero:
-            return replace(_shared(objective, theta, shared.n_rows, alike=1.0), cost=exact.cost, exact=True)
-        return replace(precondition_exactly(objective, theta, exact.n_rows), cost=exact.cost)
+            plan = Plan(exact.cost, shared.n_rows)
+            return replace(_shared(objective, theta, plan, alike=1.0), exact=True)
+        return precondition_exactly(objective, theta, exact)
     if by_class.cost <= budget and not at_zero:
-        return replace(_by_class(objective, theta, by_class.n_rows), cost=by_class.cost)
+        return _by_class(objective, theta, by_class)
     if shared.cost <= budget:
-        return replace(_shared(objective, theta, shared.n_rows), cost=shared.cost)
+        return _shared(objective, theta, shared)
     return _diagonal(objective, theta)
 
 
@@ -188,18 +100,20 @@ def precondition_by_class(objective: Objective, theta: Array, budget: float) -> 
 
     That is more than `budget` evaluations, or too large matrices.
     """
-    model = CostModel(objective, objective, 0)
-    if model.of_classes(objective.n_classes * objective.rows.n_samples) > budget:
+    n_samples = objective.rows.n_samples
+    cost = CostModel(objective, objective, 0).of_classes(objective.n_classes * n_samples)
+    if cost > budget:
         return _diagonal(objective, theta)
-    return _by_class(objective, theta)
+    return _by_class(objective, theta, Plan(cost, n_samples))
 
 
-class _Sample:
+class _RowSampler:
     """Chooses `n_rows` rows for each weighting, with probabilities in proportion to curvature and reach.
 
     Called with a block and its curvature it returns factors (n_samples, n_weightings): the inverse
-    probabilities of the rows that are chosen, zero for the others. The draw depends on the row alone. With
-    `pooled` the weightings share the number of rows, each in proportion to its own.
+    probabilities of the rows that are chosen, zero for the others; where all are, one column for all
+    weightings. The draw depends on the row alone. With `pooled` the weightings share the number of rows, each
+    in proportion to its own.
     """
 
     def __init__(
@@ -217,7 +131,7 @@ class _Sample:
         self.all = n_rows >= self.n_candidates
         self.sampled = n_rows < AS_GOOD_AS_ALL * self.n_candidates or objective.rows.sampled
         if not self.all:
-            ridge = objective.penalty / (objective.C * objective.statistics.class_weight.sum())
+            ridge = objective.penalty / (objective.C * objective.statistics.total_weight)
             self.scale = 1 / np.maximum(objective.statistics.variance + ridge, np.finfo(float).tiny)
             (totals,) = CurvatureAt(objective, theta).sum(lambda *args: (self._sizes(*args).sum(axis=0),))
             self.totals = totals.sum() if pooled else totals
@@ -261,42 +175,42 @@ def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -
     grams: Iterable[Array]
     curvature = CurvatureAt(objective, theta)
     if pairs_together(objective):
-        choose = _Sample(objective, theta, _curvature_trace, n_rows)
+        choose = _RowSampler(objective, theta, _curvature_trace, n_rows)
         grams = curvature.grams_together(_pair_weights, choose)
     else:
-        choose = _Sample(objective, theta, _pair_weights, n_rows, pooled=True)
+        choose = _RowSampler(objective, theta, _pair_weights, n_rows, pooled=True)
         grams = curvature.grams_one_by_one(_pair_weights, choose, as_stored(objective))
-    n_features, n_free = objective.shape
-    own = np.zeros((n_free + 1, n_features, n_features))
-    hessian = np.empty((n_free, n_features, n_free, n_features))
-    for a, b, gram in zip(*pairs(n_free + 1, 1), grams, strict=True):
+    n_inputs, n_codes = objective.shape
+    own = np.zeros((n_codes + 1, n_inputs, n_inputs))
+    hessian = np.empty((n_codes, n_inputs, n_codes, n_inputs))
+    for a, b, gram in zip(*pairs(n_codes + 1, 1), grams, strict=True):
         own[a] += gram
         own[b] += gram
-        if b < n_free:
+        if b < n_codes:
             hessian[a, :, b] = hessian[b, :, a] = -gram
-    for k in range(n_free):
+    for k in range(n_codes):
         hessian[k, :, k] = own[k]
     # A view of what each feature has with itself, for all pairs of classes.
     diagonals = np.einsum("aibi->abi", hessian)
     decoding = objective.contrast_decoding
     diagonals += (decoding @ decoding.T)[:, :, None] * _penalty(objective)
-    size = n_free * n_features
-    return _factorise(hessian.reshape(size, size), objective), choose.sampled
+    matrix = hessian.reshape(objective.n_parameters, -1)
+    return factorise(matrix, _scales(matrix.diagonal(), objective)), choose.sampled
 
 
-def precondition_exactly(objective: Objective, theta: Array, n_rows: float = np.inf) -> Preconditioner:
+def precondition_exactly(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
     """From all second derivatives: the first step is Newton's."""
-    factor, sampled = hessian_factor(objective, theta, n_rows)
-    return Preconditioner(factor, objective.contrast_decoding, sampled, exact=True)
+    factor, sampled = hessian_factor(objective, theta, plan.n_rows)
+    return Preconditioner(factor, objective.contrast_decoding, plan.cost, sampled, exact=True)
 
 
 def _penalised_factor(gram: Array, objective: Objective) -> Factor:
-    """Factor of a Gram matrix of the features with the penalty added."""
+    """Factor of a Gram matrix of the inputs with the penalty added; written over the matrix."""
     gram.flat[:: len(gram) + 1] += _penalty(objective)
-    return _factorise(gram, objective)
+    return factorise(gram, _scales(gram.diagonal(), objective))
 
 
-def _shared(objective: Objective, theta: Array, n_rows: float, alike: float = ALIKE) -> Preconditioner:
+def _shared(objective: Objective, theta: Array, plan: Plan, alike: float = ALIKE) -> Preconditioner:
     """From one Gram matrix, weighted by each sample's mean curvature, times that of the classes.
 
     Where all samples curve alike, as those of the softmax do for zero coefficients, these are all second
@@ -305,13 +219,13 @@ def _shared(objective: Objective, theta: Array, n_rows: float, alike: float = AL
     """
     curvature = CurvatureAt(objective, theta)
     total = curvature.total()
-    choose = _Sample(objective, theta, _curvature_trace, n_rows)
+    choose = _RowSampler(objective, theta, _curvature_trace, plan.n_rows)
     (gram,) = curvature.grams_one_by_one(_curvature_trace, choose, as_stored(objective))
     eigenvalues, rotation = np.linalg.eigh(total / max(np.trace(total), np.finfo(float).tiny))
     groups = _groups(np.maximum(eigenvalues, 0), alike)
     roots = tuple(_penalised_factor(np.mean(group) * gram, objective) for group in groups)
     root = BlockRoot(roots, tuple(map(len, groups)))
-    return Preconditioner(root, rotation.T, choose.sampled)
+    return Preconditioner(root, rotation.T, plan.cost, choose.sampled)
 
 
 def _groups(values: Array, alike: float) -> list[list[float]]:
@@ -325,20 +239,20 @@ def _groups(values: Array, alike: float) -> list[list[float]]:
     return groups
 
 
-def _by_class(objective: Objective, theta: Array, n_rows: float = np.inf) -> Preconditioner:
+def _by_class(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
     """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
-    choose = _Sample(objective, theta, _class_weights, n_rows)
+    choose = _RowSampler(objective, theta, _own_curvature, plan.n_rows)
     scale = _class_scale(objective)
     curvature = CurvatureAt(objective, theta)
-    grams = curvature.grams_one_by_one(_class_weights, choose, as_stored(objective))
+    grams = curvature.grams_one_by_one(_own_curvature, choose, as_stored(objective))
     roots = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
     root = BlockRoot(roots, (1,) * len(roots))
-    return Preconditioner(root, _class_frame(objective), choose.sampled)
+    return Preconditioner(root, _class_frame(objective), plan.cost, choose.sampled)
 
 
 def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
     """From the diagonals of the Gram matrices of the classes."""
-    diagonals = _class_scale(objective) * CurvatureAt(objective, theta).by_feature(_class_weights)
+    diagonals = _class_scale(objective) * CurvatureAt(objective, theta).by_feature(_own_curvature)
     diagonals += _penalty(objective)
     root = DiagonalRoot(_scales(diagonals, objective))
     return Preconditioner(root, _class_frame(objective), cost=1.0, correlated=False)
@@ -355,7 +269,7 @@ def _class_scale(objective: Objective) -> float:
     return float((objective.coding[:, 0] ** 2).sum()) * n_classes / (n_classes - 1)
 
 
-def _class_weights(curvature: Curvature) -> Array:
+def _own_curvature(curvature: Curvature) -> Array:
     """Each sample's curvature in the score of each class alone, (n_samples, n_classes)."""
     return np.asarray(curvature.diagonal - curvature.left * curvature.right)
 
@@ -369,7 +283,7 @@ def _curvature_trace(curvature: Curvature) -> Array:
 
 def _penalty(objective: Objective) -> Array:
     """The penalty's second derivative for the features of one code, intercept last."""
-    penalty = np.full(objective.shape[0], objective.penalty)
+    penalty = np.full(objective.n_inputs, objective.penalty)
     if objective.fit_intercept:
         penalty[-1] = 0
     return penalty
@@ -377,34 +291,12 @@ def _penalty(objective: Objective) -> Array:
 
 def _scales(diagonal: Array, objective: Objective) -> Array:
     """Square roots of a diagonal; infinite where a parameter has no curvature, so that it stays put."""
-    diagonal = diagonal.reshape(-1, objective.shape[0]).copy()
+    diagonal = diagonal.reshape(-1, objective.n_inputs).copy()
     statistics = objective.statistics
     # Round-off is all that the data say of a constant feature.
     diagonal[:, statistics.constant] = objective.penalty
     if objective.fit_intercept:
         floor = INTERCEPT_FLOOR * diagonal[:, -1].max()
-        flat = FLAT_INTERCEPT * objective.C * statistics.class_weight.sum()
+        flat = FLAT_INTERCEPT * objective.C * statistics.total_weight
         diagonal[:, -1] = np.maximum(diagonal[:, -1], floor or flat)
     return np.where(diagonal > 0, np.sqrt(diagonal), np.inf).ravel()
-
-
-def _factorise(matrix: Array, objective: Objective) -> Factor:
-    """Cholesky factor, written over the matrix, with as much added to the scaled diagonal as it takes."""
-    scale = _scales(matrix.diagonal(), objective)
-    matrix /= scale
-    matrix /= scale[:, None]
-    ridge = RIDGE
-    while True:
-        matrix.flat[:: len(matrix) + 1] = 1 + ridge
-        # LAPACK's own order is that of the transpose, which is the same matrix.
-        lower, failed = dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)
-        if not failed:
-            return Factor(lower, scale)
-        _reflect(matrix)
-        ridge *= 100
-
-
-def _reflect(matrix: Array) -> None:
-    """Copy what is below the diagonal to above it."""
-    for i in range(len(matrix)):
-        matrix[i, i + 1 :] = matrix[i + 1 :, i]

@@ -1,4 +1,4 @@
-"""From the user's input to a problem: the only place that validates data.
+"""From the user's input to a problem: the only place that validates what is fitted.
 
 Knows scikit-learn's conventions for X, y, weights and classes. Knows nothing of losses and solvers.
 """
@@ -31,8 +31,8 @@ LARGEST = 1e100
 class Problem:
     """Validated input.
 
-    ``y`` indexes ``present``, the positions in ``classes`` of the classes that have weight; rows without
-    weight carry class 0. ``weight`` is sample weight times class weight, and ``unit`` the part of it that
+    ``y`` indexes ``present``, the positions in ``classes`` of the classes that have weight; rows of the
+    others carry class 0. ``weight`` is sample weight times class weight, and ``unit`` the part of it that
     belongs to a single row where a weight above 1 stands for repeated rows.
     """
 
@@ -156,7 +156,7 @@ def _check_values(X: Any, estimator: Any) -> None:
     """Refuse values that are not finite or whose squares leave the range of float64: no sum would hold."""
     values = X.data if sp.issparse(X) else X
     axes = list(range(values.ndim))
-    # One pass clears nearly all data of both.
+    # Nearly all data pass both checks by this one sum.
     total = float(np.einsum(values, axes, values, axes, []))
     if LARGEST**-2 < total < LARGEST**2:
         return

@@ -71,7 +71,10 @@ class RowSpace:
         return given, intercept + self.constant @ coef - self.shift @ given
 
     def contract(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
-        """Coefficients (n_coordinates, n_classes) and intercept for the rows, from those for the features."""
+        """Coefficients (n_coordinates, n_classes) and intercept for the rows, from those for the features.
+
+        The constant drops out: it is orthogonal to the images of all features.
+        """
         return self.basis.T @ coef, intercept + self.shift @ coef
 
 
@@ -152,9 +155,9 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
 
 
 def _distinct_rows(X: Any) -> tuple[Array, Array]:
-    """Indices of rows that are not equal, in an order of their own, and the place there of each row's equal.
+    """Indices of rows that are not equal, and the place there of each row's equal.
 
-    Equal rows have the same product with a random vector.
+    Equal rows have the same product with a random vector, by which they are sorted.
     """
     products = X @ np.random.default_rng(0).standard_normal(X.shape[1])
     order = np.argsort(products, kind="stable")

@@ -1,4 +1,4 @@
-"""Sums over samples: every pass over the data goes through here, block by block.
+"""Sums over samples: every pass of a solve over the data goes through here, block by block.
 
 Knows the storage of X (dense, sparse, memory-mapped) and threads. Knows no losses and no parameters.
 """
@@ -20,7 +20,7 @@ from threadpoolctl import OpenBLASController, ThreadpoolController
 from .losses import Array
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 # A dense block has few enough entries (2 MB) to be in cache for its second product, few enough scores
 # (0.25 MB) for what is made of them to stay nearer still, and enough rows for Python's share to be small (512
@@ -39,18 +39,35 @@ ROUND_OFF = 16 * float(np.finfo(float).eps)
 FAR = 1e4
 
 
-class DenseBlock:
-    """Consecutive rows of a dense X, less `offset`, with their classes and weights.
+class _Block:
+    """Consecutive rows of X from `start` on, with their classes and weights.
 
-    Products with parameters need a block that is `ready`, and are made in the precision `dtype`.
+    All but `places` is for a block that is `ready`, as `Rows` hands them out. Products with parameters are
+    made in the precision `dtype`.
     """
+
+    def __init__(self, index: int, start: int, X: Any, y: Array, weight: Array) -> None:
+        self.index, self.start, self.X, self.y, self.weight = index, start, X, y, weight
+        self.dtype: type[np.floating[Any]] = np.float64
+
+    @property
+    def places(self) -> slice:
+        """Where the samples of the block stand among all."""
+        return slice(self.start, self.start + len(self.y))
+
+    def centre(self, rows: Array, shift: Array, out: Array) -> None:
+        """The rows selected, less `shift`, written to the dense `out`."""
+        _centre(self.X, rows, shift, out)
+
+
+class DenseBlock(_Block):
+    """A block of a dense X less `offset`."""
 
     def __init__(
         self, index: int, start: int, X: Array, y: Array, weight: Array, offset: Array | None
     ) -> None:
-        self.index, self.start, self.X, self.y, self.weight = index, start, X, y, weight
+        super().__init__(index, start, X, y, weight)
         self.offset = offset
-        self.dtype: type[np.floating[Any]] = np.float64
 
     def ready(self) -> DenseBlock:
         """The block with its rows as products take them; itself where nothing is to be done."""
@@ -92,21 +109,16 @@ class DenseBlock:
         np.square(squares, out=squares)
         return np.asarray(squares @ scale.astype(self.dtype, copy=False))
 
-    def centre(self, rows: Array, shift: Array, out: Array) -> None:
-        """The rows selected, less `shift`, written to the dense `out`."""
-        _centre(self.X, rows, shift, out)
-
     def columns(self, rows: Array, features: Array) -> Array:
         """The columns selected of the rows selected, dense in float64."""
         return np.asarray(self.X[np.ix_(rows, features)], dtype=np.float64)
 
 
-class SparseBlock:
-    """Consecutive rows of a CSR matrix with their classes and weights; see `DenseBlock`."""
+class SparseBlock(_Block):
+    """A block of a CSR matrix."""
 
     def __init__(self, index: int, start: int, X: sp.csr_array, y: Array, weight: Array) -> None:
-        self.index, self.start, self.X, self.y, self.weight = index, start, X, y, weight
-        self.dtype: type[np.floating[Any]] = np.float64
+        super().__init__(index, start, X, y, weight)
         self._transposed = _share(sp.csc_array(X.shape[::-1], dtype=X.dtype), X)
 
     def ready(self) -> SparseBlock:
@@ -146,10 +158,6 @@ class SparseBlock:
         of_shift = np.square(shift) * scale
         return np.asarray(squares.T @ scale + np.maximum(of_shift.sum() - stored.T @ of_shift, 0))
 
-    def centre(self, rows: Array, shift: Array, out: Array) -> None:
-        """The rows selected, less `shift`, written to the dense `out`."""
-        _centre(self.X, rows, shift, out)
-
     def columns(self, rows: Array, features: Array) -> Array:
         """The columns selected of the rows selected, dense in float64."""
         return np.asarray(self.X[rows][:, features].toarray(), dtype=np.float64)
@@ -180,10 +188,14 @@ class Rows:
 
     Attributes
     ----------
-    resolution : float
-        Relative round-off of products with the rows.
+    n_samples, n_features : int
+    n_stored : int
+        Entries of X that are stored.
+    is_sparse : bool
     sampled : bool
-        Whether they stand for more rows than there are.
+        Whether the rows stand for more than there are.
+    blocks : list of blocks
+        To be used through `sum` and `map`, which make them ready.
     """
 
     def __init__(
@@ -198,7 +210,7 @@ class Rows:
         self.n_samples, self.n_features = int(X.shape[0]), int(X.shape[1])
         self.offset = np.zeros(self.n_features) if offset is None else offset
         self.n_classes = n_classes
-        self._X = X
+        self._X, self.y, self.weight = X, y, weight
         self.is_sparse = sp.issparse(X)
         self.sampled = False
         self.n_stored = int(X.nnz if self.is_sparse else X.size)
@@ -236,7 +248,7 @@ class Rows:
 
     def thinned(self, share: float, least: int) -> Rows:
         """A random `share` of the rows with weight, but `least` of each class, weighted to stand for all."""
-        y, weight = (np.concatenate([getattr(b, name) for b in self.blocks]) for name in ("y", "weight"))
+        y, weight = self.y, self.weight
         counts = np.bincount(y[weight > 0], minlength=self.n_classes)
         shares = np.clip(least / np.maximum(counts, 1), share, 1)[y] * (weight > 0)
         chosen = np.flatnonzero(np.random.default_rng(0).random(self.n_samples) < shares)
@@ -257,7 +269,7 @@ class Rows:
         return single
 
     def sum(self, function: Callable[[Block], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Sum over blocks of the arrays and numbers that `function` returns for each.
+        """Sum over blocks of the arrays and numbers that `function` returns for each, new ones each time.
 
         The order of summation depends on the number of threads alone.
         """
@@ -268,11 +280,11 @@ class Rows:
         parts = self.share_out(lambda share: _sum_blocks(function, share), shares)
         return tuple(sum(terms[1:], start=terms[0]) for terms in zip(*parts, strict=True))
 
-    def map(self, function: Callable[[Block], Result]) -> list[Result]:
+    def map(self, function: Callable[[Block], T]) -> list[T]:
         """What `function` returns for each block, in order."""
         return self.share_out(lambda block: function(block.ready()), self.blocks)
 
-    def share_out(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    def share_out(self, function: Callable[[Item], T], items: Sequence[Item]) -> list[T]:
         """What `function` returns for each item, in order, the items shared out among the threads."""
         if self.n_threads == 1:
             return [function(item) for item in items]
@@ -360,7 +372,7 @@ def _share(empty: Any, X: Any) -> Any:
 
 
 def _sum_blocks(function: Callable[[Block], tuple[Any, ...]], blocks: list[Block]) -> tuple[Any, ...]:
-    """Sum of `function` over the blocks."""
+    """Sum of `function` over the blocks, added to what it returns for the first."""
     total = list(function(blocks[0].ready()))
     for block in blocks[1:]:
         for i, term in enumerate(function(block.ready())):

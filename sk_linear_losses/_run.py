@@ -14,8 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ._certificate import corrected_bound, lower_bound
-from ._curvature import CurvatureAt
+from ._certificate import lower_bound
 from ._objective import Evaluation, Objective
 from ._rows import ROUND_OFF
 from .losses import Array
@@ -28,8 +27,6 @@ FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
 NEAR = 1e2
 # Largest relative distance from the optimum, by estimate, that is promising.
 PROMISING = 0.5
-# Most steps of the intercept alone at a time.
-BALANCING_STEPS = 3
 
 
 class Iteration(NamedTuple):
@@ -58,6 +55,11 @@ class Result:
     history: tuple[Iteration, ...]
 
     @property
+    def parameters(self) -> tuple[Array, Array]:
+        """Coefficients (n_features, n_classes) and intercept for the features as they were given."""
+        return self.minimised.feature_parameters(self.theta)
+
+    @property
     def is_final(self) -> bool:
         """Whether more iterations would not change it."""
         return self.converged or self.unbounded or self.stopped
@@ -65,12 +67,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a solve is after a step: an iteration, or what a reporter's `milestone` is told of.
+    """Where a solve is after so many iterations.
 
     Objective and gap are those of an iteration's own point, and of the best one at milestones.
     """
 
-    step: str
     n_iter: int
     objective: float
     gap: float
@@ -89,8 +90,8 @@ class Reporter(Protocol):
     def end(self, progress: Progress, result: Callable[[], Result]) -> bool:
         """An iteration has ended. Returns whether the solve is to end with it."""
 
-    def milestone(self, progress: Progress) -> None:
-        """A stage, an outer step or the fit to a sample has ended."""
+    def milestone(self, step: str, progress: Progress) -> None:
+        """A step has ended: "stage", "outer step", or "sample of ... rows" for the fit to some."""
 
 
 @dataclass
@@ -105,8 +106,7 @@ class Run:
     bound: float = -np.inf
     estimate: float = np.inf
     round_off: float = 0.0
-    rounded: bool = False
-    doubts: int = 0
+    in_single_precision: bool = False
     stopped: bool = False
     history: list[Iteration] = field(default_factory=list)
 
@@ -117,7 +117,7 @@ class Run:
 
     def restart(self, objective: Objective, at: Evaluation) -> None:
         """Forget points and bounds that came from rounded sums, all but this point."""
-        self.rounded, self.best, self.bound = False, at, -np.inf
+        self.in_single_precision, self.best, self.bound = False, at, -np.inf
         self.note(objective, at)
 
     def accept(self, objective: Objective, at: Evaluation) -> None:
@@ -128,32 +128,6 @@ class Run:
         seconds = time.perf_counter() - self.started
         self.history.append(Iteration(at.objective, self._proven(at.objective - self.bound), seconds))
 
-    def certify(self, objective: Objective, at: Evaluation) -> None:
-        """Raise the bound by what does not move the coefficients."""
-        if objective.fit_intercept and not self.is_certified:
-            at = self._balance_intercept(objective, at)
-        if objective.penalty and not self.is_certified:
-            self.bound = max(self.bound, corrected_bound(objective, at))
-
-    def _balance_intercept(self, objective: Objective, at: Evaluation) -> Evaluation:
-        """Where steps of the intercept alone end, made while its condition keeps the bound low.
-
-        They are Newton's but for the curvature, which is that at the first: they are short.
-        """
-        curvature = CurvatureAt(objective, at.theta).total()
-        for _ in range(BALANCING_STEPS):
-            gap, theta = self.gap, at.theta.copy()
-            theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
-            moved = objective.evaluate(theta)
-            if not np.linalg.norm(moved.gradient[-1]) < np.linalg.norm(at.gradient[-1]):
-                break
-            at = moved
-            self.note(objective, at)
-            # From here on it is not the intercept that keeps them apart.
-            if self.is_certified or self.gap > gap / 2:
-                break
-        return at
-
     def begin(self, objective: Objective) -> None:
         """Report that an iteration begins."""
         for reporter in self.reporters:
@@ -162,7 +136,7 @@ class Run:
     def end(self, objective: Objective) -> None:
         """Report that an iteration has ended."""
         for reporter in self.reporters:
-            progress = Progress("iteration", len(self.history), *self.history[-1])
+            progress = Progress(len(self.history), *self.history[-1])
             self.stopped |= reporter.end(progress, partial(self.result, objective))
 
     def milestone(self, step: str) -> None:
@@ -170,7 +144,7 @@ class Run:
         for reporter in self.reporters:
             seconds = time.perf_counter() - self.started
             gap = self._proven(self.gap)
-            reporter.milestone(Progress(step, len(self.history), self.best.objective, gap, seconds))
+            reporter.milestone(step, Progress(len(self.history), self.best.objective, gap, seconds))
 
     def result(self, objective: Objective, unbounded: bool = False) -> Result:
         """What the solve returns if it ends here."""
@@ -187,7 +161,7 @@ class Run:
 
     def _proven(self, gap: float) -> float:
         """The gap, or infinity where it comes from sums that are rounded."""
-        return np.inf if self.rounded else gap
+        return np.inf if self.in_single_precision else gap
 
     def _take(self, at: Evaluation) -> None:
         """Keep the point if it is the best; of points that round-off cannot tell apart the last is."""

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._certificate import corrected_bound
 from ._cost import is_small
+from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from ._rows import ROUND_OFF
@@ -20,9 +22,11 @@ from ._run import FINEST_DECREMENT, Run
 from ._stage import Stage, StageEnd, stage_length
 
 # Where curvature is not exact the decrement must be this many times less than `tol`. While the gap is not
-# certified it must then be a hundred times less again, up to so often: in bad units that takes ten digits,
+# certified it must then be that many times less again, up to so often: in bad units that takes ten digits,
 # which come fast by then.
-CAUTION, DOUBTS = 10, 5
+CAUTION, MORE_CAUTION, DOUBTS = 10, 100, 5
+# Most steps of the intercept alone at a time.
+BALANCING_STEPS = 3
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
@@ -37,7 +41,7 @@ class Stop(Enum):
     ESTIMATED = "The goal is met by curvature that is not exact."
     GUESSED = "The goal is met by the curvature of each feature alone."
     STALLED = "A stage made no progress."
-    LIMIT = "There are no iterations left."
+    LIMIT = "No iterations are left, or none that promise anything."
     UNBOUNDED = "The optimum is at infinity."
 
 
@@ -52,7 +56,7 @@ class SmoothEnd(NamedTuple):
 def minimise_smooth(
     run: Run, objective: Objective, at: Evaluation, most_iterations: float = math.inf
 ) -> SmoothEnd:
-    """Minimise over a sample of the rows, in float32 where X is, then as asked.
+    """Minimise over samples of the rows, then in float32 where that is what X holds, then as asked.
 
     After `most_iterations` only as long as that is promising. Returns where that ended.
     """
@@ -62,46 +66,39 @@ def minimise_smooth(
     # Half the precision saves nothing where an evaluation costs little.
     if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
         # Bounds say when to go on in full precision, but prove nothing until then.
-        run.rounded = True
-        preconditioner = _run_stages(run, rounded, at, preconditioner, most_iterations).preconditioner
+        run.in_single_precision = True
+        preconditioner = _Stages(run, rounded, most_iterations).minimise(at, preconditioner).preconditioner
         at = objective.evaluate(run.best.theta)
         run.restart(objective, at)
-    end = _run_stages(run, objective, at, preconditioner, most_iterations)
-    while end.why is not Stop.UNBOUNDED:
-        run.note(objective, end.at)
-        run.certify(objective, end.at)
-        if not _may_be_certified(run, objective, end):
+    return _Stages(run, objective, most_iterations).minimise_and_certify(at, preconditioner)
+
+
+def certify(run: Run, objective: Objective, at: Evaluation) -> None:
+    """Raise the bound of a run by what hardly moves the coefficients."""
+    if objective.fit_intercept and not run.is_certified:
+        at = _balance_intercept(run, objective, at)
+    if objective.penalty and not run.is_certified:
+        run.bound = max(run.bound, corrected_bound(objective, at))
+
+
+def _balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evaluation:
+    """Where steps of the intercept alone end, made while its condition keeps the bound low.
+
+    They are Newton's but for the curvature, which is that at the first: they are short.
+    """
+    curvature = CurvatureAt(objective, at.theta).total()
+    for _ in range(BALANCING_STEPS):
+        gap, theta = run.gap, at.theta.copy()
+        theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
+        moved = objective.evaluate(theta)
+        if not np.linalg.norm(moved.gradient[-1]) < np.linalg.norm(at.gradient[-1]):
             break
-        run.doubts += 1
-        known = end.preconditioner if run.doubts <= DOUBTS else None
-        end = _run_stages(run, objective, end.at, known, most_iterations)
-    if not run.is_certified and not _is_trusted(run, objective, end.preconditioner):
-        run.estimate = np.inf
-    return end
-
-
-def _may_be_certified(run: Run, objective: Objective, end: SmoothEnd) -> bool:
-    """Whether an estimate alone ended the stages, so that going on may bring a certificate.
-
-    Where it is that of each feature alone, going on ends with better curvature at any cost.
-    """
-    if run.is_certified or objective.penalty == 0 or run.iterations_left == 0:
-        return False
-    if end.why is Stop.GUESSED:
-        return run.doubts <= DOUBTS
-    return end.why is Stop.ESTIMATED and run.doubts < DOUBTS
-
-
-def _is_trusted(run: Run, objective: Objective, preconditioner: Preconditioner | None) -> bool:
-    """Whether the estimate of the distance may stand for a certificate, however the stages ended.
-
-    With the curvature of each feature alone it may not: it can hide what moves the objective, as the
-    difference of two features does that are nearly equal. Where there is no penalty, and no certificate to be
-    had, it is all there is.
-    """
-    if objective.penalty and preconditioner is not None and not preconditioner.correlated:
-        return False
-    return run.is_within(run.tol / CAUTION)
+        at = moved
+        run.note(objective, at)
+        # From here on it is not the intercept that keeps them apart.
+        if run.is_certified or run.gap > gap / 2:
+            break
+    return at
 
 
 def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:
@@ -116,11 +113,10 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
         return at, None
     start, preconditioner = _warm_start(run, sample, sample.evaluate(at.theta))
     trial = Run(0.0, SAMPLE_ITERATIONS, (), start, run.started)
-    n_parameters = objective.shape[0] * objective.shape[1]
-    weight = float(objective.statistics.class_weight.sum())
-    noise = SAMPLE_DIGITS * objective.C * weight * n_parameters / sample.rows.n_samples
+    weight = objective.C * objective.statistics.total_weight
+    noise = SAMPLE_DIGITS * weight * objective.n_parameters / sample.rows.n_samples
 
-    def is_finished(at: Evaluation, decrement: float) -> bool:
+    def assess(at: Evaluation, decrement: float) -> bool:
         return decrement <= min(noise, SAMPLE_DIGITS * abs(at.value))
 
     preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
@@ -128,7 +124,7 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
     # The first curvature may be that of a smaller sample and allow no step where its own does.
     while trial.iterations_left > 0 and not end.finished and stuck < 2:
         most = stage_length(preconditioner)
-        end = Stage(trial, sample, preconditioner, end.at, is_finished).minimise(most)
+        end = Stage(trial, sample, preconditioner, end.at, assess).minimise(most)
         stuck = 0 if end.iterations else stuck + 1
         preconditioner = precondition(sample, end.at.theta, whole=objective)
     trial.note(sample, end.at)
@@ -140,34 +136,91 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
     return moved, preconditioner
 
 
-def _run_stages(
-    run: Run,
-    objective: Objective,
-    at: Evaluation,
-    preconditioner: Preconditioner | None,
-    most_iterations: float,
-) -> SmoothEnd:
-    """Stages, each with curvature taken anew but for the first where that is given.
+class _Stages:
+    """Stages of one objective, each with curvature taken anew but for the first where that is given.
 
-    Like `minimise_smooth` they end after `most_iterations`. Returns where they ended.
+    After `most_iterations` they go on only as long as the run is promising.
     """
-    decrement, latest = np.inf, preconditioner
-    while run.iterations_left > 0 and (len(run.history) < most_iterations or run.is_promising):
-        n_iter = len(run.history) if run.doubts <= DOUBTS else math.inf
-        preconditioner = preconditioner or precondition(objective, at.theta, n_iter)
-        if objective.may_be_unbounded and _diverges(objective, preconditioner, at):
-            return SmoothEnd(at, Stop.UNBOUNDED, preconditioner)
-        is_finished = partial(_is_minimised, run, objective, preconditioner)
-        most = stage_length(preconditioner)
-        end = Stage(run, objective, preconditioner, at, is_finished).minimise(most)
-        run.milestone("stage")
-        if end.finished:
-            return SmoothEnd(end.at, _met_by(preconditioner), preconditioner)
-        # Of numbers that overflowed none is less than another.
-        if not end.at.value < at.value and not end.decrement < decrement / 10:
-            return SmoothEnd(end.at, Stop.STALLED, preconditioner)
-        at, decrement, latest, preconditioner = end.at, end.decrement, preconditioner, None
-    return SmoothEnd(at, Stop.LIMIT, latest)
+
+    def __init__(self, run: Run, objective: Objective, most_iterations: float) -> None:
+        self.run, self.objective, self.most_iterations = run, objective, most_iterations
+        # How often an estimate has ended the stages without a certificate.
+        self.doubts = 0
+
+    def minimise_and_certify(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
+        """Where stages end, made again with more caution as long as that may bring a certificate."""
+        run, objective = self.run, self.objective
+        end = self.minimise(at, preconditioner)
+        while end.why is not Stop.UNBOUNDED:
+            run.note(objective, end.at)
+            certify(run, objective, end.at)
+            if not self._may_be_certified(end):
+                break
+            self.doubts += 1
+            known = end.preconditioner if self.doubts <= DOUBTS else None
+            end = self.minimise(end.at, known)
+        if not run.is_certified and not self._is_trusted(end.preconditioner):
+            run.estimate = np.inf
+        return end
+
+    def minimise(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
+        """Where stages end."""
+        run, objective = self.run, self.objective
+        decrement, latest = np.inf, preconditioner
+        while run.iterations_left > 0 and (len(run.history) < self.most_iterations or run.is_promising):
+            # Where estimates have failed, the best curvature is taken at any cost.
+            n_iter = len(run.history) if self.doubts <= DOUBTS else math.inf
+            preconditioner = preconditioner or precondition(objective, at.theta, n_iter)
+            if objective.may_be_unbounded and _diverges(objective, preconditioner, at):
+                return SmoothEnd(at, Stop.UNBOUNDED, preconditioner)
+            assess = partial(self._assess, preconditioner)
+            end = Stage(run, objective, preconditioner, at, assess).minimise(stage_length(preconditioner))
+            run.milestone("stage")
+            if end.finished:
+                return SmoothEnd(end.at, _met_by(preconditioner), preconditioner)
+            # Of numbers that overflowed none is less than another.
+            if not end.at.value < at.value and not end.decrement < decrement / 10:
+                return SmoothEnd(end.at, Stop.STALLED, preconditioner)
+            at, decrement, latest, preconditioner = end.at, end.decrement, preconditioner, None
+        return SmoothEnd(at, Stop.LIMIT, latest)
+
+    def _assess(self, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> bool:
+        """Note the decrement as the distance from the optimum. Returns whether the goal is met.
+
+        The certificate decides where it can be had: exact curvature makes it tight. From all samples and in
+        double precision, exact curvature also makes digits cheap, so that the coefficients, of which the
+        decrement bounds the squared error, get as accurate as the objective.
+        """
+        run = self.run
+        run.estimate = decrement
+        scale = abs(run.best.objective)
+        if not preconditioner.exact:
+            return run.is_certified or run.is_within(run.tol / (CAUTION * MORE_CAUTION**self.doubts))
+        rough = preconditioner.sampled or self.objective.rows.resolution > ROUND_OFF
+        accurate = rough or decrement <= (run.tol / CAUTION) ** 2 * (at.penalty or scale)
+        return (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale
+
+    def _may_be_certified(self, end: SmoothEnd) -> bool:
+        """Whether an estimate alone ended the stages, so that going on may bring a certificate.
+
+        Where it is that of each feature alone, going on ends with better curvature at any cost.
+        """
+        if self.run.is_certified or self.objective.penalty == 0 or self.run.iterations_left == 0:
+            return False
+        if end.why is Stop.GUESSED:
+            return self.doubts <= DOUBTS
+        return end.why is Stop.ESTIMATED and self.doubts < DOUBTS
+
+    def _is_trusted(self, preconditioner: Preconditioner | None) -> bool:
+        """Whether the estimate of the distance may stand for a certificate, however the stages ended.
+
+        With the curvature of each feature alone it may not: it can hide what moves the objective, as the
+        difference of two features does that are nearly equal. Where there is no penalty, and no certificate
+        to be had, it is all there is.
+        """
+        if self.objective.penalty and preconditioner is not None and not preconditioner.correlated:
+            return False
+        return self.run.is_within(self.run.tol / CAUTION)
 
 
 def _met_by(preconditioner: Preconditioner) -> Stop:
@@ -175,24 +228,6 @@ def _met_by(preconditioner: Preconditioner) -> Stop:
     if preconditioner.exact:
         return Stop.CERTAIN
     return Stop.ESTIMATED if preconditioner.correlated else Stop.GUESSED
-
-
-def _is_minimised(
-    run: Run, objective: Objective, preconditioner: Preconditioner, at: Evaluation, decrement: float
-) -> bool:
-    """Whether a differentiable objective is close enough to its optimum; notes the estimate in `run`.
-
-    The certificate decides where it can be had: exact curvature makes it tight. From all samples and in
-    double precision, exact curvature also makes digits cheap, so that the coefficients, of which the
-    decrement bounds the squared error, get as accurate as the objective.
-    """
-    run.estimate = decrement
-    scale = abs(run.best.objective)
-    if not preconditioner.exact:
-        return run.is_certified or run.is_within(run.tol / (CAUTION * 100**run.doubts))
-    rough = preconditioner.sampled or objective.rows.resolution > ROUND_OFF
-    accurate = rough or decrement <= (run.tol / CAUTION) ** 2 * (at.penalty or scale)
-    return (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale
 
 
 def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluation) -> bool:

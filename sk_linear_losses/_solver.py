@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._envelope import HingeObjective
 from ._multipliers import minimise_hinge
-from ._objective import EnvelopeTerm, Objective
+from ._objective import Objective
 from ._run import Reporter, Result, Run
 from ._smooth import Stop, minimise_smooth
 from .losses import Array
@@ -27,10 +28,10 @@ def solve(
     """Minimise `objective` from the best of `starts` until it is within ``tol * objective`` of the optimum.
 
     The fit ends when the certified gap is small enough or, where that is loose, the Newton decrement;
-    or when a reporter asks for it. Its seconds are since `time.perf_counter` was at `started`. It goes on
-    where a `previous` one in other coordinates ended, with its multipliers; its iterations count.
+    or when a reporter asks for it. Seconds are since `time.perf_counter` was at `started`. After a `previous`
+    solve in other coordinates it goes on with the multipliers, the bound and the history of that.
     """
-    if previous is not None:
+    if isinstance(objective, HingeObjective) and previous is not None:
         objective = objective.resumed(previous.minimised)
     at = min(map(objective.evaluate, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
     run = Run(tol, max_iter, reporters, at, started)
@@ -38,7 +39,7 @@ def solve(
         run.bound, run.history = previous.objective - previous.gap, list(previous.history)
     run.note(objective, at)
     unbounded = False
-    if isinstance(objective.term, EnvelopeTerm):
+    if isinstance(objective, HingeObjective):
         objective = minimise_hinge(run, objective, at)
     else:
         unbounded = minimise_smooth(run, objective, at).why is Stop.UNBOUNDED

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from ._cost import memory
+from ._cost import n_corrections
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner
 from ._run import Run
@@ -63,6 +63,9 @@ class Stage:
     With the curvature at hand this first step is Newton's, where scipy's own first step would be a short
     one along the gradient. The decrement is half the squared preconditioned gradient over the least
     curvature met on the way, so a preconditioner that misses some curvature does not end the fit early.
+
+    `assess` is given each iterate and its decrement. It notes in the run how far from the optimum they are
+    estimated to be, and returns whether the goal of the stage is met.
     """
 
     def __init__(
@@ -71,29 +74,29 @@ class Stage:
         objective: Objective,
         preconditioner: Preconditioner,
         start: Evaluation,
-        is_finished: Callable[[Evaluation, float], bool],
+        assess: Callable[[Evaluation, float], bool],
     ) -> None:
         self.run, self.objective, self.preconditioner = run, objective, preconditioner
-        self.start, self.is_finished = start, is_finished
+        self.start, self.assess = start, assess
         slope = preconditioner.gradient(start.gradient)
         self.length = math.sqrt(slope @ slope)
         self.end = StageEnd(start, self.length**2 / 2, 0, False)
         self.least_curvature = 1.0
-        # Smaller changes of the objective drown in round-off and are integrated from the slopes.
-        self.rounded = objective.rows.resolution**0.75 * abs(start.value)
+        # Smaller changes have few digits left of round-off: they are integrated from the slopes.
+        self.noise = objective.rows.resolution**0.75 * abs(start.value)
         self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
         self.latest = self.accepted = self.origin
 
     def minimise(self, most: int) -> StageEnd:
         """Where at most so many iterations end."""
         preconditioner, run = self.preconditioner, self.run
-        if (preconditioner.exact or run.is_certified) and self.is_finished(self.start, self.end.decrement):
+        if (preconditioner.exact or run.is_certified) and self.assess(self.start, self.end.decrement):
             return self.end._replace(finished=True)
         if self.length**2 == 0:
             return self.end
         options = {
             "maxiter": min(most, run.iterations_left),
-            "maxcor": memory(self.objective),
+            "maxcor": n_corrections(self.objective),
             "maxls": LINE_SEARCH,
             "maxfun": np.iinfo(np.int32).max,
             "ftol": 0.0,
@@ -126,7 +129,7 @@ class Stage:
         slope = self.preconditioner.gradient(at.gradient)
         slope /= self.length
         value = (at.value - self.start.value) / self.length**2
-        if abs(at.value - accepted.at.value) <= self.rounded:
+        if abs(at.value - accepted.at.value) <= self.noise:
             value = accepted.value + float((accepted.slope + slope) @ (u - accepted.u)) / 2
         self.latest = _Trial(u.copy(), at, value, slope)
         return value
@@ -142,7 +145,7 @@ class Stage:
         decrement = self.length**2 * float(latest.slope @ latest.slope) / 2
         decrement /= max(self.least_curvature, np.finfo(float).eps)
         self.run.accept(self.objective, latest.at)
-        finished = self.is_finished(latest.at, decrement)
+        finished = self.assess(latest.at, decrement)
         self.end = StageEnd(latest.at, decrement, self.end.iterations + 1, finished)
         self.run.end(self.objective)
         if finished or self.run.stopped or self._curvature_has_aged():

@@ -6,7 +6,7 @@ Knows scores and integer classes. Knows nothing of features, weights, solvers or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -39,36 +39,41 @@ class Curvature(NamedTuple):
         return np.asarray(self.diagonal * change - (self.left * right + self.right * left) / 2)
 
 
-class Pointwise(NamedTuple):
-    """What the solver asks of a sample: each array has shape (n_samples,), gradient (n_samples, n_classes).
+class EnvelopePoint(NamedTuple):
+    """The envelope of each sample's loss: arrays of shape (n_samples,), gradient (n_samples, n_classes).
 
-    ``value`` and ``gradient`` are of the function that is minimised, ``loss`` is the loss itself and
-    ``conjugate`` its convex conjugate at ``gradient``.
+    ``value`` and ``gradient`` are of the envelope, ``loss`` is the loss itself and ``conjugate`` its convex
+    conjugate at ``gradient``.
     """
 
     value: Array
-    gradient: Array
     loss: Array
     conjugate: Array
+    gradient: Array
 
 
-class SmoothLoss(Protocol):
-    """A differentiable loss: what the solver needs of it."""
+class Loss(Protocol):
+    """A convex loss: what its dual takes."""
 
     @property
     def has_minimum(self) -> bool: ...
-
-    def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]: ...
-
-    def curvature(self, scores: Array, y: Array) -> Curvature: ...
 
     def conjugate(self, gradient: Array, y: Array) -> Array: ...
 
     def leeway(self, gradient: Array, y: Array) -> Curvature: ...
 
 
-class HingeLoss(Protocol):
-    """A loss of margins: what the method of multipliers needs of it."""
+class SmoothLoss(Loss, Protocol):
+    """A differentiable loss. Its gradient is a new array, which is scaled in place."""
+
+    def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]: ...
+
+    def curvature(self, scores: Array, y: Array) -> Curvature: ...
+
+
+@runtime_checkable
+class HingeLoss(Loss, Protocol):
+    """A loss of margins, with its Moreau envelope."""
 
     @property
     def margin(self) -> float | Array: ...
@@ -78,11 +83,7 @@ class HingeLoss(Protocol):
 
     def value(self, scores: Array, y: Array) -> Array: ...
 
-    def conjugate(self, gradient: Array, y: Array) -> Array: ...
-
-    def leeway(self, gradient: Array, y: Array) -> Curvature: ...
-
-    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Pointwise: ...
+    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> EnvelopePoint: ...
 
     def envelope_gradient(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array: ...
 
@@ -114,7 +115,7 @@ class _Loss:
         Returns
         -------
         array of shape (n_samples,)
-            In nats or in units of the margin.
+            In nats, or in units of the margin or of its square.
 
         Raises
         ------
@@ -187,6 +188,27 @@ class _Loss:
         """
         return self._curvature(_floating(scores, y), y)
 
+    def conjugate(self, gradient: Array, y: Array) -> Array:
+        """Convex conjugate, infinite where `gradient` is outside its domain: the slope of no scores.
+
+        Parameters
+        ----------
+        gradient : array of shape (n_samples, n_classes)
+        y : integer array of shape (n_samples,)
+            Class indices in [0, n_classes); not checked.
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            In units of the loss.
+
+        Raises
+        ------
+        ValueError
+            If there is not one class index for each row.
+        """
+        return self._conjugate(_floating(gradient, y), y)
+
     def leeway(self, gradient: Array, y: Array) -> Curvature:
         """How far a gradient may be moved without leaving the domain of the conjugate.
 
@@ -217,6 +239,10 @@ class _Loss:
 
     def _curvature(self, scores: Array, y: Array) -> Curvature:
         """Second derivative for floating scores."""
+        raise NotImplementedError
+
+    def _conjugate(self, gradient: Array, y: Array) -> Array:
+        """Conjugate at a floating gradient."""
         raise NotImplementedError
 
     def _leeway(self, gradient: Array, y: Array) -> Curvature:
@@ -286,20 +312,8 @@ class SoftmaxLoss(_Loss):
         probabilities /= probabilities.sum(axis=1)[:, None]
         return Curvature(probabilities, probabilities, probabilities)
 
-    def conjugate(self, gradient: Array, y: Array) -> Array:
-        """Convex conjugate: the negative entropy of ``gradient + target``, infinite off the simplex.
-
-        Parameters
-        ----------
-        gradient : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
-
-        Returns
-        -------
-        array of shape (n_samples,)
-            In nats.
-        """
+    def _conjugate(self, gradient: Array, y: Array) -> Array:
+        # The negative entropy of the probabilities, off the simplex infinite.
         probabilities = self._probabilities(gradient, y)
         feasible = (probabilities.min(axis=1) >= -DOMAIN_SLACK) & _balanced(gradient)
         probabilities = np.maximum(probabilities, np.finfo(float).tiny)
@@ -339,7 +353,7 @@ class _MarginLoss(_Loss):
     def _curvature(self, scores: Array, y: Array) -> Curvature:
         return _independent_flows(np.zeros_like(scores), y)
 
-    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Pointwise:
+    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> EnvelopePoint:
         """Moreau envelope of the loss, shifted by the multipliers.
 
         The loss is ``max_a <a, z> - h(a)`` over flows ``a`` from the right class to each wrong one; the
@@ -359,8 +373,8 @@ class _MarginLoss(_Loss):
 
         Returns
         -------
-        Pointwise
-            Value and gradient of the envelope, the loss itself, and its conjugate at that gradient.
+        EnvelopePoint
+            Value of the envelope, the loss itself, its conjugate at the envelope's gradient, and that.
         """
         shortfalls, own = self._shortfalls(scores, y)
         new = self._best_flows(shortfalls, flows, smoothing)
@@ -370,7 +384,7 @@ class _MarginLoss(_Loss):
         step = new - flows
         value = np.einsum("ij,ij->i", new, shortfalls) - penalty
         value -= np.ravel(smoothing) / 2 * np.einsum("ij,ij->i", step, step)
-        return Pointwise(value, _gradient_of(new, total, own), self._value(shortfalls), conjugate)
+        return EnvelopePoint(value, self._value(shortfalls), conjugate, _gradient_of(new, total, own))
 
     def envelope_gradient(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array:
         """Gradient of the envelope alone.
@@ -393,20 +407,7 @@ class _MarginLoss(_Loss):
         new = self._best_flows(shortfalls, flows, smoothing)
         return _gradient_of(new, new.sum(axis=1), own)
 
-    def conjugate(self, gradient: Array, y: Array) -> Array:
-        """Convex conjugate, infinite where ``gradient`` is the slope of no scores.
-
-        Parameters
-        ----------
-        gradient : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
-
-        Returns
-        -------
-        array of shape (n_samples,)
-            In units of the margin.
-        """
+    def _conjugate(self, gradient: Array, y: Array) -> Array:
         flows = flows_of(gradient, y)
         cost = self._flow_penalty(flows) - self._margin_gain(flows, flows.sum(axis=1), y)
         return np.where(self._feasible(flows) & _balanced(gradient), cost, np.inf)
@@ -694,7 +695,7 @@ def flows_of(gradient: Array, y: Array) -> Array:
 
 
 def _gradient_of(flows: Array, total: Array, own: Array) -> Array:
-    """The gradient in the scores, over the flows if it can be: the right class gives what the others get."""
+    """The gradient in the scores: the right class gives what the others get. May overwrite the flows."""
     gradient = np.asfortranarray(flows)
     gradient.T.reshape(-1)[own] = -total
     return gradient

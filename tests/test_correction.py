@@ -7,7 +7,8 @@ import pytest
 
 from sk_linear_losses import _correction
 from sk_linear_losses._correction import _coordinates, _Multipliers, correct
-from sk_linear_losses._objective import Objective, SmoothTerm, smoothed_term, statistics_of
+from sk_linear_losses._envelope import HingeObjective, smoothed_term
+from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._rows import ROUND_OFF, Rows
 from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
@@ -30,12 +31,12 @@ def evaluated(name, fit_intercept=True):
     weight = rng.integers(0, 3, N_SAMPLES).astype(float)
     rows = Rows(X, np.arange(N_SAMPLES) % N_CLASSES, weight, N_CLASSES, 1)
     statistics = statistics_of(rows, fit_intercept)
-    loss = LOSSES[name]
+    loss, settings = LOSSES[name], (C, 1.0, fit_intercept, statistics, False)
     if hasattr(loss, "envelope"):
         term = replace(smoothed_term(loss, rows, C, statistics), smoothing=2.0)
+        objective = HingeObjective(rows, term, *settings)
     else:
-        term = SmoothTerm(loss)
-    objective = Objective(rows, term, C, 1.0, fit_intercept, statistics, False)
+        objective = Objective(rows, SmoothTerm(loss), *settings)
     scale = np.sqrt(np.append(statistics.variance, np.ones(int(fit_intercept))))
     return objective, objective.evaluate(rng.normal(size=objective.shape) / scale[:, None])
 
@@ -49,7 +50,7 @@ def test_conjugates_within_the_leeway_are_below_the_ceiling(name):
     gradient, leeway = multipliers.of(block)
     for _ in range(100):
         ends = gradient + leeway.product(rng.integers(0, 2, gradient.shape))
-        conjugates = objective.term.conjugate(ends, block.y)
+        conjugates = objective.term.loss.conjugate(ends, block.y)
         assert C * (block.weight @ conjugates) <= correction.ceiling
 
 
@@ -59,7 +60,7 @@ def test_a_squared_hinge_that_is_large_has_a_ceiling_above_zero():
     at = objective.evaluate(5 * at.theta)
     (block,) = objective.rows.blocks
     gradient, _ = _Multipliers(objective, at.theta).of(block)
-    end = C * (block.weight @ objective.term.conjugate(2 * gradient, block.y))
+    end = C * (block.weight @ objective.term.loss.conjugate(2 * gradient, block.y))
     assert 0 < end <= correct(objective, at, np.array([2, 3])).ceiling
 
 
@@ -76,7 +77,7 @@ def test_round_off_of_the_gradient_is_less_than_allowed_for(name, fit_intercept)
     of_features = (exact * block.weight[:, None]).T @ (gradient.astype(np.longdouble) @ objective.coding)
     # The coordinates' pull, taken back to the features.
     back = coordinates.root.astype(np.longdouble) @ pull[:2]
-    weight = objective.statistics.class_weight.sum()
+    weight = objective.statistics.total_weight
     sizes = np.sqrt(objective.statistics.variance[features])
     error = np.abs(back - of_features).max(axis=1).astype(float)
     assert (error > 0).all()
@@ -96,7 +97,7 @@ def test_sizes_bound_the_correction_and_allow_for_round_off(name, fit_intercept,
     system = C * matrix.transpose(0, 2, 1, 3).reshape(n * m, n * m)
     wanted = C * pull
     wanted[:2] += coordinates.of(at.theta[2:4])
-    allowed = C * np.sqrt(objective.statistics.class_weight.sum() * squares) * coordinates.round_off
+    allowed = C * np.sqrt(objective.statistics.total_weight * squares) * coordinates.round_off
     (block,) = objective.rows.blocks
     (inner,) = (entries for _, entries in coordinates(block))
     rng = np.random.default_rng(2)

@@ -82,7 +82,7 @@ def test_few_features(storage, fit_intercept):
     mean = weight @ INTEGERS / weight.sum() if fit_intercept else np.zeros(INTEGERS.shape[1])
     features = np.array([2, 0])
     for block in rows.blocks:
-        parts = list(objective.few_features(features, block, 7))
+        parts = list(objective.centred_columns(features, block, 7))
         assert max(len(places) for places, _ in parts) == 7
         places, entries = (np.concatenate(part) for part in zip(*parts, strict=True))
         assert_array_equal(places, np.flatnonzero(block.weight))

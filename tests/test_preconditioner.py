@@ -7,12 +7,9 @@ import scipy.special
 from numpy.testing import assert_allclose
 
 from sk_linear_losses import _cost
-from sk_linear_losses._cost import iterations_before_turning, memory
+from sk_linear_losses._cost import Plan, iterations_before_turning, n_corrections
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
-    BlockRoot,
-    DiagonalRoot,
-    Factor,
     _groups,
     _shared,
     hessian_factor,
@@ -20,12 +17,14 @@ from sk_linear_losses._preconditioner import (
     precondition_by_class,
     precondition_exactly,
 )
+from sk_linear_losses._roots import BlockRoot, DiagonalRoot, Factor
 from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import SoftmaxLoss
 
 from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_SAMPLES, WEIGHT, Y, generated
 
 C = 2.5
+ALL_ROWS = Plan(1.0, np.inf)
 
 
 def softmax_objective(X, y, weight, n_classes, fit_intercept=True, n_threads=1):
@@ -59,7 +58,7 @@ def test_exact_curvature_is_the_inverse_root(storage, few_features, fit_intercep
     y = np.minimum(Y, n_classes - 1)
     objective = softmax_objective(storage(INTEGERS), y, WEIGHT, n_classes, fit_intercept, n_threads=2)
     theta = objective.coded_parameters(COEF[:, :n_classes] / 10, INTERCEPT[:n_classes])
-    preconditioner = precondition_exactly(objective, theta)
+    preconditioner = precondition_exactly(objective, theta, ALL_ROWS)
     units = np.eye(theta.size)
     T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in units])
     transposed = np.column_stack(
@@ -78,7 +77,7 @@ def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
     X, y = generated(0, 8000, 6, 4)
     objective = softmax_objective(X, y, np.ones(len(y)), 4)
     theta = np.random.default_rng(0).normal(size=objective.shape)
-    preconditioner = precondition_exactly(objective, theta, n_rows=1500)
+    preconditioner = precondition_exactly(objective, theta, Plan(1.0, 1500))
     assert preconditioner.sampled
     T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in np.eye(theta.size)])
     curvature = np.linalg.eigvalsh(T.T @ hessian_in_codes(objective, X, np.ones(len(y)), theta) @ T)
@@ -92,7 +91,7 @@ def test_classes_that_curve_nearly_alike_share_a_root(alike):
     y = np.repeat(np.arange(5), [140, 50, 45, 40, 25])
     objective = softmax_objective(X, y, np.ones(300), 5)
     theta = objective.coded_parameters(np.zeros((6, 5)), np.log(np.bincount(y)))
-    preconditioner = _shared(objective, theta, np.inf, alike)
+    preconditioner = _shared(objective, theta, ALL_ROWS, alike)
     root = preconditioner.root
     assert sum(root.n_blocks) == 4
     assert (len(root.roots) == 4) if alike == 1 else (1 < len(root.roots) < 4)
@@ -199,11 +198,11 @@ def test_curvature_by_class_is_for_what_it_may_cost():
 
 def test_memory_is_cut_where_vectors_cost_more_than_evaluations():
     dense = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
-    assert memory(dense) == _cost.MOST_PAIRS
+    assert n_corrections(dense) == _cost.MOST_PAIRS
     wide = sp.csr_array(
         (np.ones(N_SAMPLES), (np.arange(N_SAMPLES), np.arange(N_SAMPLES))), (N_SAMPLES, 10**6)
     )
-    assert memory(softmax_objective(wide, Y, WEIGHT, N_CLASSES)) == _cost.LEAST_PAIRS
+    assert n_corrections(softmax_objective(wide, Y, WEIGHT, N_CLASSES)) == _cost.LEAST_PAIRS
 
 
 def test_curvature_by_class_that_takes_too_much_memory_is_not_taken(monkeypatch):

@@ -1,0 +1,144 @@
+"""The objective of a hinge through its Moreau envelope, around multipliers.
+
+Knows the objective and losses of margins. Knows nothing of how multipliers and smoothing are chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ._objective import BlockSums, Evaluation, Objective, SmoothTerm, Statistics
+from ._rows import Block, Rows
+from .losses import Array, Curvature, HingeLoss, flows_of
+
+# Least smoothing, relative to the smaller of the natural one, with which a multiplier takes all its values
+# between two margins, and of that which is comparable to the penalty. Below, multipliers lose more digits to
+# round-off than outer steps still bring: with a thousandth some fits stall at a relative gap of 1e-6.
+LEAST_SMOOTHING = 1e-7
+
+
+@dataclass(frozen=True)
+class EnvelopeTerm:
+    """A hinge loss seen through its Moreau envelope around multipliers, one array of flows per block.
+
+    A multiplier moves by a score's distance from its kink over the smoothing, so that below
+    ``least_smoothing`` it is round-off that moves it.
+    """
+
+    loss: HingeLoss
+    flows: tuple[Array, ...]
+    smoothing: float
+    least_smoothing: float
+
+    def evaluate(self, scores: Array, block: Block) -> BlockSums:
+        """Sums over the block, of the envelope and of the loss itself with its conjugate."""
+        flows, smoothing = self.flows[block.index], self._smoothing(block)
+        *parts, gradient = self.loss.envelope(scores, block.y, flows, smoothing)
+        gradient *= block.weight[:, None]
+        value, loss, conjugate = (float(block.weight @ part) for part in parts)
+        return BlockSums(value, loss, conjugate, gradient)
+
+    def gradient(self, scores: Array, block: Block) -> Array:
+        """Gradient of the envelope."""
+        flows, smoothing = self.flows[block.index], self._smoothing(block)
+        return self.loss.envelope_gradient(scores, block.y, flows, smoothing)
+
+    def curvature(self, scores: Array, block: Block) -> Curvature:
+        """Second derivative of the envelope."""
+        return self.loss.envelope_curvature(self.gradient(scores, block), block.y, self._smoothing(block))
+
+    def _smoothing(self, block: Block) -> Array:
+        """Smoothing of each sample, (n_samples, 1): in proportion to its weight, so that all curve alike."""
+        weight = np.where(block.weight > 0, block.weight, 1)
+        return np.asarray(self.smoothing * weight[:, None])
+
+
+def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics) -> EnvelopeTerm:
+    """A hinge loss without multipliers, smoothed so much that curvature and penalty are comparable.
+
+    Such a start is right also where the margin is hard and the optimal multipliers are tiny: with little
+    smoothing the first subproblem would be as ill-conditioned as the hinge itself.
+    """
+    mean_weight = statistics.total_weight / np.count_nonzero(rows.weight)
+    comparable = C * float(statistics.variance.sum())
+    natural = 2 * float(np.max(loss.margin)) / mean_weight
+    smoothing = max(natural, comparable) or 1.0
+    least = LEAST_SMOOTHING * min(natural, comparable)
+    flows = tuple(np.zeros((rows.n_classes, len(block.y))).T for block in rows.blocks)
+    return EnvelopeTerm(loss, flows, smoothing, least)
+
+
+class GapParts(NamedTuple):
+    """What keeps a point and the multipliers that it implies from the optimum, in units of the objective.
+
+    Stationarity and imbalance (of the intercept's condition) vanish where the envelope is minimised,
+    complementarity where the multipliers are optimal; where the intercept is balanced, stationarity and
+    complementarity add up to the duality gap. Proximity is what the envelope charges for the way from the old
+    multipliers to the new ones.
+    """
+
+    stationarity: float
+    imbalance: float
+    complementarity: float
+    proximity: float
+
+
+@dataclass(frozen=True)
+class HingeObjective(Objective):
+    """An objective whose term is an envelope, and objectives with others in its place."""
+
+    term: EnvelopeTerm
+
+    def gap_parts(self, at: Evaluation) -> GapParts:
+        """What keeps a point and its multipliers from being optimal."""
+        moment = float(np.vdot(at.theta, at.pull))
+        return GapParts(
+            stationarity=self.stationarity(at),
+            imbalance=self.relative_imbalance(at) * abs(at.objective),
+            complementarity=at.objective - at.penalty + at.conjugate - moment,
+            proximity=moment - at.conjugate - (at.value - at.penalty),
+        )
+
+    def loss_round_off(self) -> float:
+        """Round-off in the sum of the losses, each a margin less a lead of the same size.
+
+        Zero where they are squared, which leaves as little of it as of them.
+        """
+        loss = self.term.loss
+        if loss.smooth is not None:
+            return 0.0
+        return float(np.finfo(float).eps) * self.C * self.statistics.total_weight * float(np.max(loss.margin))
+
+    def with_smoothing(self, factor: float) -> HingeObjective:
+        """The objective with `factor` times the smoothing, or the least, around the same multipliers."""
+        smoothing = max(factor * self.term.smoothing, self.term.least_smoothing)
+        return replace(self, term=replace(self.term, smoothing=smoothing))
+
+    def without_smoothing(self) -> Objective | None:
+        """The objective with the loss itself in place of its envelope; None where the loss has kinks."""
+        smooth = self.term.loss.smooth
+        if smooth is None:
+            return None
+        term, settings = SmoothTerm(smooth), (self.C, self.penalty, self.fit_intercept)
+        return Objective(self.rows, term, *settings, self.statistics, self.one_vector, self.space)
+
+    def with_multipliers(self, theta: Array) -> HingeObjective:
+        """The objective around the multipliers that theta implies."""
+        coef, intercept = self.score_parameters(theta)
+
+        def flows(block: Block) -> Array:
+            return flows_of(self.term.gradient(block.scores(coef, intercept), block), block.y)
+
+        return replace(self, term=replace(self.term, flows=tuple(self.rows.map(flows))))
+
+    def resumed(self, previous: Objective) -> HingeObjective:
+        """The objective with the multipliers and the smoothing that it had in other coordinates, if any."""
+        if not isinstance(previous, HingeObjective):
+            return self
+        flows = np.concatenate(previous.term.flows)
+        parts = (np.asfortranarray(flows[block.places]) for block in self.rows.blocks)
+        term = replace(self.term, flows=tuple(parts), smoothing=previous.term.smoothing)
+        return replace(self, term=term)
