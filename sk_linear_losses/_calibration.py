@@ -178,7 +178,7 @@ def _roughly_left_out_scores(
     softmax = SoftmaxLoss()
     coef, intercept = objective.score_parameters(theta)
     # A pull on the scores is coded, and the change of the coefficients decoded.
-    scale = np.full(objective.rows.n_features, (objective.coding[:, 0] ** 2).sum())
+    scale = np.full(objective.rows.n_features, objective.code_square)
 
     def pulls(block: Block) -> _Pulls:
         scores = block.scores(coef, intercept)

@@ -30,7 +30,7 @@ except ImportError:
 
 
 def tearing_down(method: Method) -> Method:
-    """The method of an estimator, after which callbacks that it has set up are torn down, however it ends."""
+    """`with_callbacks`, with types: callbacks that the method has set up are torn down however it ends."""
     managed: Method = with_callbacks(method)
     return managed
 

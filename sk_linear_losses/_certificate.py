@@ -42,8 +42,8 @@ def corrected_bound(objective: Objective, at: Evaluation) -> float:
 
     Minus infinity where they cannot be, or where that is not what keeps the bound low.
     """
-    V, pull = at.theta[: objective.rows.n_features], at.pull[: objective.rows.n_features]
-    costs = ((V + pull) ** 2).sum(axis=1) / 2
+    V, pull, slope = (part[: objective.rows.n_features] for part in (at.theta, at.pull, at.gradient))
+    costs = (slope**2).sum(axis=1) / 2
     worth = WORTH_CORRECTING * abs(at.objective)
     sizes = np.sqrt(objective.C * objective.statistics.total_weight * objective.statistics.variance)
     most_unknowns = min(MOST_UNKNOWNS, math.sqrt(MOST_WORK / objective.rows.n_samples))

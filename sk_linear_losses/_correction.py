@@ -154,7 +154,7 @@ class _Multipliers:
             for places, inner in coordinates(block):
                 scaled = inner * block.weight[places, None]
                 pull += scaled.T @ (gradient[places] @ coding)
-                diagonal, left, right = (array[places] for array in leeway)
+                diagonal, left, right = leeway.take(places)
                 left, right = left @ coding, right @ coding
                 for f, g in combinations_with_replacement(range(n), 2):
                     weight = scaled[:, f] * inner[:, g]

@@ -56,7 +56,7 @@ class CurvatureAt:
             chosen = np.flatnonzero(factors.any(axis=1))
             grams: Array | float = 0.0
             for part in chunks(chosen):
-                weights = weightings(Curvature(*(array[part] for array in curvature))) * factors[part]
+                weights = weightings(curvature.take(part)) * factors[part]
                 grams = grams + weighted_grams(self.objective.centred_rows(block, part), weights)
             return (grams,)
 

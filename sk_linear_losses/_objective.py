@@ -226,6 +226,11 @@ class Objective:
         return _codes(self.n_classes, self.one_vector).coding
 
     @property
+    def code_square(self) -> float:
+        """Squared length of a code, a column of the coding."""
+        return float((self.coding[:, 0] ** 2).sum())
+
+    @property
     def decoding(self) -> Array:
         """Classes by codes, with ``decoding.T @ coding`` the identity."""
         return _codes(self.n_classes, self.one_vector).decoding

@@ -260,13 +260,13 @@ def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
 
 def _class_frame(objective: Objective) -> Array:
     """The coding, scaled to a tight frame."""
-    return np.asarray(objective.coding / np.sqrt((objective.coding[:, 0] ** 2).sum()))
+    return np.asarray(objective.coding / np.sqrt(objective.code_square))
 
 
 def _class_scale(objective: Objective) -> float:
     """Factor on curvature by class that makes it exact where all classes curve alike."""
     n_classes = objective.n_classes
-    return float((objective.coding[:, 0] ** 2).sum()) * n_classes / (n_classes - 1)
+    return objective.code_square * n_classes / (n_classes - 1)
 
 
 def _own_curvature(curvature: Curvature) -> Array:

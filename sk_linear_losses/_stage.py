@@ -90,6 +90,7 @@ class Stage:
     def minimise(self, most: int) -> StageEnd:
         """Where at most so many iterations end."""
         preconditioner, run = self.preconditioner, self.run
+        # Decrements of other curvature mean little before a step has been made.
         if (preconditioner.exact or run.is_certified) and self.assess(self.start, self.end.decrement):
             return self.end._replace(finished=True)
         if self.length**2 == 0:

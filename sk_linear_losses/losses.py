@@ -20,17 +20,22 @@ DOMAIN_SLACK = 1e-12
 
 
 class Curvature(NamedTuple):
-    """Second derivative of each sample's loss in its scores: ``diag(d) - (l r' + r l') / 2``.
+    """A symmetric matrix for each sample, ``diag(d) - (l r' + r l') / 2``.
 
-    The three arrays have shape (n_samples, n_classes).
+    Such as the second derivative of its loss in its scores. The three arrays have shape (n_samples,
+    n_classes).
     """
 
     diagonal: Array
     left: Array
     right: Array
 
+    def take(self, samples: Array) -> Curvature:
+        """The matrices of the samples selected."""
+        return Curvature(self.diagonal[samples], self.left[samples], self.right[samples])
+
     def product(self, change: Array) -> Array:
-        """Second derivative times a change of the scores, sample by sample.
+        """Matrix times a change of the scores, sample by sample.
 
         `change` has the shape of the arrays, or one that they are broadcast to; classes come last.
         """
@@ -350,9 +355,6 @@ class _MarginLoss(_Loss):
         flows = self._flows(shortfalls)
         return self._value(shortfalls), _gradient_of(flows, flows.sum(axis=1), own)
 
-    def _curvature(self, scores: Array, y: Array) -> Curvature:
-        return _independent_flows(np.zeros_like(scores), y)
-
     def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> EnvelopePoint:
         """Moreau envelope of the loss, shifted by the multipliers.
 
@@ -544,52 +546,110 @@ class WestonWatkinsLoss(_MarginLoss):
         """The loss, if it is differentiable; None if it has kinks."""
         return self if self.squared else None
 
+    @property
+    def _cost(self) -> _LinearCost | _SquaredCost:
+        """What each shortfall costs."""
+        return _SquaredCost() if self.squared else _LinearCost()
+
     def _curvature(self, scores: Array, y: Array) -> Curvature:
-        if not self.squared:
-            return super()._curvature(scores, y)
-        return self._kink_curvature(self._shortfalls(scores, y)[0], y, 0.0)
+        return _independent_flows(self._cost.curvature(self._shortfalls(scores, y)[0]), y)
 
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
-        if self.squared:
-            return _independent_flows((flows > 0) / (smoothing + 0.5), y)
-        return _independent_flows(((flows > 0) & (flows < 1)) / smoothing, y)
+        return _independent_flows(self._cost.envelope_curvature(flows, smoothing), y)
 
     def _kink_curvature(self, shortfalls: Array, y: Array, width: float) -> Curvature:
-        if self.squared:
-            return _independent_flows(2.0 * (shortfalls > 0), y)
-        at_kink = np.abs(shortfalls) < width / 2
-        at_kink[np.arange(len(y)), y] = False
-        return _independent_flows(at_kink / width, y)
+        rates = self._cost.spread_curvature(shortfalls, width)
+        rates[np.arange(len(y)), y] = 0
+        return _independent_flows(rates, y)
 
     def _value(self, shortfalls: Array) -> Array:
-        positive = np.maximum(shortfalls, 0)
-        if self.squared:
-            return np.asarray(np.einsum("ij,ij->i", positive, positive))
-        return np.asarray(positive.sum(axis=1))
+        return self._cost.total(np.maximum(shortfalls, 0))
 
     def _flows(self, shortfalls: Array) -> Array:
-        if self.squared:
-            return 2 * np.maximum(shortfalls, 0)
-        return np.greater(shortfalls, 0).astype(shortfalls.dtype)
+        return self._cost.slope(shortfalls)
 
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
-        if self.squared:
-            return np.maximum((shortfalls + smoothing * flows) / (smoothing + 0.5), 0)
+        return self._cost.best_flows(shortfalls, flows, smoothing)
+
+    def _flow_penalty(self, flows: Array) -> Array:
+        return self._cost.flow_penalty(flows)
+
+    def _feasible(self, flows: Array) -> Array:
+        most = self._cost.most_flow + DOMAIN_SLACK
+        return np.asarray((flows.min(axis=1) >= -DOMAIN_SLACK) & (flows.max(axis=1) <= most))
+
+    def _leeway_of(self, flows: Array, y: Array) -> Curvature:
+        return _independent_flows(self._cost.leeway(flows), y)
+
+
+class _LinearCost:
+    """What shortfalls z cost that count as they are, entry by entry: ``max(0, z)``."""
+
+    most_flow = 1.0
+
+    def total(self, positive: Array) -> Array:
+        """Cost of each sample's positive parts."""
+        return np.asarray(positive.sum(axis=1))
+
+    def slope(self, shortfalls: Array) -> Array:
+        """Slope in each shortfall."""
+        return np.greater(shortfalls, 0).astype(shortfalls.dtype)
+
+    def curvature(self, shortfalls: Array) -> Array:
+        """Second derivative in each shortfall."""
+        return np.zeros_like(shortfalls)
+
+    def spread_curvature(self, shortfalls: Array, width: float) -> Array:
+        """Second derivative with the kink at zero spread over the width."""
+        return np.asarray((np.abs(shortfalls) < width / 2) / width)
+
+    def best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
+        """Slope of the envelope around the flows."""
         best = shortfalls * (1 / smoothing)
         best += flows
         return np.clip(best, 0, 1, out=best)
 
-    def _flow_penalty(self, flows: Array) -> Array:
-        if self.squared:
-            return np.asarray(np.einsum("ij,ij->i", flows, flows) / 4)
-        return super()._flow_penalty(flows)
+    def envelope_curvature(self, flows: Array, smoothing: Array | float) -> Array:
+        """Second derivative of the envelope where its slopes are the flows."""
+        return np.asarray(((flows > 0) & (flows < 1)) / smoothing)
 
-    def _feasible(self, flows: Array) -> Array:
-        upper = np.inf if self.squared else 1 + DOMAIN_SLACK
-        return np.asarray((flows.min(axis=1) >= -DOMAIN_SLACK) & (flows.max(axis=1) <= upper))
+    def flow_penalty(self, flows: Array) -> Array:
+        """Conjugate of each sample's cost."""
+        return np.zeros(len(flows))
 
-    def _leeway_of(self, flows: Array, y: Array) -> Curvature:
-        return _independent_flows(flows if self.squared else flows * np.maximum(1 - flows, 0), y)
+    def leeway(self, flows: Array) -> Array:
+        """How far each flow is from the ends of its domain, as a product."""
+        return np.asarray(flows * np.maximum(1 - flows, 0))
+
+
+class _SquaredCost:
+    """What shortfalls z cost that are squared, entry by entry: ``max(0, z)**2``; see `_LinearCost`."""
+
+    most_flow = np.inf
+
+    def total(self, positive: Array) -> Array:
+        return np.asarray(np.einsum("ij,ij->i", positive, positive))
+
+    def slope(self, shortfalls: Array) -> Array:
+        return 2 * np.maximum(shortfalls, 0)
+
+    def curvature(self, shortfalls: Array) -> Array:
+        return np.asarray(2.0 * (shortfalls > 0))
+
+    def spread_curvature(self, shortfalls: Array, width: float) -> Array:
+        return self.curvature(shortfalls)
+
+    def best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
+        return np.maximum((shortfalls + smoothing * flows) / (smoothing + 0.5), 0)
+
+    def envelope_curvature(self, flows: Array, smoothing: Array | float) -> Array:
+        return np.asarray((flows > 0) / (smoothing + 0.5))
+
+    def flow_penalty(self, flows: Array) -> Array:
+        return np.asarray(np.einsum("ij,ij->i", flows, flows) / 4)
+
+    def leeway(self, flows: Array) -> Array:
+        return flows
 
 
 @dataclass(frozen=True, eq=False)
@@ -617,6 +677,9 @@ class CrammerSingerLoss(_MarginLoss):
     >>> CrammerSingerLoss().value(np.array([[-2.85, 0.86, 0.28]]), np.array([2])).round(2)
     array([1.58])
     """
+
+    def _curvature(self, scores: Array, y: Array) -> Curvature:
+        return _independent_flows(np.zeros_like(scores), y)
 
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
         return self._face_curvature(flows > 0, flows.sum(axis=1) >= 1 - DOMAIN_SLACK, 1 / smoothing, y)
