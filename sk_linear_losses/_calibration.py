@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, cg
+from scipy.special import stdtrit
 
 from ._cost import may_be_inverted
 from ._curvature import CurvatureAt
@@ -52,9 +53,10 @@ SOFTNESS = 1 / 4
 # Relative residual at which conjugate gradients stop, and most iterations. A thirtieth of the residual moved
 # temperatures by 2 % at most.
 RESIDUAL, MOST_ITERATIONS = 0.03, 100
-# Relative standard error down to which a trace is estimated from further vectors. There are at least and at
-# most so many of them, but no further one after so many iterations of conjugate gradients in all.
-NOISE, LEAST_PROBES, MOST_PROBES, ENOUGH_ITERATIONS = 0.05, 4, 10, 150
+# A trace is estimated from further vectors until Student's interval of this confidence for their mean is no
+# wider, to either side, than this share of it. There are at most so many vectors, and no further one after so
+# many iterations of conjugate gradients in all.
+CONFIDENCE, NOISE, MOST_PROBES, ENOUGH_ITERATIONS = 0.95, 0.15, 10, 150
 # Curvature of a sample, times what it may move, beyond which more holds it no faster but costs digits.
 STIFFEST = 1e10
 # Significant digits of a temperature in margins, two more than it is known to: what differs by round-off, as
@@ -281,10 +283,12 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float) -> float
 
 
 def _agree(estimates: list[float]) -> bool:
-    """Whether the standard error of the mean of the estimates is small."""
-    if len(estimates) < LEAST_PROBES:
+    """Whether the mean of the estimates is known well enough."""
+    n = len(estimates)
+    if n < 2:
         return False
-    return bool(np.std(estimates, ddof=1) <= NOISE * np.sqrt(len(estimates)) * abs(np.mean(estimates)))
+    error = np.std(estimates, ddof=1) / np.sqrt(n)
+    return bool(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * error <= NOISE * abs(np.mean(estimates)))
 
 
 def _kept(curvature: Curvature, factor: Array, p: Array) -> Array:

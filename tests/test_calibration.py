@@ -270,6 +270,14 @@ def test_temperature_from_products_where_features_are_ill_conditioned(loss, shap
     assert model.fit(X, y).temperature_ == pytest.approx(exact, rel=0.3)
 
 
+@pytest.mark.parametrize(
+    ("estimates", "enough"),
+    [([], False), ([1.0], False), ([1.0, 1.02], True), ([1.0, 1.05], False), ([1.0, 1.05] * 2, True)],
+)
+def test_few_vectors_are_enough_for_a_trace_where_they_agree(estimates, enough):
+    assert _calibration._agree(estimates) == enough
+
+
 @pytest.mark.parametrize("make", [lambda: crowd(400), lambda: ill_conditioned(60, 300)])
 def test_a_weight_of_two_is_a_row_twice_for_many_coefficients(make, monkeypatch):
     """Solved to the last digit, which fits with so many coefficients are only if they are asked to."""
