@@ -9,6 +9,7 @@ import copy
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self, cast
 
@@ -24,7 +25,7 @@ from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
 from ._checks import check_integer, check_number, check_option
-from ._cost import iterations_before_turning
+from ._cost import is_worth_turning, iterations_before_turning
 from ._envelope import HingeObjective, smoothed_term
 from ._objective import Objective, SmoothTerm, Statistics, statistics_of
 from ._problem import LARGEST, Problem, make_problem
@@ -36,9 +37,9 @@ from .losses import Array, CrammerSingerLoss, HingeLoss, SmoothLoss, SoftmaxLoss
 
 # Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).
 SCORED_ENTRIES = 2**19
-# Share by which rounding of what is stored may raise a hinge's objective before longer coefficients are
-# tried, and how much longer.
-STORING_COST, LONGER = 1e-10, tuple(1 + 2.0**-k for k in range(48, 32, -2))
+# Share by which rounding of what is stored may raise the objective before longer coefficients are tried, with
+# kinks and without, and how much longer.
+KINKED_COST, SMOOTH_COST, LONGER = 1e-10, 1e-4, tuple(1 + 2.0**-k for k in range(48, 32, -2))
 
 
 class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -208,7 +209,13 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                 result = solve(objective, starts, float(self.tol), most, started, reporters, previous)
                 if result.is_final or len(result.history) >= self.max_iter:
                     break
+                if not is_worth_turning(objective, next_work, result.converged):
+                    break
                 known, previous = result.parameters, result
+            # Other coordinates may find what coefficients of the features have too few digits for.
+            if previous is not None and self._stored(problem, previous)[2] < self._stored(problem, result)[2]:
+                gap = previous.objective - result.bound
+                result = replace(previous, gap=gap, history=result.history)
             self._store(problem, result)
         return result
 
@@ -270,10 +277,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _store(self, problem: Problem, result: Result) -> None:
         """Set the fitted attributes."""
-        coef, intercept = result.parameters
-        coef, intercept, objective = self._best_rounding(
-            problem, coef, intercept - intercept.mean(), result.objective
-        )
+        coef, intercept, objective = self._stored(problem, result)
         n_classes = len(problem.classes)
         self.classes_ = problem.classes
         if n_classes == 2:
@@ -287,7 +291,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             self.intercept_[problem.present] = intercept
         self.objective_ = objective
         self.duality_gap_ = max(result.gap - (result.objective - objective), ROUND_OFF * objective)
-        # What storing a hard margin costs, or saves, can decide it.
+        # What storing a hard margin saves can decide it.
         self.converged_ = bool(result.converged or self.duality_gap_ <= self.tol * objective)
         self.n_iter_ = len(result.history)
         columns = zip(*result.history, strict=True) if result.history else [(), (), ()]
@@ -296,11 +300,38 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             for field, column in zip(Iteration._fields, columns, strict=True)
         }
 
-    def _best_rounding(
-        self, problem: Problem, coef: Array, intercept: Array, objective: float
-    ) -> tuple[Array, Array, float]:
-        """Coefficients (n_features, n_classes) and intercept to store, and the objective there."""
-        return coef, intercept, objective
+    def _stored(self, problem: Problem, result: Result) -> tuple[Array, Array, float]:
+        """Coefficients (n_features, n_classes) and intercept to store, and the objective there.
+
+        A hard margin takes all digits, and where coordinates mix features, coefficients may cancel. Where
+        rounding costs much, the best of some that are longer by a few roundings are taken, which may meet a
+        margin, and the objective is theirs.
+        """
+        solved, objective, loss = result.minimised, result.objective, self._loss(problem)
+        coef, intercept = result.parameters
+        intercept = intercept - intercept.mean()
+        has_kinks = isinstance(loss, HingeLoss) and loss.smooth is None
+        if not (has_kinks or (solved.space is not None and solved.space.mixes)):
+            return coef, intercept, objective
+        rows = solved.rows if solved.space is None else self._rows(problem, problem.X)[0]
+        # The intercept cancels what was taken from the rows, and what is left of it is to have all digits.
+        offset = rows.offset.astype(np.longdouble)
+
+        def objective_of(factor: float) -> float:
+            W, b = factor * coef, factor * intercept
+            b = np.asarray(b + offset @ W, dtype=np.float64)
+
+            def losses(block: Block) -> tuple[float]:
+                return (float(block.weight @ loss.value(block.scores(W, b)[:, :-1], block.y)),)
+
+            # Two classes have one vector, of which W has plus and minus a half.
+            norm = float(np.vdot(W, W)) * (2 if solved.one_vector else 1)
+            return solved.penalty * norm / 2 + solved.C * float(rows.sum(losses)[0])
+
+        if objective_of(1.0) <= (1 + (KINKED_COST if has_kinks else SMOOTH_COST)) * objective:
+            return coef, intercept, objective
+        reached, factor = min((objective_of(factor), factor) for factor in (1.0, *LONGER))
+        return factor * coef, factor * intercept, reached
 
     def _warn(self, result: Result) -> None:
         """Say what kept the fit from its tolerance."""
@@ -523,7 +554,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
     duality_gap_ : float
         Certified upper bound on `objective_` minus the optimum.
     converged_ : bool
-        Whether `tol` was reached, or the round-off of the sum of losses.
+        Whether `tol` was reached.
     history_ : dict of arrays of shape (`n_iter_`,)
         ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since `fit` began.
     temperature_ : float
@@ -629,36 +660,6 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _store(self, problem: Problem, result: Result) -> None:
         super()._store(problem, result)
         self.temperature_ = fit_temperature(result.minimised, result.theta, self._loss(problem), problem.unit)
-
-    def _best_rounding(
-        self, problem: Problem, coef: Array, intercept: Array, objective: float
-    ) -> tuple[Array, Array, float]:
-        """Those that cost least, of some that are longer by a few roundings: these may meet a hard margin.
-
-        The objective is that of the stored coefficients if rounding raises it by more than STORING_COST.
-        """
-        loss = self._loss(problem)
-        if loss.smooth is not None:
-            return coef, intercept, objective
-        rows, _ = self._rows(problem, problem.X)
-        # The intercept cancels what was taken from the rows, and what is left of it is to have all digits.
-        offset = rows.offset.astype(np.longdouble)
-
-        def objective_of(factor: float) -> float:
-            W, b = factor * coef, factor * intercept
-            b = np.asarray(b + offset @ W, dtype=np.float64)
-
-            def losses(block: Block) -> tuple[float]:
-                return (float(block.weight @ loss.value(block.scores(W, b)[:, :-1], block.y)),)
-
-            # Two classes have one vector, of which W has plus and minus a half.
-            norm = float(np.vdot(W, W)) * (2 if len(problem.classes) == 2 else 1)
-            return norm / 2 + float(self.C) * float(rows.sum(losses)[0])
-
-        if objective_of(1.0) <= (1 + STORING_COST) * objective:
-            return coef, intercept, objective
-        reached, factor = min((objective_of(factor), factor) for factor in (1.0, *LONGER))
-        return factor * coef, factor * intercept, reached
 
     def _loss(self, problem: Problem) -> HingeLoss:
         margin = self._margin(problem)

@@ -175,6 +175,11 @@ def iterations_before_turning(objective: Objective, work: float, max_iter: int) 
     return int(np.clip(work / _evaluation(objective), TURN_ITERATIONS, max_iter / 2))
 
 
+def is_worth_turning(objective: Objective, work: float, converged: bool) -> bool:
+    """Whether to go on in coordinates that cost `work`; for a certificate alone only in cheap ones."""
+    return work <= TURN_ITERATIONS * _evaluation(objective) if converged else work < np.inf
+
+
 def as_stored(objective: Objective) -> bool:
     """Whether Gram matrices are best made of sparse rows as they are, and centred without losing digits."""
     rows = objective.rows

@@ -65,6 +65,11 @@ class RowSpace:
     shift: Array
     constant: Array
 
+    @property
+    def mixes(self) -> bool:
+        """Whether coordinates mix features, whose coefficients may then cancel; of multiples they do not."""
+        return not sp.issparse(self.basis)
+
     def expand(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Coefficients (n_features, n_classes) and intercept for the features, from those for the rows."""
         given = self.basis @ coef

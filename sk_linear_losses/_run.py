@@ -22,6 +22,8 @@ from .losses import Array
 # Relative accuracy beyond which nothing is gained: of a decrement, which is the square of a gradient, and of
 # a gap, which is a difference of sums.
 FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
+# Largest relative round-off that is taken for the end of what can be had: it is a bound, and rarely as large.
+LARGEST_ROUND_OFF = 1e-9
 # Bounds are computed for iterates whose squared gradient is down to so many times `tol`, until one certifies
 # the fit: half the squared gradient is the least that a bound leaves.
 NEAR = 1e2
@@ -41,8 +43,8 @@ class Iteration(NamedTuple):
 class Result:
     """Where a solve ended. ``gap`` is infinite where nothing is certified.
 
-    ``minimised`` is the objective as it was last: for a hinge, with its multipliers. ``stopped`` says
-    that a reporter asked for the end.
+    ``minimised`` is the objective as it was last: for a hinge, with its multipliers. ``converged`` may rest
+    on an estimate, ``certified`` rests on the gap. ``stopped`` says that a reporter asked for the end.
     """
 
     theta: Array
@@ -50,6 +52,7 @@ class Result:
     objective: float
     gap: float
     converged: bool
+    certified: bool
     unbounded: bool
     stopped: bool
     history: tuple[Iteration, ...]
@@ -60,9 +63,15 @@ class Result:
         return self.minimised.feature_parameters(self.theta)
 
     @property
+    def bound(self) -> float:
+        """Lower bound of the optimum."""
+        return self.objective - self.gap
+
+    @property
     def is_final(self) -> bool:
-        """Whether more iterations would not change it."""
-        return self.converged or self.unbounded or self.stopped
+        """Whether there is no use in going on, for success or, with a penalty, for a certificate."""
+        proven = self.certified or self.minimised.penalty == 0
+        return (self.converged and proven) or self.unbounded or self.stopped
 
 
 @dataclass(frozen=True)
@@ -148,12 +157,15 @@ class Run:
 
     def result(self, objective: Objective, unbounded: bool = False) -> Result:
         """What the solve returns if it ends here."""
+        # Round-off may end a solve, but is no success where it is more than `tol`.
+        converged = self.distance <= self.tol * abs(self.best.objective) < math.inf
         return Result(
             self.best.theta,
             objective,
             self.best.objective,
             self._proven(max(self.gap, ROUND_OFF * abs(self.best.objective))),
-            self.is_within(self.tol) and math.isfinite(self.best.objective) and not unbounded,
+            converged and not unbounded,
+            self.is_certified,
             unbounded,
             self.stopped,
             tuple(self.history),
@@ -176,7 +188,7 @@ class Run:
     @property
     def iterations_left(self) -> int:
         """Iterations that may still be made."""
-        return 0 if self.stopped else self.max_iter - len(self.history)
+        return 0 if self.stopped else max(self.max_iter - len(self.history), 0)
 
     @property
     def distance(self) -> float:
@@ -189,7 +201,7 @@ class Run:
 
         Relative to the bound, which the optimum is not below: so it holds for the largest `tol` too.
         """
-        return self.gap <= max(self.tol * self.bound, self.round_off)
+        return self.gap <= self._negligible(self.tol, self.bound)
 
     @property
     def is_promising(self) -> bool:
@@ -198,4 +210,8 @@ class Run:
 
     def is_within(self, tol: float) -> bool:
         """Whether the best point is within a relative `tol` of the optimum, or of its round-off."""
-        return self.distance <= max(tol * abs(self.best.objective), self.round_off)
+        return self.distance <= self._negligible(tol, abs(self.best.objective))
+
+    def _negligible(self, tol: float, objective: float) -> float:
+        """A relative `tol` of the objective, or its round-off."""
+        return max(tol * objective, min(self.round_off, LARGEST_ROUND_OFF * objective))

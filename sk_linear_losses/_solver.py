@@ -36,7 +36,7 @@ def solve(
     at = min(map(objective.evaluate, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
     run = Run(tol, max_iter, reporters, at, started)
     if previous is not None:
-        run.bound, run.history = previous.objective - previous.gap, list(previous.history)
+        run.bound, run.history = previous.bound, list(previous.history)
     run.note(objective, at)
     unbounded = False
     if isinstance(objective, HingeObjective):

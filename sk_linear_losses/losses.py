@@ -58,10 +58,12 @@ class EnvelopePoint(NamedTuple):
 
 
 class Loss(Protocol):
-    """A convex loss: what its dual takes."""
+    """A convex loss and its dual."""
 
     @property
     def has_minimum(self) -> bool: ...
+
+    def value(self, scores: Array, y: Array) -> Array: ...
 
     def conjugate(self, gradient: Array, y: Array) -> Array: ...
 
@@ -85,8 +87,6 @@ class HingeLoss(Loss, Protocol):
 
     @property
     def smooth(self) -> SmoothLoss | None: ...
-
-    def value(self, scores: Array, y: Array) -> Array: ...
 
     def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> EnvelopePoint: ...
 

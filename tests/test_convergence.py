@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.svm import SVC
 
 from sk_linear_losses import (
     MulticlassSVMClassifier,
@@ -812,24 +814,78 @@ def test_line_searches_that_bring_nothing_are_not_repeated(variant, C, monkeypat
     assert len(calls) < 5000
 
 
+@pytest.mark.parametrize("C", [1e8, 1e12, 1e16, 1e20])
+@pytest.mark.parametrize("variant", ["weston_watkins", "squared", "crammer_singer"])
+@pytest.mark.parametrize("name", ["points", "iris"])
+def test_a_hard_margin_is_found_whatever_C(name, variant, C):
+    """The round-off of C times the losses exceeds the optimum by far, but is not what the fit ends with."""
+    X, y = (np.arange(4.0)[:, None], np.array([0, 0, 1, 1])) if name == "points" else bundled(name)
+    X, y = X[y < 2], y[y < 2]
+    vector = SVC(C=1e10, kernel="linear", tol=1e-12).fit(X, y).coef_
+    model = build(variant, C).fit(X, y)
+    assert model.objective_ == pytest.approx((vector**2).sum() / 2, rel=1e-5)
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+
+
+def test_round_off_is_no_success():
+    with pytest.warns(ConvergenceWarning, match="float64 arithmetic"):
+        model = MulticlassSVMClassifier(C=1e50).fit(np.arange(4.0)[:, None], [0, 0, 1, 1])
+    assert model.duality_gap_ > 1e-6 * model.objective_
+    assert not model.converged_
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_coefficients_that_cancel_are_not_stored(variant):
+    """Start and end in nanoseconds differ by round-off, of which coordinates make a feature.
+
+    Its coefficients cancel in every score, and float64 has not the digits for what they leave.
+    """
+    rng = np.random.default_rng(0)
+    start, others = 1.7e18 + rng.uniform(0, 3e16, 1000), rng.normal(size=(1000, 4))
+    y = (others @ rng.normal(size=(4, 3)) + rng.gumbel(size=(1000, 3))).argmax(axis=1)
+    once = build(variant).fit(np.column_stack([start, others]), y)
+    twice = build(variant).fit(np.column_stack([start, start + 8.64e13, others]), y)
+    assert twice.objective_ == pytest.approx(once.objective_, rel=1e-3)
+    loss = VARIANTS[variant][2](twice.decision_function(np.column_stack([start, start + 8.64e13, others])), y)
+    assert (twice.coef_**2).sum() / 2 + loss.sum() == pytest.approx(twice.objective_, rel=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["softmax", "squared"])
+def test_other_coordinates_bring_a_certificate(variant):
+    """The gradient in powers of uncentred variables does not vanish; an estimate alone ends the fit."""
+    rng = np.random.default_rng(0)
+    price, year = np.exp(rng.normal(12, 1, 1000)), rng.integers(1950, 2020, 1000)
+    X = np.column_stack([price, year, rng.uniform(30, 50, 1000)])
+    y = (StandardScaler().fit_transform(X) @ rng.normal(size=(3, 3)) + rng.gumbel(size=(1000, 3))).argmax(1)
+    powers = PolynomialFeatures(3, include_bias=False).fit_transform(X)
+    model = build(variant).fit(powers, y)
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_classifiers, "is_worth_turning", lambda *args: False)
+        alone = build(variant).fit(powers, y)
+    assert alone.converged_
+    assert alone.duality_gap_ > 1e-6 * alone.objective_
+
+
 def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
     """A hard margin that the solver missed by round-off may be met by longer coefficients."""
     missed = 1e-5
-    solve, rounded = _classifiers.solve, MulticlassSVMClassifier._best_rounding
+    solve, stored = _classifiers.solve, MulticlassSVMClassifier._stored
 
     def solve_to_less(*args):
         result = solve(*args)
         cost = missed * result.objective
         return replace(result, objective=result.objective + cost, gap=result.gap + cost, converged=False)
 
-    def round_off(self, problem, coef, intercept, objective):
-        return rounded(self, problem, coef, intercept, objective / (1 + missed))
+    def round_off(self, problem, result):
+        return stored(self, problem, replace(result, objective=result.objective / (1 + missed)))
 
     X, y = generated(0, 60, 4, 3)
     monkeypatch.setattr(_classifiers, "solve", solve_to_less)
     with pytest.warns(ConvergenceWarning, match="certified to be within a relative 1e-05"):
         assert not MulticlassSVMClassifier().fit(X, y).converged_
-    monkeypatch.setattr(MulticlassSVMClassifier, "_best_rounding", round_off)
+    monkeypatch.setattr(MulticlassSVMClassifier, "_stored", round_off)
     assert MulticlassSVMClassifier().fit(X, y).converged_
 
 
