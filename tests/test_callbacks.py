@@ -148,6 +148,12 @@ class TestVerbose:
         others = [line[:5] for line in lines if line[1] != "iteration"]
         assert others == [line[:5] for line in self.lines(capsys, model.set_params(verbose=1), X, y)]
 
+    @pytest.mark.parametrize(("max_iter", "count"), [(1, "1 iteration"), (2, "2 iterations")])
+    def test_one_iteration_is_no_plural(self, max_iter, count, capsys):
+        with pytest.warns(ConvergenceWarning):
+            SoftmaxClassifier(max_iter=max_iter, verbose=1).fit(X, Y)
+        assert capsys.readouterr().out.startswith(f"[SoftmaxClassifier] stage 1, {count}: ")
+
     def test_samples_grow(self, capsys):
         lines = self.lines(capsys, SoftmaxClassifier(verbose=1), *MANY)
         rows = [int(line[3]) for line in self.numbers(lines, "sample")]

@@ -2,6 +2,7 @@
 
 import builtins
 import itertools
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.colors import SymLogNorm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
@@ -135,10 +137,12 @@ def test_convergence_without_iterations():
             ConvergenceDisplay(empty).plot(quantity=quantity)
 
 
+@pytest.mark.parametrize("value", ["nonsense", ["gap"]])
 @pytest.mark.parametrize("option", ["quantity", "against"])
-def test_convergence_checks_options(softmax, option):
-    with pytest.raises(ValueError, match=rf"{option}='nonsense' must be one of '\w+', '\w+'\."):
-        ConvergenceDisplay.from_estimator(softmax, **{option: "nonsense"})
+def test_convergence_checks_options(softmax, option, value):
+    message = rf"{option}={re.escape(repr(value))} must be one of '\w+', '\w+'\."
+    with pytest.raises(ValueError, match=message):
+        ConvergenceDisplay.from_estimator(softmax, **{option: value})
     assert not plt.get_fignums()
 
 
@@ -174,6 +178,8 @@ def test_feature_names_of_frames_and_pipelines():
     assert CoefficientsDisplay.from_estimator(SoftmaxClassifier().fit(frame, Y)).feature_names == list("abcd")
     scaled = make_pipeline(StandardScaler(), SoftmaxClassifier()).fit(frame, Y)
     assert CoefficientsDisplay.from_estimator(scaled).feature_names == list("abcd")
+    selected = make_pipeline(StandardScaler(), SelectKBest(k=2), SoftmaxClassifier()).fit(frame, Y)
+    assert CoefficientsDisplay.from_estimator(selected).feature_names == list("cd")
     squared = make_pipeline(FunctionTransformer(np.square), SoftmaxClassifier()).fit(X, Y)
     assert CoefficientsDisplay.from_estimator(squared).feature_names is None
     # A step that hands on a frame need not say how it names its columns.
@@ -221,6 +227,19 @@ def test_heat_map_shows_as_many_names_as_fit():
     assert labels == [names[place] for place in places]
     boxes = [text.get_window_extent() for text in display.ax_.get_yticklabels()]
     assert all(below.y1 <= above.y0 for above, below in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize(("n_classes", "n_features"), [(3, 500), (200, 4)])
+def test_heat_map_of_many_features_or_classes_is_no_larger_than_a_page(n_classes, n_features):
+    names = {"class_names": map(str, range(n_classes)), "feature_names": map(str, range(n_features))}
+    display = CoefficientsDisplay(np.ones((n_classes, n_features)), **names).plot()
+    assert display.figure_.get_size_inches().max() <= 12
+
+
+def test_heat_map_has_no_grid_where_the_style_draws_one():
+    with plt.rc_context({"axes.grid": True}):
+        ax = CoefficientsDisplay(COEF, class_names="abc").plot().ax_
+    assert not any(line.get_visible() for line in ax.get_xgridlines() + ax.get_ygridlines())
 
 
 @pytest.mark.parametrize("name", ["x", "comp.sys.ibm.pc.hardware"])
@@ -277,6 +296,14 @@ def test_templates_do_not_overlap(count, image_shape, size):
 
 
 @pytest.mark.parametrize("image_shape", [None, (2, 2)])
+def test_each_coefficient_has_one_colour(image_shape):
+    """Whatever the style says of photographs."""
+    with plt.rc_context({"image.interpolation": "bilinear"}):
+        display = CoefficientsDisplay(COEF, class_names="abc", image_shape=image_shape).plot()
+    assert {image.get_interpolation() for image in display.images_} == {"nearest"}
+
+
+@pytest.mark.parametrize("image_shape", [None, (2, 2)])
 def test_coefficients_in_given_axes(image_shape):
     figure, axes = plt.subplots(1, 2)
     display = CoefficientsDisplay(COEF, class_names="abc", image_shape=image_shape).plot(axes[1], cmap="PiYG")
@@ -323,7 +350,7 @@ def test_loss_curves():
     m = display.margins
     expected = [np.log1p(np.exp(-m)), np.maximum(0, 1 - m), np.maximum(0, 1 - m) ** 2]
     assert legend_of(display) == ["softmax", "hinge", "squared hinge"]
-    assert m.min() < 0 < 1 < m.max()
+    assert (m[0], m[-1], len(m)) == (-2, 3, 501)
     for line, value in zip(display.lines_, expected, strict=True):
         assert_array_equal(line.get_xdata(), m)
         assert_allclose(line.get_ydata(), value, rtol=1e-13, atol=1e-15)

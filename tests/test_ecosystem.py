@@ -2,6 +2,7 @@
 
 import pickle
 from io import BytesIO
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -23,7 +24,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _rows
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _problem, _rows
 from sk_linear_losses._problem import _n_threads
 from sk_linear_losses._rows import single_threaded_blas
 
@@ -285,12 +286,25 @@ def test_threads_by_default_are_those_of_blas():
     assert _n_threads(3) == 3
 
 
+def test_all_cores(estimator):
+    assert _n_threads(-1) == joblib.cpu_count()
+    assert estimator.set_params(n_jobs=-1).fit(X, Y).converged_
+
+
 def test_fits_side_by_side_share_the_cores():
     tasks = [joblib.delayed(_n_threads)(None)] * 4
     with threadpool_limits(2, user_api="blas"):
         assert joblib.Parallel(n_jobs=2, backend="threading")(tasks) == [1] * 4
     with joblib.parallel_backend("loky", inner_max_num_threads=1):
         assert joblib.Parallel(n_jobs=2)(tasks) == [1] * 4
+
+
+def test_a_fit_in_a_process_of_its_own_has_the_threads_that_this_is_given(monkeypatch):
+    """There it is in the main thread, though inside of joblib."""
+    inside = SimpleNamespace(nesting_level=1), 1
+    monkeypatch.setattr(_problem, "get_active_backend", lambda: inside)
+    with threadpool_limits(2, user_api="blas"):
+        assert _n_threads(None) == 2
 
 
 @pytest.mark.parametrize("load", [load_iris, load_wine, load_digits, load_breast_cancer])

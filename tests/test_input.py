@@ -74,8 +74,8 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            *(("C", value) for value in (0, -1.0, 1e-201, 1e201, 10**400, float("nan"), "1", None)),
-            *(("tol", value) for value in (-1e-3, float("nan"), float("inf"), None)),
+            *(("C", value) for value in (0, -1.0, 1e-201, 1e201, 10**400, float("nan"), "1", True, None)),
+            *(("tol", value) for value in (-1e-3, float("nan"), float("inf"), True, None)),
             *(("max_iter", value) for value in (0, -3, 1.5, True, None)),
             *(("class_weight", value) for value in ("unbalanced", {"setosa": -1}, [1, 1, 1])),
             *(("class_weight", {"setosa": value}) for value in (float("nan"), float("inf"), "a", None)),
@@ -87,7 +87,7 @@ class TestParameters:
     def test_refused_by_both(self, estimator, name, value):
         self.assert_refused(estimator, {name: value}, rf"(?s){name}.*{re.escape(str(value))}")
 
-    @pytest.mark.parametrize("value", [-0.1, 1, 1.0, 2.0, float("nan"), "0.1", None])
+    @pytest.mark.parametrize("value", [-0.1, 1, 1.0, 2.0, float("nan"), "0.1", False, None])
     def test_label_smoothing(self, value):
         self.assert_refused(SoftmaxClassifier(), {"label_smoothing": value}, f"label_smoothing={value!r}")
 
@@ -95,13 +95,14 @@ class TestParameters:
         ("name", "value"),
         [
             ("C", float("inf")),
-            *(("loss", value) for value in ("log_loss", None, 1)),
+            *(("loss", value) for value in ("log_loss", np.array(["hinge"]), None, 1)),
             *(("multi_class", value) for value in ("ovr", None)),
-            *(("margin", value) for value in (0, -1.0, float("nan"), float("inf"), "1", None)),
+            *(("margin", value) for value in (0, -1.0, 1e-101, 1e101, float("nan"), float("inf"))),
+            *(("margin", value) for value in ("1", True, None)),
         ],
     )
     def test_refused_by_svm(self, name, value):
-        self.assert_refused(MulticlassSVMClassifier(), {name: value}, f"{name}={value!r}")
+        self.assert_refused(MulticlassSVMClassifier(), {name: value}, re.escape(f"{name}={value!r}"))
 
     @pytest.mark.parametrize(
         ("margin", "message"),
@@ -113,8 +114,9 @@ class TestParameters:
             (np.array([[0, 1, 1], [1, 0, -0.5], [1, 1, 0]]), r"(?s)margin.*-0\.5"),
             (np.array([[0, 1, 1], [1, 0, np.nan], [1, 1, 0]]), "(?s)margin.*nan"),
             (np.array([[0, 1, 1], [1, 0, np.inf], [1, 1, 0]]), "(?s)margin.*inf"),
+            (np.array([[0, 1, 1], [1, 0, 1e101], [1, 1, 0]]), r"(?s)margin.*1.e\+101.*at most 1e\+100"),
         ],
-        ids=["2x2", "1-D", "3-D", "ragged", "negative", "nan", "inf"],
+        ids=["2x2", "1-D", "3-D", "ragged", "negative", "nan", "inf", "huge"],
     )
     def test_pair_margins(self, margin, message):
         self.assert_refused(MulticlassSVMClassifier(), {"margin": margin}, message)
@@ -182,6 +184,7 @@ BAD_DATA = {
     "weight negative": ({"sample_weight": changed(ONES, 5, -0.5)}, r"sample_weight.*-0\.5"),
     "weights zero": ({"sample_weight": 0 * ONES}, "sample_weight is zero"),
     "weights huge": ({"sample_weight": 1e308 * ONES}, "sample_weight"),
+    "weights tiny": ({"sample_weight": 1e-103 * ONES}, r"sum of sample_weight.* is 1\.5e-101"),
     "weights short": ({"sample_weight": ONES[:-1]}, r"sample_weight.*\(149,\).*150"),
     "weights 2-D": ({"sample_weight": ONES[:, None]}, r"sample_weight.*\(150, 1\).*150"),
     "weights strings": ({"sample_weight": np.full(len(Y), "a")}, "could not convert|numeric"),
@@ -252,6 +255,12 @@ class TestPredict:
         assert_allclose(
             variant.decision_function(np.tile(X, (60, 1))), np.tile(expected, (60, 1)), rtol=1e-12
         )
+
+    def test_a_tie_goes_to_the_first_class(self, variant):
+        variant.set_params(fit_intercept=False).fit(X[50:], Y[50:])
+        tie = np.zeros((1, X.shape[1]))
+        assert variant.decision_function(tie) == 0
+        assert variant.predict(tie) == variant.classes_[variant.predict_proba(tie).argmax(axis=1)] == 1
 
     def test_leaves_its_input_alone(self, variant):
         variant.fit(X, Y)
@@ -387,6 +396,10 @@ class TestAcceptedInput:
         weight = 1 + Y % 2
         reference = clone(estimator).fit(X, Y, sample_weight=weight.astype(float))
         assert_same_fit(estimator.fit(X, Y, sample_weight=kind(weight)), reference)
+
+    def test_one_weight_for_all(self, estimator):
+        reference = clone(estimator).fit(X, Y, sample_weight=2 * ONES)
+        assert_array_equal(estimator.fit(X, Y, sample_weight=2).coef_, reference.coef_)
 
     @pytest.mark.parametrize("kind", ["float64 C", "float64 F", "float32", "pandas", "sparse not canonical"])
     def test_is_left_alone(self, variant, kind):
