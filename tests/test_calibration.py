@@ -91,6 +91,26 @@ def test_many_samples_whose_classes_come_in_turns(monkeypatch):
     assert MulticlassSVMClassifier().fit(X, y).temperature_ == pytest.approx(expected, rel=0.25)
 
 
+def test_the_same_samples_are_drawn_each_time(monkeypatch):
+    monkeypatch.setattr(_calibration, "MOST_SAMPLES", 40)
+    first, second = (MulticlassSVMClassifier().fit(*overlapping(300)) for _ in range(2))
+    assert first.temperature_ == second.temperature_
+
+
+def test_kinks_are_spread_the_less_the_more_samples_there_are(monkeypatch):
+    """Over the margin divided by the cube root of their number."""
+    widths = []
+    original = _calibration._left_out_scores
+
+    def record(objective, *args):
+        widths.append(objective.term.width)
+        return original(objective, *args)
+
+    monkeypatch.setattr(_calibration, "_left_out_scores", record)
+    MulticlassSVMClassifier(margin=2.0).fit(*overlapping(6**3))
+    assert widths == [pytest.approx(2 / 6)]
+
+
 def test_samples_without_weight_are_not_left_out(monkeypatch):
     X, y = overlapping()
     expected = MulticlassSVMClassifier().fit(X, y).temperature_
@@ -129,6 +149,15 @@ def test_a_weight_of_two_is_a_row_twice(parameters, class_weight):
 
 
 @each_variant
+def test_a_weight_below_one_is_a_part_of_C(parameters):
+    """It belongs to one row, which is left out whole."""
+    X, y = overlapping()
+    whole = MulticlassSVMClassifier(**parameters).fit(X, y)
+    quarters = MulticlassSVMClassifier(C=4, **parameters).fit(X, y, np.full(len(y), 0.25))
+    assert quarters.temperature_ == pytest.approx(whole.temperature_, rel=1e-6)
+
+
+@each_variant
 def test_scores_far_smaller_than_the_margin_still_tell_classes_apart(parameters):
     """At a small C all scores are small, and so is the temperature that makes the most of them."""
     X_train, X_test, y_train, y_test = halves("digits")
@@ -150,6 +179,20 @@ def test_round_off_does_not_reach_the_temperature(seed, parameters):
     model = MulticlassSVMClassifier(class_weight="balanced", **parameters)
     weighted = model.fit(X, y, times).temperature_
     assert model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).temperature_ == weighted
+
+
+def test_temperatures_in_margins_have_four_digits():
+    temperature = MulticlassSVMClassifier(C=0.01).fit(*overlapping(300)).temperature_
+    assert temperature == float(f"{temperature:.4g}")
+    assert temperature != float(f"{temperature:.3g}")
+
+
+@each_variant
+def test_logarithms_are_those_of_the_probabilities(parameters):
+    X_train, X_test, y_train, _ = halves("iris")
+    model = MulticlassSVMClassifier(C=0.01, **parameters).fit(X_train, y_train)
+    logarithms = np.log(model.predict_proba(X_test))
+    np.testing.assert_allclose(model.predict_log_proba(X_test), logarithms, rtol=1e-9, atol=1e-12)
 
 
 @each_variant

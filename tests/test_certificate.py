@@ -2,6 +2,7 @@
 
 import warnings
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -316,3 +317,9 @@ def test_a_column_in_tiny_units_does_not_undo_the_certificate(variant, storage, 
     assert model.duality_gap_ <= model.tol * model.objective_
     assert model.objective_ - model.duality_gap_ <= optimum * (1 + ROUND_OFF)
     np.testing.assert_allclose(model.objective_, optimum, rtol=2e-6)
+
+
+def test_round_off_is_taken_from_the_bound():
+    objective = SimpleNamespace(conjugate_at_rest=0.0)
+    bound = _certificate._bound(objective, np.array([1.0]), -1.0)
+    assert 0.5 - 1e-12 < bound < 0.5

@@ -936,6 +936,23 @@ def test_a_hinge_takes_its_multipliers_to_other_coordinates(monkeypatch):
     assert second.history[30].gap <= 2 * first.history[-1].gap
 
 
+def test_what_was_proven_in_other_coordinates_stays_proven(monkeypatch):
+    """However bad the start, with no iterations left to make up for it."""
+    calls, original = [], _solver.solve
+
+    def solve(*arguments):
+        calls.append((arguments, original(*arguments)))
+        return calls[-1][1]
+
+    monkeypatch.setattr(_classifiers, "solve", solve)
+    SoftmaxClassifier().fit(*generated(0, 200, 20, 4))
+    (((objective, starts, tol, *_), first),) = calls
+    second = original(objective, starts, tol, len(first.history), 0.0, (), first)
+    assert second.history == first.history
+    assert second.objective > 1.1 * first.objective
+    assert second.objective - second.gap == pytest.approx(first.objective - first.gap, rel=1e-9)
+
+
 @each_variant
 @pytest.mark.parametrize("n_samples", [30, 300])
 def test_sparse_columns_far_from_zero(variant, n_samples):

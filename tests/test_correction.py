@@ -115,3 +115,21 @@ def test_sizes_bound_the_correction_and_allow_for_round_off(name, fit_intercept,
         roots = np.sqrt(C * (block.weight[kept] @ others**2))
         assert (np.linalg.norm(pulls, axis=1) <= correction.moved * roots).all()
         assert np.sqrt(energy) <= correction.moved / round_off
+
+
+def test_no_feature_is_moved_more_than_a_copy_of_the_corrected_one():
+    """All samples have the same leeway here, so that the bound is met."""
+    x = np.random.default_rng(0).normal(size=N_SAMPLES)
+    rows = Rows(np.column_stack([x, x]), np.arange(N_SAMPLES) % 2, np.ones(N_SAMPLES), 2, 1)
+    statistics = statistics_of(rows, False)
+    objective = Objective(rows, SmoothTerm(LOSSES["squared"]), C, 1.0, False, statistics, False)
+    at = objective.evaluate(np.zeros(objective.shape))
+    (moved,) = np.abs(at.gradient[0])
+    bound = correct(objective, at, np.array([0])).moved * np.sqrt(C * x @ x)
+    assert moved <= bound <= (1 + 1e-9) * moved
+
+
+@pytest.mark.parametrize("apart", [1e-12, 1e-6])
+def test_features_that_are_the_same_up_to_round_off_are_not_told_apart(apart):
+    correlations = np.array([[1, 1 - apart], [1 - apart, 1]])
+    assert (_correction._inverse(correlations) is None) == (apart < 1e-10)

@@ -339,6 +339,15 @@ class TestEnvelope:
         assert np.isfinite(loss.conjugate(point.gradient, y)).all()
 
 
+@pytest.mark.parametrize("loss", [WestonWatkinsLoss(), CrammerSingerLoss()])
+def test_kinks_are_spread_over_the_width(loss):
+    """Half of it to either side of where the right class leads by the margin."""
+    scores = np.column_stack([[0.74, 0.76, 1.24, 1.26], np.zeros(4)])
+    curvature = dense(loss.kink_curvature(scores, np.zeros(4, dtype=int), 0.5))
+    expected = np.multiply.outer([0, 2, 2, 0], [[1, -1], [-1, 1]])
+    assert_allclose(curvature, expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("n_classes", [2, 3, 4, 8])
 @pytest.mark.parametrize("parts", [3, 5, 7, 30])
 def test_crammer_singers_flows_where_several_are_about_to_vanish(n_classes, parts):
@@ -435,3 +444,5 @@ def test_a_class_for_each_row(loss):
     for method in (loss.value, loss.gradient, loss.value_and_gradient, loss.curvature, loss.leeway):
         with pytest.raises(ValueError, match=r"scores has shape \(1, 3\) and y \(2,\)"):
             method(np.ones((1, 3)), np.array([0, 1]))
+        with pytest.raises(ValueError, match=r"scores has shape \(2, 3\) and y \(2, 1\)"):
+            method(np.ones((2, 3)), np.array([[0], [1]]))

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sk_linear_losses import _objective
 from sk_linear_losses._curvature import CurvatureAt
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._rows import Rows
@@ -88,3 +89,28 @@ def test_few_features(storage, fit_intercept):
         assert_array_equal(places, np.flatnonzero(block.weight))
         expected = (INTEGERS - mean)[block.start + places][:, features]
         assert_allclose(entries, expected, rtol=1e-10, atol=1e-10)
+
+
+def two_class_objective(X, y, weight):
+    rows = Rows(X, y, weight, 2, 1)
+    return Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, True, statistics_of(rows, True), True)
+
+
+def test_a_sample_that_is_too_large_is_not_taken(monkeypatch):
+    X, y = np.random.default_rng(0).normal(size=(8000, 4)), np.arange(8000) % 2
+    objective = two_class_objective(X, y, np.ones(8000))
+    monkeypatch.setattr(_objective, "MAX_THINNED", X.size / 8)
+    assert objective.thinned().rows.sampled
+    monkeypatch.setattr(_objective, "MAX_THINNED", X.size / 8 - 1)
+    assert objective.thinned() is None
+
+
+def test_samples_without_weight_do_not_keep_classes_from_being_separated():
+    y = np.arange(60) % 2
+    X = np.random.default_rng(0).normal(size=(60, 2)) + 8 * np.column_stack([y, 0 * y])
+    wrong, weight = y.copy(), np.ones(60)
+    wrong[:2], weight[:2] = 1 - y[:2], 0
+    for found, weights in ((True, weight), (False, np.ones(60))):
+        objective = two_class_objective(X, wrong, weights)
+        theta = objective.coded_parameters(np.array([[-1.0, 1.0], [0.0, 0.0]]), np.array([4.0, -4.0]))
+        assert objective.separates(theta) == found

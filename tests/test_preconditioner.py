@@ -6,10 +6,11 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _cost
-from sk_linear_losses._cost import Plan, iterations_before_turning, n_corrections
+from sk_linear_losses import _cost, _rows
+from sk_linear_losses._cost import CostModel, Plan, iterations_before_turning, n_corrections
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
+    _by_class,
     _groups,
     _shared,
     hessian_factor,
@@ -83,6 +84,36 @@ def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
     curvature = np.linalg.eigvalsh(T.T @ hessian_in_codes(objective, X, np.ones(len(y)), theta) @ T)
     assert curvature.min() > 0.5
     assert curvature.max() < 2
+
+
+@pytest.mark.parametrize("few_features", [0, 1000])
+def test_rows_are_drawn_whatever_the_blocks(few_features, monkeypatch):
+    monkeypatch.setattr(_cost, "FEATURES_PER_PAIR", 1000)
+    monkeypatch.setattr(_cost, "FEW_FEATURES", few_features)
+    monkeypatch.setattr(_rows, "DENSE_BLOCK_ENTRIES", 1)
+    X, y = generated(0, 4000, 4, 3)
+    inverses = []
+    for n_rows in (512, 4000):
+        monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", n_rows)
+        objective = softmax_objective(X, y, np.ones(len(y)), 3)
+        factor, sampled = hessian_factor(objective, np.ones(objective.shape), 500)
+        assert sampled
+        inverses.append(factor.inverse())
+    assert_allclose(*inverses, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_curvature_by_class_is_exact_where_all_classes_curve_alike(n_classes):
+    X, _ = generated(0, 300, 4, 3)
+    objective = softmax_objective(X, np.arange(300) % n_classes, np.ones(300), n_classes)
+    theta = np.zeros(objective.shape)
+
+    def inverse(preconditioner):
+        gradients = np.eye(theta.size).reshape(-1, *theta.shape)
+        return [preconditioner.step(preconditioner.gradient(gradient)) for gradient in gradients]
+
+    expected = inverse(precondition_exactly(objective, theta, ALL_ROWS))
+    assert_allclose(inverse(_by_class(objective, theta, ALL_ROWS)), expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("alike", [1.0, 1.5])
@@ -198,11 +229,11 @@ def test_curvature_by_class_is_for_what_it_may_cost():
 
 def test_memory_is_cut_where_vectors_cost_more_than_evaluations():
     dense = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
-    assert n_corrections(dense) == _cost.MOST_PAIRS
+    assert n_corrections(dense) == 20
     wide = sp.csr_array(
         (np.ones(N_SAMPLES), (np.arange(N_SAMPLES), np.arange(N_SAMPLES))), (N_SAMPLES, 10**6)
     )
-    assert n_corrections(softmax_objective(wide, Y, WEIGHT, N_CLASSES)) == _cost.LEAST_PAIRS
+    assert n_corrections(softmax_objective(wide, Y, WEIGHT, N_CLASSES)) == 5
 
 
 def test_curvature_by_class_that_takes_too_much_memory_is_not_taken(monkeypatch):
@@ -213,6 +244,17 @@ def test_curvature_by_class_that_takes_too_much_memory_is_not_taken(monkeypatch)
         assert isinstance(precondition(objective, theta).root, BlockRoot)
         monkeypatch.setattr(_cost, "MAX_ENTRIES", 4 * 41**2 - 1)
         assert isinstance(precondition(objective, theta).root, DiagonalRoot)
+
+
+@pytest.mark.parametrize(("n_iter", "most"), [(0, 4096), (100, 8192)])
+def test_matrices_take_128_megabytes_at_most_and_four_times_that_late_in_a_fit(n_iter, most):
+    def cost(n_parameters):
+        X = sp.csr_array(([1.0], ([0], [0])), shape=(4, n_parameters - 1))
+        objective = softmax_objective(X, np.arange(4) % 2, np.ones(4), 2)
+        return CostModel(objective, objective, n_iter).of_all(0)
+
+    assert cost(most) < np.inf
+    assert cost(most + 1) == np.inf
 
 
 def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
