@@ -7,6 +7,7 @@ Knows fitted attributes and the values of losses. Knows nothing of data or of so
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -30,8 +31,12 @@ SMALLEST_GAP = float(np.finfo(np.float64).eps)
 
 # Inches: a tile of the templates and its title, a character and a line of tick labels.
 TILE, TITLE, CHARACTER, LINE = 1.3, 0.3, 0.09, 0.17
-# Inches, the largest picture that is made unasked.
-LARGEST = 12.0
+# How much larger titles are than tick labels, and how much smaller they get at most to take half of a tile.
+LARGE, SMALLEST = 1.2, 0.4
+# Inches, the largest picture that is made unasked, and the lowest, for the colour bar.
+LARGEST, LOWEST = 12.0, 1.6
+# Curves that coincide, or are printed in grey, are told apart by their dashes.
+DASHES = "-", "--", "-.", ":"
 
 
 class ConvergenceDisplay:
@@ -169,7 +174,8 @@ class ConvergenceDisplay:
         x, y = self._points(quantity, against)
         self.ax_ = _axes("ConvergenceDisplay", ax)
         self.figure_ = self.ax_.figure
-        style = {"marker": ".", "markersize": 4, "label": self.name} | line_kw
+        label = None if self.name is None else _literal(self.name)
+        style = _line_style({"marker": ".", "markersize": 4, "label": label}, line_kw)
         (self.line_,) = self.ax_.plot(x, y, **style)
         self.ax_.set(xlabel=CLOCKS[against], ylabel=QUANTITIES[quantity])
         if quantity == "gap":
@@ -390,26 +396,33 @@ class CoefficientsDisplay:
 
     def _tiles_size(self, height: int, width: int) -> tuple[float, float]:
         """Inches for the images, about twice as wide as high, and a colour bar."""
-        room = (TILE * height / width + TITLE) * np.sqrt(len(self.coef) / 2)
-        n_down, n_across = _grid(len(self.coef), 2 * room, room, height / width)
+        longest, stretch = max(self._labels(), key=len), height / width
+        room = (TILE * stretch + _title_height(longest, TILE)) * np.sqrt(len(self.coef) / 2)
+        n_down, n_across = _grid(len(self.coef), 2 * room, room, stretch, longest)
         # A few templates may be larger.
         tile = max(TILE, 4.0 / n_across)
-        cell = tile * height / width + TITLE
-        return min(tile * n_across + 1.0, LARGEST), min(cell * n_down, LARGEST)
+        title = _title_height(longest, tile)
+        cell = title + max(title, tile * stretch)
+        return min(tile * n_across + 1.0, LARGEST), min(max(cell * n_down, LOWEST), LARGEST)
 
     def _draw_tiles(self, image_shape: tuple[int, int], style: dict[str, Any]) -> None:
         """Draw a titled image for each row."""
-        room = _inches(self.ax_)
-        n_down, n_across = _grid(len(self.coef), *room, image_shape[0] / image_shape[1])
-        share = max(0.5, 1 - TITLE * n_down / room[1])
         self.ax_.set_axis_off()
+        width, height = _room(self.ax_)
+        labels, stretch = self._labels(), image_shape[0] / image_shape[1]
+        longest = max(labels, key=len)
+        n_down, n_across = _grid(len(labels), width, height, stretch, longest)
+        cell = width / n_across, height / n_down
+        size = _title_size(longest, *cell)
+        share = max(0.5, 1 - max(_title_height(label, cell[0], size) for label in labels) / cell[1])
         self.axes_, self.images_ = [], []
-        for k, (row, label) in enumerate(zip(self.coef, self._labels(), strict=True)):
+        for k, (row, label) in enumerate(zip(self.coef, labels, strict=True)):
             down, across = divmod(k, n_across)
             left, bottom = across / n_across, 1 - (down + 1) / n_down
             tile = self.ax_.inset_axes((left, bottom, 0.94 / n_across, share / n_down))
             self.images_.append(tile.imshow(row.reshape(image_shape), **style))
-            tile.set(xticks=[], yticks=[], title=label)
+            tile.set(xticks=[], yticks=[], title=_literal(_wrapped(label, cell[0], size)))
+            tile.title.set_size(size * tile.title.get_size())
             self.axes_.append(tile)
 
     def _map_size(self) -> tuple[float, float]:
@@ -424,15 +437,17 @@ class CoefficientsDisplay:
         """Draw features downwards, where their names can be read, and classes across."""
         ax, labels = self.ax_, self._labels()
         self.axes_, self.images_ = [ax], [ax.imshow(self.coef.T, **({"aspect": "auto"} | style))]
-        width, height = _inches(ax)
-        crowded = CHARACTER * (max(map(len, labels)) + 1) * len(labels) > width
-        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-        ax.set_xticks(range(len(labels)), labels, **turned)
         if self.feature_names is not None:
-            every = math.ceil(LINE * len(self.feature_names) / height)
-            ax.set_yticks(range(0, len(self.feature_names), every), self.feature_names[::every])
+            _name_ticks(ax.yaxis, self.feature_names, LINE / _inches(ax)[1])
         else:
             _whole_ticks(ax.yaxis)
+        width, _ = _room(ax)
+        wide = CHARACTER * (max(map(len, labels)) + 1)
+        if wide * len(labels) <= width:
+            _name_ticks(ax.xaxis, labels, 0)
+        else:
+            turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+            _name_ticks(ax.xaxis, labels, math.sqrt(2) * LINE / width, **turned)
         ax.set(xlabel="Class", ylabel="Feature")
         # Some styles draw a grid over images.
         ax.grid(visible=False)
@@ -566,7 +581,9 @@ class LossDisplay:
         self.figure_ = self.ax_.figure
         self.lines_ = []
         for name, value in self.values.items():
-            self.lines_ += self.ax_.plot(self.margins, value, **({"label": name} | line_kw))
+            dashes = DASHES[len(self.ax_.lines) % len(DASHES)]
+            style = _line_style({"linestyle": dashes, "label": _literal(name)}, line_kw)
+            self.lines_ += self.ax_.plot(self.margins, value, **style)
         self.ax_.set(xlabel="Margin of the scores, $s_y - s_j$", ylabel="Loss of the sample")
         self.ax_.legend()
         return self
@@ -639,21 +656,66 @@ def _whole_ticks(axis: Any) -> None:
         locator.set_params(integer=True)
 
 
+def _name_ticks(axis: Any, names: Sequence[str], share: float, **text_kw: Any) -> None:
+    """Name as many of the whole numbers from 0 as there is room for, if each name takes this share of it."""
+    every = max(1, math.ceil(share * len(names)))
+    axis.set_ticks(range(0, len(names), every), [_literal(name) for name in names[::every]], **text_kw)
+
+
+def _literal(name: Any) -> str:
+    """Text that is drawn as it stands: no dollar starts a formula, no underscore keeps it from the legend."""
+    text = str(name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def _line_style(defaults: dict[str, Any], line_kw: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of a line: the caller's, under whichever alias, before ours."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
+    return defaults | normalize_kwargs(line_kw, Line2D)
+
+
 def _inches(ax: Any) -> tuple[float, float]:
     """Width and height of axes."""
     extent, dpi = ax.get_window_extent(), ax.figure.dpi
     return extent.width / dpi, extent.height / dpi
 
 
-def _grid(count: int, width: float, height: float, stretch: float) -> tuple[int, int]:
+def _room(ax: Any) -> tuple[float, float]:
+    """Width and height of axes once they are laid out and a colour bar has taken its fifth."""
+    ax.figure.figure.draw_without_rendering()
+    width, height = _inches(ax)
+    return 0.8 * width, height
+
+
+def _grid(count: int, width: float, height: float, stretch: float, longest: str) -> tuple[int, int]:
     """Rows and columns that leave most room to images `stretch` times as high as wide, with titles."""
 
     def tile_width(n_across: int) -> float:
-        n_down = -(-count // n_across)
-        return min(width / n_across, (height / n_down - TITLE) / stretch)
+        across, down = width / n_across, height / -(-count // n_across)
+        title = _title_height(longest, across, _title_size(longest, across, down))
+        return min(across, (down - title) / stretch)
 
     n_across = max(range(1, count + 1), key=tile_width)
     return -(-count // n_across), n_across
+
+
+def _wrapped(title: str, width: float, size: float) -> str:
+    """A title in lines of these inches."""
+    return textwrap.fill(title, max(1, int(width / (size * LARGE * CHARACTER))))
+
+
+def _title_height(title: str, width: float, size: float = 1.0) -> float:
+    """Inches of a title in lines of these inches."""
+    n_lines = 1 + _wrapped(title, width, size).count("\n")
+    return TITLE + LARGE * LINE * (size * n_lines - 1)
+
+
+def _title_size(title: str, width: float, height: float) -> float:
+    """How much smaller a title is set so that it takes half of the height of its tile."""
+    sizes = np.arange(1, SMALLEST, -0.1)
+    return next((size for size in sizes if _title_height(title, width, size) <= height / 2), SMALLEST)
 
 
 def _covers(image_shape: Any, n_features: int) -> bool:

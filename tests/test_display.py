@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.cbook import is_math_text
 from matplotlib.colors import SymLogNorm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
@@ -121,6 +122,10 @@ def test_convergence_ticks_are_whole_iterations():
 def test_convergence_without_a_name_has_no_legend():
     assert ConvergenceDisplay(HISTORY).plot().ax_.get_legend() is None
     assert legend_of(ConvergenceDisplay(HISTORY).plot(label="fit")) == ["fit"]
+
+
+def test_convergence_names_that_start_with_an_underscore():
+    assert [name.strip() for name in legend_of(ConvergenceDisplay(HISTORY, name="_x").plot())] == ["_x"]
 
 
 def test_convergence_without_a_certificate():
@@ -250,6 +255,26 @@ def test_heat_map_labels_of_classes_do_not_overlap(name):
     assert turned == ({0.0} if name == "x" else {45.0})
 
 
+@pytest.mark.parametrize("feature_length", [1, 60])
+@pytest.mark.parametrize("size", [None, (6, 4)])
+@pytest.mark.parametrize(("name", "count"), [("class_", 60), ("comp.sys.ibm.pc.hardware", 60), ("c", 15)])
+def test_heat_map_shows_as_many_classes_as_fit(feature_length, size, name, count):
+    names = [f"{name}{k}" for k in range(count)]
+    features = [str(k) * feature_length for k in range(4)]
+    ax = None if size is None else plt.figure(figsize=size).add_subplot()
+    display = CoefficientsDisplay(np.ones((count, 4)), class_names=names, feature_names=features).plot(ax)
+    display.figure_.canvas.draw()
+    places, labels = display.ax_.get_xticks(), tick_labels(display.ax_.xaxis)
+    assert labels == [names[place] for place in places]
+    first, second, *_ = display.ax_.get_xticklabels()
+    if first.get_rotation() == 0:
+        assert first.get_window_extent().x1 < second.get_window_extent().x0
+    else:
+        step = display.ax_.bbox.width / count * (places[1] - places[0])
+        height = first.get_fontsize() * display.figure_.dpi / 72
+        assert 1 <= step / (2**0.5 * height) < 4
+
+
 def test_templates_of_a_fit():
     X, y = load_digits(return_X_y=True)
     model = MulticlassSVMClassifier(C=1e-3, loss="squared_hinge").fit(X, y)
@@ -293,6 +318,53 @@ def test_templates_do_not_overlap(count, image_shape, size):
         assert not box.count_overlaps(boxes[:k] + boxes[k + 1 :])
         assert figure.x0 <= box.x0 < box.x1 <= figure.x1
         assert figure.y0 <= box.y0 < box.y1 <= figure.y1
+
+
+@pytest.mark.parametrize("name", ["a rather long class name number ", "comp.sys.ibm.pc.hardware"])
+@pytest.mark.parametrize("count", [1, 10, 20])
+@pytest.mark.parametrize("size", [None, (8, 6)])
+def test_titles_of_templates_do_not_overlap(name, count, size):
+    names = [f"{name}{k}" for k in range(max(count, 2))]
+    ax = None if size is None else plt.figure(figsize=size).add_subplot()
+    display = CoefficientsDisplay(np.ones((count, 4)), class_names=names, image_shape=(2, 2)).plot(ax)
+    display.figure_.canvas.draw()
+    boxes = [ax.get_tightbbox() for ax in display.axes_]
+    assert not any(box.count_overlaps(boxes[:k] + boxes[k + 1 :]) for k, box in enumerate(boxes))
+    if count > 1:
+        letters = ["".join(ax.get_title().split()) for ax in display.axes_]
+        assert letters == [name.replace(" ", "") for name in names]
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_templates_leave_room_for_the_colour_bar(count):
+    names = [str(k) for k in range(max(count, 2))]
+    coef = np.linspace(-2, 2, 64 * count).reshape(count, 64)
+    display = CoefficientsDisplay(coef, class_names=names, image_shape=(1, 64)).plot()
+    display.figure_.canvas.draw()
+    bar = display.colorbar_.ax
+    assert bar.yaxis.label.get_window_extent().height < bar.bbox.height
+    labels = [text.get_window_extent() for text in bar.get_yticklabels()]
+    assert all(below.y1 < above.y0 for below, above in itertools.pairwise(labels))
+
+
+@pytest.mark.parametrize("name", ["$a\\b$", "$5-$10", r"\$1", "_x", "a_b^c"])
+def test_names_are_drawn_as_they_stand(name):
+    def drawn(text):
+        assert not is_math_text(text.get_text())
+        return text.get_text().replace(r"\$", "$").strip()
+
+    names = [name, "b", "c"]
+    heat_map = CoefficientsDisplay(COEF, class_names=names, feature_names=[*names, "d"]).plot()
+    templates = CoefficientsDisplay(COEF, class_names=names, image_shape=(2, 2)).plot()
+    fit = ConvergenceDisplay(HISTORY, name=name).plot()
+    losses = LossDisplay.from_losses({name: SoftmaxLoss()})
+    for display in (heat_map, templates, fit, losses):
+        display.figure_.canvas.draw()
+    assert drawn(heat_map.ax_.get_xticklabels()[0]) == name
+    assert drawn(heat_map.ax_.get_yticklabels()[0]) == name
+    assert drawn(templates.axes_[0].title) == name
+    assert drawn(fit.ax_.get_legend().get_texts()[0]) == name
+    assert drawn(losses.ax_.get_legend().get_texts()[0]) == name
 
 
 @pytest.mark.parametrize("image_shape", [None, (2, 2)])
@@ -372,6 +444,17 @@ def test_loss_curves_in_given_axes():
     second = LossDisplay.from_losses({"smoothed": SoftmaxLoss(0.1)}, ax=ax)
     assert ax.lines[:] == first.lines_ + second.lines_
     assert legend_of(second) == ["softmax", "smoothed"]
+
+
+def test_loss_curves_differ_by_dashes():
+    display = LossDisplay.from_losses()
+    again = LossDisplay.from_losses({"smoothed": SoftmaxLoss(0.1)}, ax=display.ax_)
+    assert len({line.get_linestyle() for line in display.lines_ + again.lines_}) == 4
+
+
+def test_style_of_lines_is_the_callers():
+    assert {line.get_linestyle() for line in LossDisplay.from_losses(ls=":").lines_} == {":"}
+    assert ConvergenceDisplay(HISTORY).plot(ms=9).line_.get_markersize() == 9
 
 
 def test_loss_curves_of_margins_for_pairs():
