@@ -376,8 +376,8 @@ class SoftmaxClassifier(_LinearClassifier):
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of the strength of the penalty, in (0, inf]. ``inf`` means none: maximum likelihood, which
-        has an optimum only if the classes overlap.
+        Inverse of the strength of the penalty, from 1e-200 to 1e200 or inf. ``inf`` means none: maximum
+        likelihood, which has an optimum only if the classes overlap.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
@@ -501,7 +501,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of the strength of the penalty, in (0, inf).
+        Inverse of the strength of the penalty, from 1e-200 to 1e200.
     loss : {"hinge", "squared_hinge"}, default="hinge"
         Whether shortfalls cost as they are or squared.
     multi_class : {"weston_watkins", "crammer_singer"}, default="weston_watkins"
@@ -509,7 +509,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
         square is not differentiable at ties.
     margin : float or array of shape (n_classes, n_classes), default=1.0
         How far the right class y must lead a wrong class j: a positive number, or non-negative numbers for
-        each pair ``[y, j]``, in the order of `classes_`. The diagonal is ignored.
+        each pair ``[y, j]``, in the order of `classes_` or in a pandas DataFrame with their labels. The
+        diagonal is ignored.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
@@ -671,8 +672,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
         """The margin, checked, for the classes that have weight."""
         if np.isscalar(self.margin):
             return float(cast(float, self.margin))
+        margin = _in_order_of(problem.classes, self.margin)
         try:
-            margin = np.array(self.margin, dtype=np.float64)
+            margin = np.array(margin, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"margin={self.margin!r} must be a number or an array of numbers.") from error
         n_classes = len(problem.classes)
@@ -687,6 +689,20 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 f"margin={self.margin!r} must hold finite, non-negative numbers of at most {LARGEST:g}."
             )
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
+
+
+def _in_order_of(classes: Array, margin: Any) -> Any:
+    """The margin; one with labels has its rows and columns put in the order of the classes."""
+    if not hasattr(margin, "reindex"):
+        return margin
+    labels = classes.tolist()
+    for axis in (margin.index, margin.columns):
+        if len(axis) != len(labels) or any(label not in axis for label in labels):
+            raise ValueError(
+                f"margin has the labels {list(axis)}, but the classes are {labels}. Name rows and columns "
+                "after the classes, or pass margin.to_numpy() in the order of classes_."
+            )
+    return margin.loc[labels, labels]
 
 
 def _ranked_as(scores: Array, probabilities: Array) -> Array:

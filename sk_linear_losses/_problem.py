@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
+from sklearn import config_context
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
@@ -118,7 +119,8 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
     weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != (n_samples,):
         raise ValueError(
-            f"sample_weight has shape {weight.shape}; expected ({n_samples},), one for each row."
+            f"sample_weight has shape {weight.shape}; expected ({n_samples},), one for each row of X. "
+            "Flatten a column with sample_weight.ravel()."
         )
     if weight.min() < 0:
         raise ValueError(
@@ -160,7 +162,9 @@ def _check_values(X: Any, estimator: Any) -> None:
     total = float(np.einsum(values, axes, values, axes, []))
     if LARGEST**-2 < total < LARGEST**2:
         return
-    assert_all_finite(X, estimator_name=type(estimator).__name__, input_name="X")
+    # What is checked already is not to be assumed.
+    with config_context(assume_finite=False):
+        assert_all_finite(X, estimator_name=type(estimator).__name__, input_name="X")
     if values.size == 0:
         return
     largest = max(-float(values.min()), float(values.max()))

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal, assert_equal
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -121,6 +122,18 @@ class TestParameters:
     def test_pair_margins(self, margin, message):
         self.assert_refused(MulticlassSVMClassifier(), {"margin": margin}, message)
 
+    def test_labelled_margins_are_put_in_the_order_of_the_classes(self):
+        costs = pd.DataFrame(np.arange(9.0).reshape(3, 3), index=[2, 0, 1], columns=[1, 2, 0])
+        model = MulticlassSVMClassifier(margin=costs).fit(X, Y)
+        ordered = costs.loc[[0, 1, 2], [0, 1, 2]].to_numpy()
+        assert_array_equal(model.coef_, MulticlassSVMClassifier(margin=ordered).fit(X, Y).coef_)
+
+    @pytest.mark.parametrize("axis", ["index", "columns"])
+    def test_labels_of_margins_that_are_no_classes(self, axis):
+        labels = {"index": [0, 1, 2], "columns": [0, 1, 2], axis: ["a", "b", "c"]}
+        with pytest.raises(ValueError, match=r"margin has the labels \['a', 'b', 'c'\].*to_numpy"):
+            MulticlassSVMClassifier(margin=pd.DataFrame(np.ones((3, 3)), **labels)).fit(X, Y)
+
     def test_squared_crammer_singer(self):
         parameters = {"loss": "squared_hinge", "multi_class": "crammer_singer"}
         self.assert_refused(MulticlassSVMClassifier(), parameters, "crammer_singer.*squared")
@@ -186,7 +199,7 @@ BAD_DATA = {
     "weights huge": ({"sample_weight": 1e308 * ONES}, "sample_weight"),
     "weights tiny": ({"sample_weight": 1e-103 * ONES}, r"sum of sample_weight.* is 1\.5e-101"),
     "weights short": ({"sample_weight": ONES[:-1]}, r"sample_weight.*\(149,\).*150"),
-    "weights 2-D": ({"sample_weight": ONES[:, None]}, r"sample_weight.*\(150, 1\).*150"),
+    "weights 2-D": ({"sample_weight": ONES[:, None]}, r"sample_weight.*\(150, 1\).*150.*ravel"),
     "weights strings": ({"sample_weight": np.full(len(Y), "a")}, "could not convert|numeric"),
     "weight on one class": ({"sample_weight": 1.0 * (Y == 2)}, "weight.*2"),
 }
@@ -201,6 +214,12 @@ def test_bad_data_is_refused(estimator, fitted, data, message):
     with pytest.raises((ValueError, TypeError), match=message):
         estimator.fit(**{"X": X, "y": Y, **data})
     assert_equal(vars(estimator), before)
+
+
+def test_missing_values_are_not_assumed_away(estimator):
+    """What finds them is a sum that is made anyway; later they would end the fit without a clue."""
+    with config_context(assume_finite=True), pytest.raises(ValueError, match="X contains NaN"):
+        estimator.fit(changed(X, (5, 1), np.nan), Y)
 
 
 @pytest.mark.parametrize("scale", [1e-90, 1e-60, 1e60, 1e90])
