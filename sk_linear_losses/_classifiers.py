@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -242,11 +241,10 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _rows(self, problem: Problem, X: Any) -> tuple[Rows, Statistics]:
         """The samples with rows X, moved to zero where that keeps digits, and their statistics."""
-        samples = partial(Rows, X, problem.y, problem.weight, len(problem.present), problem.n_threads)
-        rows = samples()
+        rows = _samples(problem, X)
         statistics = statistics_of(rows, bool(self.fit_intercept))
         if statistics.is_far_from_zero() and not sp.issparse(X):
-            rows = samples(statistics.mean)
+            rows = _samples(problem, X, statistics.mean)
             statistics = statistics_of(rows, bool(self.fit_intercept))
         return rows, statistics
 
@@ -310,10 +308,12 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         solved, objective, loss = result.minimised, result.objective, self._loss(problem)
         coef, intercept = result.parameters
         intercept = intercept - intercept.mean()
-        has_kinks = isinstance(loss, HingeLoss) and loss.smooth is None
-        if not (has_kinks or (solved.space is not None and solved.space.mixes)):
+        space, has_kinks = solved.space, isinstance(loss, HingeLoss) and loss.smooth is None
+        if not has_kinks and (space is None or not space.mixes):
             return coef, intercept, objective
-        rows = solved.rows if solved.space is None else self._rows(problem, problem.X)[0]
+        rows = solved.rows
+        if space is not None:
+            rows = _samples(problem, problem.X, None if sp.issparse(problem.X) else space.shift)
         # The intercept cancels what was taken from the rows, and what is left of it is to have all digits.
         offset = rows.offset.astype(np.longdouble)
 
@@ -689,6 +689,11 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 f"margin={self.margin!r} must hold finite, non-negative numbers of at most {LARGEST:g}."
             )
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
+
+
+def _samples(problem: Problem, X: Any, offset: Array | None = None) -> Rows:
+    """The samples with rows X, less an offset."""
+    return Rows(X, problem.y, problem.weight, len(problem.present), problem.n_threads, offset)
 
 
 def _in_order_of(classes: Array, margin: Any) -> Any:

@@ -7,7 +7,7 @@ import scipy.special
 from numpy.testing import assert_allclose
 
 from sk_linear_losses import _cost, _rows
-from sk_linear_losses._cost import CostModel, Plan, iterations_before_turning, n_corrections
+from sk_linear_losses._cost import CostModel, Plan, is_worth_turning, iterations_before_turning, n_corrections
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
     _by_class,
@@ -279,3 +279,15 @@ def test_other_coordinates_wait_for_the_iterations_that_they_cost_but_not_for_mo
     for cost, max_iter, expected in cases:
         assert iterations_before_turning(objective, 1.001 * cost * evaluation, max_iter) == expected
     assert iterations_before_turning(objective, np.inf, 1000) == 1000
+
+
+def test_other_coordinates_for_a_certificate_alone_are_to_be_cheap():
+    objective = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
+    evaluation = _cost._evaluation(objective)
+    for work, converged, expected in [
+        (200, True, True),
+        (300, True, False),
+        (1e9, False, True),
+        (np.inf, False, False),
+    ]:
+        assert is_worth_turning(objective, work * evaluation, converged) == expected
