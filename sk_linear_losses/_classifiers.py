@@ -214,7 +214,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             # Other coordinates may find what coefficients of the features have too few digits for.
             if previous is not None and self._stored(problem, previous)[2] < self._stored(problem, result)[2]:
                 gap = previous.objective - result.bound
-                result = replace(previous, gap=gap, history=result.history)
+                result = replace(previous, gap=gap, stopped=result.stopped, history=result.history)
             self._store(problem, result)
         return result
 

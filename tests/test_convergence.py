@@ -856,6 +856,22 @@ def test_coefficients_that_cancel_are_not_stored(variant, monkeypatch):
     assert twice.objective_ - twice.duality_gap_ == pytest.approx(ends[-1].bound, rel=1e-12)
 
 
+def test_a_stop_in_other_coordinates_is_said_where_they_brought_nothing(monkeypatch):
+    ends, solve = [], _classifiers.solve
+
+    def solve_badly(*args):
+        end = replace(solve(*args), converged=False, certified=False)
+        worse = 2 * end.objective
+        ends.append(replace(end, objective=worse, gap=worse, stopped=True) if ends else end)
+        return ends[-1]
+
+    monkeypatch.setattr(_classifiers, "solve", solve_badly)
+    with pytest.warns(ConvergenceWarning, match="was stopped by a callback"):
+        model = SoftmaxClassifier().fit(*generated(0, 60, 4, 3))
+    assert len(ends) == 2
+    assert model.objective_ == ends[0].objective
+
+
 @pytest.mark.parametrize("variant", ["softmax", "squared"])
 def test_other_coordinates_bring_a_certificate(variant):
     """The gradient in powers of uncentred variables does not vanish; an estimate alone ends the fit."""
