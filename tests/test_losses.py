@@ -441,7 +441,8 @@ def test_one_number_is_the_margin_of_every_pair(loss, n_classes):
 @pytest.mark.parametrize("loss", [SoftmaxLoss(), WestonWatkinsLoss(), CrammerSingerLoss()])
 def test_a_class_for_each_row(loss):
     """One row is not broadcast to several classes."""
-    for method in (loss.value, loss.gradient, loss.value_and_gradient, loss.curvature, loss.leeway):
+    methods = loss.value, loss.gradient, loss.value_and_gradient, loss.curvature, loss.conjugate, loss.leeway
+    for method in methods:
         with pytest.raises(ValueError, match=r"scores has shape \(1, 3\) and y \(2,\)"):
             method(np.ones((1, 3)), np.array([0, 1]))
         with pytest.raises(ValueError, match=r"scores has shape \(2, 3\) and y \(2, 1\)"):
