@@ -17,7 +17,6 @@ from ._cost import is_small
 from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
-from ._rows import ROUND_OFF
 from ._run import FINEST_DECREMENT, Run
 from ._stage import Stage, StageEnd, stage_length
 
@@ -187,17 +186,16 @@ class _Stages:
     def _assess(self, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> bool:
         """Note the decrement as the distance from the optimum. Returns whether the goal is met.
 
-        The certificate decides where it can be had: exact curvature makes it tight. From all samples and in
-        double precision, exact curvature also makes digits cheap, so that the coefficients, of which the
-        decrement bounds the squared error, get as accurate as the objective.
+        The certificate decides where it can be had: exact curvature makes it tight, but for sums that are
+        rounded. From all samples and in double precision, exact curvature also makes digits cheap, so that
+        the coefficients, of which the decrement bounds the squared error, get as accurate as the objective.
         """
         run = self.run
         run.estimate = decrement
         scale = abs(run.best.objective)
-        if not preconditioner.exact:
+        if not preconditioner.exact or run.in_single_precision:
             return run.is_certified or run.is_within(run.tol / (CAUTION * MORE_CAUTION**self.doubts))
-        rough = preconditioner.sampled or self.objective.rows.resolution > ROUND_OFF
-        accurate = rough or decrement <= (run.tol / CAUTION) ** 2 * (at.penalty or scale)
+        accurate = preconditioner.sampled or decrement <= (run.tol / CAUTION) ** 2 * (at.penalty or scale)
         return (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale
 
     def _may_be_certified(self, end: SmoothEnd) -> bool:
