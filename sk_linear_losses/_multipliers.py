@@ -22,6 +22,8 @@ from ._stage import LINE_SEARCH, Stage, StageEnd, stage_length
 # stages save no time and take more iterations in all, and a few times as many evaluations where line searches
 # stumble over the kinks.
 KINKED_STAGE = (2, 10)
+# Iterations after which exact curvature may be found to have aged: without, fits took twice as many.
+TRIED = 2
 # Factor on the smoothing once a subproblem took no more than so many iterations, or left more than this share
 # of the distance that the one before had left.
 SHRINK, EASY, SLOW = 0.3, 10, 0.7
@@ -102,7 +104,7 @@ class _MethodOfMultipliers:
         preconditioner = precondition(smoother, self.at.theta, len(run.history))
         most = stage_length(preconditioner, KINKED_STAGE)
         assess = partial(_assess, run, objective)
-        end = Stage(run, objective, preconditioner, self.at, assess).minimise(most)
+        end = Stage(run, objective, preconditioner, self.at, assess).minimise(most, TRIED)
         run.milestone("stage")
         self.at = end.at
         self.iterations += end.iterations

@@ -22,8 +22,6 @@ from .losses import Array
 # that is not exact, half as many: what L-BFGS has learnt is lost with the change of variables, and is worth
 # more.
 EXACT_STAGE, INEXACT_STAGE = (5, 30), (25, 100)
-# Iterations after which exact curvature may be found to have aged, as it does between the kinks of a hinge.
-TRIED = 2
 # Most evaluations of a line search. With half as many, some between kinks found no point to go on from, and
 # the next stage tried the same again.
 LINE_SEARCH = 60
@@ -87,9 +85,13 @@ class Stage:
         self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
         self.latest = self.accepted = self.origin
 
-    def minimise(self, most: int) -> StageEnd:
-        """Where at most so many iterations end."""
+    def minimise(self, most: int, tried: float = math.inf) -> StageEnd:
+        """Where at most so many iterations end.
+
+        After `tried` iterations exact curvature that is found to have aged ends the stage too.
+        """
         preconditioner, run = self.preconditioner, self.run
+        self.tried = tried
         # Decrements of other curvature mean little before a step has been made.
         if (preconditioner.exact or run.is_certified) and self.assess(self.start, self.end.decrement):
             return self.end._replace(finished=True)
@@ -155,5 +157,5 @@ class Stage:
     def _curvature_has_aged(self) -> bool:
         """Whether exact curvature has brought less than it promised, and promises more than at the start."""
         promised, brought = self.length**2 / 2, self.start.value - self.end.at.value
-        tried = self.preconditioner.exact and self.end.iterations >= TRIED
+        tried = self.preconditioner.exact and self.end.iterations >= self.tried
         return tried and brought < promised < self.end.decrement
