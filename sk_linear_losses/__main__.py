@@ -19,7 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from . import MulticlassSVMClassifier, SoftmaxClassifier
-from .losses import Array, SoftmaxLoss, WestonWatkinsLoss
+from ._typing import Array
+from .losses import SoftmaxLoss, WestonWatkinsLoss
 
 DATASETS = ("iris", "wine", "digits", "breast_cancer")
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)

@@ -36,7 +36,8 @@ from ._envelope import EnvelopeTerm
 from ._objective import Objective, SmoothTerm
 from ._preconditioner import hessian_factor, precondition_by_class
 from ._rows import Block, chunks
-from .losses import Array, Curvature, HingeLoss, SoftmaxLoss
+from ._typing import Array
+from .losses import Curvature, HingeLoss, SoftmaxLoss
 
 # The kinks of a hinge are spread to give it curvature, over the margin times this power of the number of
 # samples: the rate that suits a density at one point, here that of shortfalls at zero. Half and twice as much

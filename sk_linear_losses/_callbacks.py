@@ -76,12 +76,11 @@ class ProgressLines:
             self._print(f"iteration {progress.n_iter}", progress)
         return False
 
-    def milestone(self, step: str, progress: Progress) -> None:
+    def milestone(self, kind: str, progress: Progress, detail: str) -> None:
         """Print the milestone, with its number among those of its kind, and the iterations so far."""
-        kind, *details = step.partition(" of ")
         self._counts[kind] += 1
         iterations = f"{progress.n_iter} iteration{'s' * (progress.n_iter != 1)}"
-        self._print(f"{kind} {self._counts[kind]}{''.join(details)}, {iterations}", progress)
+        self._print(f"{kind} {self._counts[kind]}{detail}, {iterations}", progress)
 
     def _print(self, step: str, progress: Progress) -> None:
         share = relative_gap(progress.objective, progress.gap)
@@ -125,7 +124,7 @@ class FitTasks:
         task, self._iteration = self._iteration, None
         return self._call(task.call_on_fit_task_end, result)
 
-    def milestone(self, step: str, progress: Progress) -> None:
+    def milestone(self, kind: str, progress: Progress, detail: str) -> None:
         """Callbacks learn of iterations alone."""
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from ._correction import correct
 from ._objective import Evaluation, Objective
 from ._rows import ROUND_OFF
-from .losses import Array
+from ._typing import Array
 
 # Most features along which multipliers are corrected; what the gradient in each must cost the bound, as a
 # share of the objective; and how often more features join.

@@ -32,7 +32,8 @@ from ._row_space import RowSpace, row_spaces
 from ._rows import ROUND_OFF, Block, Rows, single_threaded_blas
 from ._run import Iteration, Result
 from ._solver import solve
-from .losses import Array, CrammerSingerLoss, HingeLoss, SmoothLoss, SoftmaxLoss, WestonWatkinsLoss
+from ._typing import Array
+from .losses import CrammerSingerLoss, HingeLoss, SmoothLoss, SoftmaxLoss, WestonWatkinsLoss
 
 # Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).
 SCORED_ENTRIES = 2**19

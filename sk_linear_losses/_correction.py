@@ -22,7 +22,8 @@ import scipy.linalg
 
 from ._objective import Evaluation, Objective
 from ._rows import DENSE_BLOCK_ROWS, ROUND_OFF, Block
-from .losses import Array, Curvature
+from ._typing import Array
+from .losses import Curvature
 
 # Least eigenvalue of correlations that has digits.
 LEAST_EIGENVALUE = 1e-10

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ._objective import Objective
-from ._rows import GRAM_ROWS, Block, chunks, weighted_grams
-from .losses import Array, Curvature
+from ._rows import GRAM_ROWS, Block, chunks
+from ._typing import Array
+from .losses import Curvature
 
 T = TypeVar("T")
 Weightings = Callable[[Curvature], Array]
@@ -160,3 +162,34 @@ def _stored_gram(objective: Objective, rows: Array, factors: Array) -> Array:
     gram[:n_features, n_features:] = centred_sums[:, None]
     gram[n_features:, n_features:] = total
     return gram
+
+
+def weighted_grams(rows: Array, weights: Array) -> Array:
+    """``rows.T @ diag(w) @ rows`` for each column w of `weights`: (n_weightings, n_features, n_features)."""
+    n_features, n_weightings = rows.shape[1], weights.shape[1]
+    upper = pairs(n_features)
+    packed = products_of_pairs(rows.T) @ weights
+    grams = np.empty((n_weightings, n_features, n_features))
+    grams[:, upper[0], upper[1]] = packed.T
+    grams[:, upper[1], upper[0]] = packed.T
+    return grams
+
+
+def products_of_pairs(left: Array, right: Array | None = None, distinct: int = 0) -> Array:
+    """``left[i] * right[j]`` for all pairs, in the order of `pairs`; `right` is `left` unless given."""
+    left = np.ascontiguousarray(left)
+    right = left if right is None else np.ascontiguousarray(right)
+    n, n_samples = left.shape
+    products = np.empty((len(pairs(n, distinct)[0]), n_samples))
+    start = 0
+    for i in range(n - distinct):
+        end = start + n - distinct - i
+        np.multiply(left[i], right[i + distinct :], out=products[start:end])
+        start = end
+    return products
+
+
+@lru_cache(maxsize=8)
+def pairs(n: int, distinct: int = 0) -> tuple[Array, Array]:
+    """Indices i and j of all pairs with ``i + distinct <= j < n``."""
+    return np.triu_indices(n, distinct)

@@ -12,7 +12,8 @@ import numpy as np
 
 from ._objective import BlockSums, Evaluation, Objective, SmoothTerm, Statistics
 from ._rows import Block, Rows
-from .losses import Array, Curvature, HingeLoss, flows_of
+from ._typing import Array
+from .losses import Curvature, HingeLoss, flows_of
 
 # Least smoothing, relative to the smaller of the natural one, with which a multiplier takes all its values
 # between two margins, and of that which is comparable to the penalty. Below, multipliers lose more digits to

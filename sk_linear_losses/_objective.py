@@ -20,7 +20,8 @@ from scipy.linalg import helmert
 
 from ._row_space import RowSpace
 from ._rows import Block, Rows, chunks, far_from_zero
-from .losses import Array, Curvature, Loss, SmoothLoss
+from ._typing import Array
+from .losses import Curvature, Loss, SmoothLoss
 
 # Relative round-off of a mean: blocks of some thousand rows were seen to make half as much.
 MEAN_ROUND_OFF = 2e-13

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._cost import AS_GOOD_AS_ALL, START_BUDGET, START_ITERATIONS, CostModel, Plan, as_stored, pairs_together
-from ._curvature import CurvatureAt
+from ._curvature import CurvatureAt, pairs, products_of_pairs
 from ._objective import Objective
 from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
-from ._rows import Block, pairs, products_of_pairs
-from .losses import Array, Curvature
+from ._rows import Block
+from ._typing import Array
+from .losses import Curvature
 
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1

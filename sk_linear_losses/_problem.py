@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ._rows import single_threaded_blas
-from .losses import Array
+from ._typing import Array
 
 # Magnitudes of X, weights and margins between its inverse and this, and of C between the squares of both,
 # leave room for sums and products.

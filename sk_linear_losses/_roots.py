@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg.blas import dtrsm, dtrsv
 from scipy.linalg.lapack import dpotrf, dpotri
 
-from .losses import Array
+from ._typing import Array
 
 # Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
 RIDGE = 1e-13

@@ -22,7 +22,7 @@ from scipy.linalg.lapack import dpocon, dpotrf
 from scipy.sparse.linalg import LinearOperator
 
 from ._rows import far_from_zero
-from .losses import Array
+from ._typing import Array
 
 # Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
 # done for those that need it. Not even for them where X has more entries (four copies of 128 MB), or a matrix

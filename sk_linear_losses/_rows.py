@@ -9,7 +9,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
-from .losses import Array
+from ._typing import Array
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -305,37 +305,6 @@ def far_from_zero(mean: Array, variance: Array) -> Array:
 def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:
     """The selected rows in parts small enough to be made dense; one part at least."""
     return [selected[i : i + size] for i in range(0, max(len(selected), 1), size)]
-
-
-def weighted_grams(rows: Array, weights: Array) -> Array:
-    """``rows.T @ diag(w) @ rows`` for each column w of `weights`: (n_weightings, n_features, n_features)."""
-    n_features, n_weightings = rows.shape[1], weights.shape[1]
-    upper = pairs(n_features)
-    packed = products_of_pairs(rows.T) @ weights
-    grams = np.empty((n_weightings, n_features, n_features))
-    grams[:, upper[0], upper[1]] = packed.T
-    grams[:, upper[1], upper[0]] = packed.T
-    return grams
-
-
-def products_of_pairs(left: Array, right: Array | None = None, distinct: int = 0) -> Array:
-    """``left[i] * right[j]`` for all pairs, in the order of `pairs`; `right` is `left` unless given."""
-    left = np.ascontiguousarray(left)
-    right = left if right is None else np.ascontiguousarray(right)
-    n, n_samples = left.shape
-    products = np.empty((len(pairs(n, distinct)[0]), n_samples))
-    start = 0
-    for i in range(n - distinct):
-        end = start + n - distinct - i
-        np.multiply(left[i], right[i + distinct :], out=products[start:end])
-        start = end
-    return products
-
-
-@lru_cache(maxsize=8)
-def pairs(n: int, distinct: int = 0) -> tuple[Array, Array]:
-    """Indices i and j of all pairs with ``i + distinct <= j < n``."""
-    return np.triu_indices(n, distinct)
 
 
 def _block_rows(rows: Rows) -> int:

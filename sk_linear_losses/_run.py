@@ -17,7 +17,7 @@ import numpy as np
 from ._certificate import lower_bound
 from ._objective import Evaluation, Objective
 from ._rows import ROUND_OFF
-from .losses import Array
+from ._typing import Array
 
 # Relative accuracy beyond which nothing is gained: of a decrement, which is the square of a gradient, and of
 # a gap, which is a difference of sums.
@@ -99,8 +99,11 @@ class Reporter(Protocol):
     def end(self, progress: Progress, result: Callable[[], Result]) -> bool:
         """An iteration has ended. Returns whether the solve is to end with it."""
 
-    def milestone(self, step: str, progress: Progress) -> None:
-        """A step has ended: "stage", "outer step", or "sample of ... rows" for the fit to some."""
+    def milestone(self, kind: str, progress: Progress, detail: str) -> None:
+        """A step has ended: a "stage", an "outer step", or the fit to a "sample" of the rows.
+
+        ``detail`` may follow its name.
+        """
 
 
 @dataclass
@@ -148,12 +151,12 @@ class Run:
             progress = Progress(len(self.history), *self.history[-1])
             self.stopped |= reporter.end(progress, partial(self.result, objective))
 
-    def milestone(self, step: str) -> None:
-        """Report that something else has ended."""
+    def milestone(self, kind: str, detail: str = "") -> None:
+        """Report that a step has ended, of which there are several kinds."""
         for reporter in self.reporters:
             seconds = time.perf_counter() - self.started
             gap = self._proven(self.gap)
-            reporter.milestone(step, Progress(len(self.history), self.best.objective, gap, seconds))
+            reporter.milestone(kind, Progress(len(self.history), self.best.objective, gap, seconds), detail)
 
     def result(self, objective: Objective, unbounded: bool = False) -> Result:
         """What the solve returns if it ends here."""

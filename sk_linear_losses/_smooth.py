@@ -128,7 +128,7 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
         preconditioner = precondition(sample, end.at.theta, whole=objective)
     trial.note(sample, end.at)
     trial.reporters = run.reporters
-    trial.milestone(f"sample of {sample.rows.n_samples} rows")
+    trial.milestone("sample", f" of {sample.rows.n_samples} rows")
     moved = objective.evaluate(end.at.theta)
     if not moved.objective < at.objective:
         return at, None

@@ -13,7 +13,7 @@ from ._multipliers import minimise_hinge
 from ._objective import Objective
 from ._run import Reporter, Result, Run
 from ._smooth import Stop, minimise_smooth
-from .losses import Array
+from ._typing import Array
 
 
 def solve(

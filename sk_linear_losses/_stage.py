@@ -16,7 +16,7 @@ from ._cost import n_corrections
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner
 from ._run import Run
-from .losses import Array
+from ._typing import Array
 
 # Iterations of a stage, at least and at most. It lasts as many as its curvature costs in evaluations. Where
 # that is not exact, half as many: what L-BFGS has learnt is lost with the change of variables, and is worth

@@ -17,7 +17,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ._checks import check_option
-from .losses import Array, SoftmaxLoss, WestonWatkinsLoss
+from ._typing import Array
+from .losses import SoftmaxLoss, WestonWatkinsLoss
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

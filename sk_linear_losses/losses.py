@@ -6,14 +6,13 @@ Knows scores and integer classes. Knows nothing of features, weights, solvers or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
+
+from ._typing import Array
 
 __all__ = ["CrammerSingerLoss", "SoftmaxLoss", "WestonWatkinsLoss"]
-
-Array: TypeAlias = npt.NDArray[Any]
 
 # Round-off allowed at the boundary of a conjugate's domain.
 DOMAIN_SLACK = 1e-12

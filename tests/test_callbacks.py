@@ -194,7 +194,7 @@ class Stopper:
         self.ended.append((progress, result()))
         return len(self.ended) == self.at
 
-    def milestone(self, step, progress):
+    def milestone(self, kind, progress, detail):
         self.milestones.append(progress)
 
 

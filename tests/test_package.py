@@ -19,6 +19,7 @@ NAME = sk_linear_losses.__name__
 # Each module may import those before it.
 LAYERS = [
     "_checks",
+    "_typing",
     "losses",
     "_rows",
     "_row_space",

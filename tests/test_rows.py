@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_limits
 
 from sk_linear_losses import _rows
-from sk_linear_losses._rows import Rows, weighted_grams
+from sk_linear_losses._curvature import weighted_grams
+from sk_linear_losses._rows import Rows
 
 from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_FEATURES, N_SAMPLES, WEIGHT, Y
 
