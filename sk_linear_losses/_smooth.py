@@ -18,14 +18,14 @@ from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from ._run import FINEST_DECREMENT, Run
-from ._stage import Stage, StageEnd, stage_length
+from ._stage import EXACT_STAGE, Stage, StageEnd, stage_length
 
 # Where curvature is not exact the decrement must be this many times less than `tol`. While the gap is not
 # certified it must then be that many times less again, up to so often: in bad units that takes ten digits,
 # which come fast by then.
 CAUTION, MORE_CAUTION, DOUBTS = 10, 100, 5
-# Most steps of the intercept alone at a time.
-BALANCING_STEPS = 3
+# Most steps of the intercept alone at a time, and how many times nearer the optimum the next ones are made.
+BALANCING_STEPS, NEARER = 3, 10
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
@@ -145,6 +145,8 @@ class _Stages:
         self.run, self.objective, self.most_iterations = run, objective, most_iterations
         # How often an estimate has ended the stages without a certificate.
         self.doubts = 0
+        # Relative distance from the optimum, by estimate, at which the intercept is balanced next.
+        self.balanced_at = run.tol / CAUTION
 
     def minimise_and_certify(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
         """Where stages end, made again with more caution as long as that may bring a certificate."""
@@ -175,7 +177,8 @@ class _Stages:
             assess = partial(self._assess, preconditioner)
             end = Stage(run, objective, preconditioner, at, assess).minimise(stage_length(preconditioner))
             run.milestone("stage")
-            if end.finished:
+            # For digits that the certificate does not ask for, dear curvature is not taken anew.
+            if end.finished or (run.is_certified and _is_dear(preconditioner)):
                 return SmoothEnd(end.at, _met_by(preconditioner), preconditioner)
             # Of numbers that overflowed none is less than another.
             if not end.at.value < at.value and not end.decrement < decrement / 10:
@@ -196,7 +199,21 @@ class _Stages:
         if not preconditioner.exact or run.in_single_precision:
             return run.is_certified or run.is_within(run.tol / (CAUTION * MORE_CAUTION**self.doubts))
         accurate = preconditioner.sampled or decrement <= (run.tol / CAUTION) ** 2 * (at.penalty or scale)
+        if decrement <= self.balanced_at * scale and (accurate or _is_dear(preconditioner)):
+            self._balance(at, decrement / scale)
         return (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale
+
+    def _balance(self, at: Evaluation, distance: float) -> None:
+        """Make steps of the intercept alone where its condition is all that a certificate lacks.
+
+        With many or rare classes the other parameters would take digits that nobody asked for until it holds.
+        """
+        run, objective = self.run, self.objective
+        if not objective.fit_intercept or run.is_certified:
+            return
+        if objective.stationarity(at) <= run.tol * abs(at.objective):
+            self.balanced_at = distance / NEARER
+            _balance_intercept(run, objective, at)
 
     def _may_be_certified(self, end: SmoothEnd) -> bool:
         """Whether an estimate alone ended the stages, so that going on may bring a certificate.
@@ -219,6 +236,11 @@ class _Stages:
         if self.objective.penalty and preconditioner is not None and not preconditioner.correlated:
             return False
         return self.run.is_within(self.run.tol / CAUTION)
+
+
+def _is_dear(preconditioner: Preconditioner) -> bool:
+    """Whether taking this curvature anew costs more than the longest stage that it is kept for."""
+    return preconditioner.cost > EXACT_STAGE[1]
 
 
 def _met_by(preconditioner: Preconditioner) -> Stop:

@@ -3,6 +3,7 @@
 import re
 import time
 import warnings
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
@@ -601,6 +602,26 @@ def hidden_pair():
     pair[np.arange(1, 1500), y[1:]] = 1
     others = rng.random((1500, 2000)) * (rng.random((1500, 2000)) < 0.003)
     return sp.csr_array(np.hstack([pair, others])), y
+
+
+@pytest.mark.parametrize("dear", [False, True])
+def test_dear_curvature_is_taken_for_a_certificate_but_not_for_digits(dear, monkeypatch):
+    calls = Counter()
+    monkeypatch.setattr(_smooth, "EXACT_STAGE", (5, 0 if dear else np.inf))
+    for name in ("precondition", "_balance_intercept"):
+        function = getattr(_smooth, name)
+
+        def counted(*args, name=name, function=function):
+            calls[name] += 1
+            return function(*args)
+
+        monkeypatch.setattr(_smooth, name, counted)
+    X, y = bundled("iris")
+    model = SoftmaxClassifier(100).fit(X, y)
+    assert model.converged_
+    assert model.duality_gap_ <= model.tol * model.objective_
+    # With the intercept's condition met the third one certifies the fit; the fourth only adds digits.
+    assert calls == ({"precondition": 3, "_balance_intercept": 1} if dear else {"precondition": 4})
 
 
 def test_what_features_alone_do_not_show_is_found_by_curvature_across_them(monkeypatch):

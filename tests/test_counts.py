@@ -29,6 +29,8 @@ def data(name):
     if name == "float32":
         X, y = generated(0, 12_000, 100, 10)
         return X.astype(np.float32), y
+    if name == "classes that overlap":
+        return generated(0, 15_000, 16, 26)
     if name == "blocks":
         return generated(0, 3000, 250, 20)
     if name == "bad units":
@@ -74,6 +76,9 @@ EXPECTED = [
     (SoftmaxClassifier(100), "float32", 18, 21),
     (MulticlassSVMClassifier(loss="squared_hinge"), "float32", 22, 25),
     (SoftmaxClassifier(), "many rows", 6, 21),
+    # Where all but the condition of the intercept is met, the intercept alone takes the last steps.
+    (SoftmaxClassifier(), "classes that overlap", 8, 20),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "classes that overlap", 10, 25),
     (SoftmaxClassifier(), "blocks", 31, 33),
     (SoftmaxClassifier(100), "blocks", 48, 51),
     # So few rows matter that the sample has to grow.
