@@ -116,7 +116,7 @@ class _MethodOfMultipliers:
         if self.thorough:
             return self.run.is_within(FINEST_GAP)
         if self.run.is_within(self.run.tol):
-            certify(self.run, self.objective, self.at)
+            certify(self.run, self.objective, self.at, thoroughly=self.patience.idle > 0)
         return self.run.is_certified
 
     def _move_multipliers(self) -> None:
@@ -136,7 +136,7 @@ class _MethodOfMultipliers:
         smoother = self.objective.with_multipliers(self.at.theta).with_smoothing(BALANCING)
         at = smoother.evaluate(self.at.theta)
         self.run.note(smoother, at)
-        certify(self.run, smoother, at)
+        certify(self.run, smoother, at, thoroughly=True)
 
 
 def _assess(run: Run, objective: HingeObjective, at: Evaluation, decrement: float) -> bool:

@@ -72,11 +72,15 @@ def minimise_smooth(
     return _Stages(run, objective, most_iterations).minimise_and_certify(at, preconditioner)
 
 
-def certify(run: Run, objective: Objective, at: Evaluation) -> None:
-    """Raise the bound of a run by what hardly moves the coefficients."""
+def certify(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) -> None:
+    """Raise the bound of a run by what hardly moves the coefficients.
+
+    `thoroughly` by corrections too, which take as long as many evaluations and fail as long as an iteration
+    still brings the gradient down.
+    """
     if objective.fit_intercept and not run.is_certified:
         at = _balance_intercept(run, objective, at)
-    if objective.penalty and not run.is_certified:
+    if thoroughly and objective.penalty and not run.is_certified:
         run.bound = max(run.bound, corrected_bound(objective, at))
 
 
@@ -154,8 +158,9 @@ class _Stages:
         end = self.minimise(at, preconditioner)
         while end.why is not Stop.UNBOUNDED:
             run.note(objective, end.at)
-            certify(run, objective, end.at)
-            if not self._may_be_certified(end):
+            last = not self._may_be_certified(end)
+            certify(run, objective, end.at, thoroughly=last)
+            if last or not self._may_be_certified(end):
                 break
             self.doubts += 1
             known = end.preconditioner if self.doubts <= DOUBTS else None
