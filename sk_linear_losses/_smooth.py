@@ -123,6 +123,12 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
         return decrement <= min(noise, SAMPLE_DIGITS * abs(at.value))
 
     preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
+    if start.theta is at.theta:
+        # Near the optimum for all, as after `warm_start`, that of a sample is farther away.
+        slope = preconditioner.gradient(at.gradient)
+        error = preconditioner.gradient(start.gradient - at.gradient)
+        if error @ error >= slope @ slope:
+            return at, preconditioner
     end, stuck = StageEnd(start, np.inf, 0, False), 0
     # The first curvature may be that of a smaller sample and allow no step where its own does.
     while trial.iterations_left > 0 and not end.finished and stuck < 2:
