@@ -45,6 +45,8 @@ WIDEN, WIDEST = 10.0, 1e8
 # Share of the distance to the optimum that is progress, and most iterations without: before `tol` is reached,
 # and after. A line search that comes to nothing counts for as many as it may have evaluations.
 PROGRESS, PATIENCE, LAST_PATIENCE = 0.9, 600, 20
+# The same share once `tol` is reached: further digits are for problems where each step squares what is left.
+LAST_PROGRESS = 0.1
 
 
 def minimise_hinge(run: Run, objective: HingeObjective, at: Evaluation) -> Objective:
@@ -108,7 +110,7 @@ class _MethodOfMultipliers:
         run.milestone("stage")
         self.at = end.at
         self.iterations += end.iterations
-        self.patience.note(run.distance, end)
+        self.patience.note(run.distance, end, LAST_PROGRESS if run.is_certified else PROGRESS)
         return end
 
     def _has_reached_goal(self) -> bool:
@@ -162,10 +164,9 @@ class _Patience:
     nearest: float = np.inf
     idle: int = 0
 
-    def note(self, distance: float, end: StageEnd) -> None:
-        """Take the distance from the optimum after a stage into account."""
-        if distance < PROGRESS * self.nearest:
-            self.idle = 0
+    def note(self, distance: float, end: StageEnd, progress: float) -> None:
+        """Take the distance from the optimum after a stage into account: that share of the last is progress."""
+        if distance < progress * self.nearest:
+            self.idle, self.nearest = 0, distance
         else:
             self.idle += end.iterations or (1 if end.finished else LINE_SEARCH)
-        self.nearest = min(self.nearest, distance)
