@@ -42,11 +42,11 @@ SOFT = 50
 FINE, LAST_STEPS = 1e-6, 2
 # Factor on the smoothing whose curvature is taken when a stage brings nothing, and the most it may reach.
 WIDEN, WIDEST = 10.0, 1e8
-# Share of the distance to the optimum that is progress, and most iterations without: before `tol` is reached,
-# and after. A line search that comes to nothing counts for as many as it may have evaluations.
-PROGRESS, PATIENCE, LAST_PATIENCE = 0.9, 600, 20
-# The same share once `tol` is reached: further digits are for problems where each step squares what is left.
-LAST_PROGRESS = 0.1
+# Share of the distance to the optimum that is progress, and most iterations without, before `tol` is reached.
+# A line search that comes to nothing counts for as many as it may have evaluations.
+PROGRESS, PATIENCE = 0.9, 600
+# The same afterwards: more digits are for problems where each step squares what is left.
+LAST_PROGRESS, LAST_PATIENCE = 0.1, 20
 
 
 def minimise_hinge(run: Run, objective: HingeObjective, at: Evaluation) -> Objective:
@@ -165,7 +165,7 @@ class _Patience:
     idle: int = 0
 
     def note(self, distance: float, end: StageEnd, progress: float) -> None:
-        """Take the distance from the optimum after a stage into account: that share of the last is progress."""
+        """Take the distance from the optimum after a stage into account; such a share of it is progress."""
         if distance < progress * self.nearest:
             self.idle, self.nearest = 0, distance
         else:

@@ -75,8 +75,8 @@ def minimise_smooth(
 def certify(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) -> None:
     """Raise the bound of a run by what hardly moves the coefficients.
 
-    `thoroughly` by corrections too, which take as long as many evaluations and fail as long as an iteration
-    still brings the gradient down.
+    `thoroughly` by corrections too: they take as long as many evaluations, and bring nothing as long as
+    iterations bring the gradient down.
     """
     if objective.fit_intercept and not run.is_certified:
         at = _balance_intercept(run, objective, at)
@@ -124,7 +124,7 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
 
     preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
     if start.theta is at.theta:
-        # Near the optimum for all, as after `warm_start`, that of a sample is farther away.
+        # The optimum may be known from before: that of a sample, whose slope has such an error, is farther.
         slope = preconditioner.gradient(at.gradient)
         error = preconditioner.gradient(start.gradient - at.gradient)
         if error @ error >= slope @ slope:

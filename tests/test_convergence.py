@@ -20,6 +20,7 @@ from sk_linear_losses import (
     SoftmaxClassifier,
     _classifiers,
     _cost,
+    _multipliers,
     _row_space,
     _run,
     _smooth,
@@ -602,6 +603,43 @@ def hidden_pair():
     pair[np.arange(1, 1500), y[1:]] = 1
     others = rng.random((1500, 2000)) * (rng.random((1500, 2000)) < 0.003)
     return sp.csr_array(np.hstack([pair, others])), y
+
+
+@pytest.mark.parametrize("model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")])
+def test_optimum_known_from_before_is_not_left_for_that_of_a_sample(model, monkeypatch):
+    calls = 0
+    evaluate = Objective.evaluate
+
+    def counted(self, theta):
+        nonlocal calls
+        calls += 1
+        return evaluate(self, theta)
+
+    X, y = generated(0, 30_000, 20, 4)
+    coef = model.set_params(warm_start=True).fit(X, y).coef_
+    monkeypatch.setattr(Objective, "evaluate", counted)
+    model.fit(X, y)
+    assert model.converged_
+    assert model.n_iter_ == 0
+    np.testing.assert_allclose(model.coef_, coef, rtol=1e-9)
+    # At zero and at the optimum, there for two samples too, and for a hinge without its envelope.
+    assert calls <= 5
+
+
+@pytest.mark.parametrize("model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")])
+def test_multipliers_are_not_corrected_as_long_as_iterations_help(model, monkeypatch):
+    X, y = generated(0, 2000, 60, 30)
+    monkeypatch.setattr(_smooth, "corrected_bound", None)
+    model.fit(X * 10 ** np.random.default_rng(0).uniform(-3, 3, 60), y)
+    assert model.duality_gap_ <= model.tol * model.objective_
+
+
+def test_beyond_tol_a_hinge_goes_on_as_long_as_digits_come_quickly():
+    patience = _multipliers._Patience()
+    stage = SimpleNamespace(iterations=7, finished=True)
+    for distance, idle in [(1.0, 0), (0.5, 7), (0.09, 0), (0.05, 7), (0.015, 14), (0.008, 0)]:
+        patience.note(distance, stage, _multipliers.LAST_PROGRESS)
+        assert patience.idle == idle
 
 
 @pytest.mark.parametrize("dear", [False, True])
