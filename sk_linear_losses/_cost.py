@@ -26,6 +26,9 @@ SMALL = 10
 # To weight a row costs a Gram matrix as much as this many features more. Of rows that stay sparse each pair
 # of stored entries costs so many multiply-adds (60 to 400 measured, the more the emptier the rows).
 FORMING, STORED_PAIR = 8, 150
+# Where each pair of classes draws rows of its own, to weight and draw one costs so much (30 to 70 nanoseconds
+# measured). It counts for whether curvature is taken; stages that lasted as much longer would cost more.
+DRAWING = 400
 # Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
 # with all pairs of classes makes their Gram matrices faster than one product each: it has half the
 # multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
@@ -90,7 +93,8 @@ class CostModel:
     def exact(self) -> Plan:
         """All second derivatives.
 
-        Where each pair of classes draws rows of its own, `n_rows` is the total over pairs.
+        Where each pair of classes draws rows of its own, `n_rows` is the total over pairs, and the cost is
+        infinite where to draw them makes it too large.
         """
         n_samples, n_pairs = self.objective.rows.n_samples, self.objective.n_pairs
         size = self.objective.n_parameters
@@ -103,7 +107,8 @@ class CostModel:
                 n_rows = n_samples
             return Plan(self.of_all(n_rows * n_pairs), n_rows)
         n_rows = min(max(EXACT_ROWS * size, budget / self._product), n_samples * n_pairs)
-        return Plan(self.of_all(n_rows), n_rows)
+        cost, drawing = self.of_all(n_rows), DRAWING * n_samples * n_pairs / self._evaluation
+        return Plan(cost if cost + drawing <= self.budget else np.inf, n_rows)
 
     def by_class(self) -> Plan:
         """The second derivatives of each class alone."""

@@ -31,6 +31,8 @@ def data(name):
         return X.astype(np.float32), y
     if name == "classes that overlap":
         return generated(0, 15_000, 16, 26)
+    if name == "many pairs":
+        return generated(0, 3000, 60, 30)
     if name == "blocks":
         return generated(0, 3000, 250, 20)
     if name == "bad units":
@@ -79,6 +81,8 @@ EXPECTED = [
     # Where all but the condition of the intercept is met, the intercept alone takes the last steps.
     (SoftmaxClassifier(), "classes that overlap", 8, 20),
     (MulticlassSVMClassifier(loss="squared_hinge"), "classes that overlap", 10, 25),
+    # To draw rows for each pair of classes would cost more than all else.
+    (SoftmaxClassifier(0.01), "many pairs", 9, 12),
     (SoftmaxClassifier(), "blocks", 31, 33),
     (SoftmaxClassifier(100), "blocks", 48, 51),
     # So few rows matter that the sample has to grow.

@@ -227,6 +227,16 @@ def test_curvature_by_class_is_for_what_it_may_cost():
     assert isinstance(precondition_by_class(objective, theta, 0.01).root, DiagonalRoot)
 
 
+def test_drawing_rows_for_each_pair_of_classes_counts_as_a_cost(monkeypatch):
+    X, y = generated(0, 3000, 60, 30)
+    objective = softmax_objective(X, y, np.ones(len(y)), 30)
+    model = CostModel(objective, objective, 0)
+    assert model.exact().cost == np.inf
+    assert CostModel(objective, objective, 1000).exact().cost < 1000
+    monkeypatch.setattr(_cost, "DRAWING", 0)
+    assert model.exact().cost <= model.budget
+
+
 def test_memory_is_cut_where_vectors_cost_more_than_evaluations():
     dense = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
     assert n_corrections(dense) == 20
