@@ -220,9 +220,8 @@ class _Stages:
         With many or rare classes the other parameters would take digits that nobody asked for until it holds.
         """
         run, objective = self.run, self.objective
-        if not objective.fit_intercept or run.is_certified:
-            return
-        if objective.stationarity(at) <= run.tol * abs(at.objective):
+        lacking = objective.penalty and objective.fit_intercept and not run.is_certified
+        if lacking and objective.stationarity(at) <= run.tol * abs(at.objective):
             self.balanced_at = distance / NEARER
             _balance_intercept(run, objective, at)
 

@@ -660,6 +660,10 @@ def test_dear_curvature_is_taken_for_a_certificate_but_not_for_digits(dear, monk
     assert model.duality_gap_ <= model.tol * model.objective_
     # With the intercept's condition met the third one certifies the fit; the fourth only adds digits.
     assert calls == ({"precondition": 3, "_balance_intercept": 1} if dear else {"precondition": 4})
+    calls.clear()
+    SoftmaxClassifier(np.inf).fit(X[y > 0, :2], y[y > 0])
+    # Without a penalty there is no certificate to be had; only the end of the fit improves the intercept.
+    assert calls["_balance_intercept"] == 1
 
 
 def test_what_features_alone_do_not_show_is_found_by_curvature_across_them(monkeypatch):
