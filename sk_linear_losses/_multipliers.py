@@ -106,7 +106,7 @@ class _MethodOfMultipliers:
         preconditioner = precondition(smoother, self.at.theta, len(run.history))
         most = stage_length(preconditioner, KINKED_STAGE)
         assess = partial(_assess, run, objective)
-        end = Stage(run, objective, preconditioner, self.at, assess).minimise(most, TRIED)
+        end = Stage(run, objective, preconditioner, self.at, assess, TRIED).minimise(most)
         run.milestone("stage")
         self.at = end.at
         self.iterations += end.iterations

@@ -133,20 +133,20 @@ class Run:
         self.note(objective, at)
 
     def accept(self, objective: Objective, at: Evaluation) -> None:
-        """Take an iterate into account and into the history, its bound where that says something new."""
+        """Take an iterate into account, its bound where that says something new."""
         if not self.is_certified and objective.stationarity(at) <= NEAR * self.tol * abs(at.objective):
             self.bound = max(self.bound, lower_bound(objective, at))
         self._take(at)
-        seconds = time.perf_counter() - self.started
-        self.history.append(Iteration(at.objective, self._proven(at.objective - self.bound), seconds))
 
     def begin(self, objective: Objective) -> None:
         """Report that an iteration begins."""
         for reporter in self.reporters:
             reporter.begin(partial(self.result, objective))
 
-    def end(self, objective: Objective) -> None:
-        """Report that an iteration has ended."""
+    def end(self, objective: Objective, at: Evaluation) -> None:
+        """Put an iterate into the history, with what is known of the optimum by now, and report it."""
+        seconds = time.perf_counter() - self.started
+        self.history.append(Iteration(at.objective, self._proven(at.objective - self.bound), seconds))
         for reporter in self.reporters:
             progress = Progress(len(self.history), *self.history[-1])
             self.stopped |= reporter.end(progress, partial(self.result, objective))

@@ -63,7 +63,8 @@ class Stage:
     curvature met on the way, so a preconditioner that misses some curvature does not end the fit early.
 
     `assess` is given each iterate and its decrement. It notes in the run how far from the optimum they are
-    estimated to be, and returns whether the goal of the stage is met.
+    estimated to be, and returns whether the goal of the stage is met. After `tried` iterations exact
+    curvature that is found to have aged ends the stage too.
     """
 
     def __init__(
@@ -73,9 +74,10 @@ class Stage:
         preconditioner: Preconditioner,
         start: Evaluation,
         assess: Callable[[Evaluation, float], bool],
+        tried: float = math.inf,
     ) -> None:
         self.run, self.objective, self.preconditioner = run, objective, preconditioner
-        self.start, self.assess = start, assess
+        self.start, self.assess, self.tried = start, assess, tried
         slope = preconditioner.gradient(start.gradient)
         self.length = math.sqrt(slope @ slope)
         self.end = StageEnd(start, self.length**2 / 2, 0, False)
@@ -85,13 +87,9 @@ class Stage:
         self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
         self.latest = self.accepted = self.origin
 
-    def minimise(self, most: int, tried: float = math.inf) -> StageEnd:
-        """Where at most so many iterations end.
-
-        After `tried` iterations exact curvature that is found to have aged ends the stage too.
-        """
+    def minimise(self, most: int) -> StageEnd:
+        """Where at most so many iterations end."""
         preconditioner, run = self.preconditioner, self.run
-        self.tried = tried
         # Decrements of other curvature mean little before a step has been made.
         if (preconditioner.exact or run.is_certified) and self.assess(self.start, self.end.decrement):
             return self.end._replace(finished=True)
@@ -150,7 +148,7 @@ class Stage:
         self.run.accept(self.objective, latest.at)
         finished = self.assess(latest.at, decrement)
         self.end = StageEnd(latest.at, decrement, self.end.iterations + 1, finished)
-        self.run.end(self.objective)
+        self.run.end(self.objective, latest.at)
         if finished or self.run.stopped or self._curvature_has_aged():
             raise StopIteration
 

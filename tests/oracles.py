@@ -1,6 +1,7 @@
-"""Independent solutions to compare with: textbook methods in numpy alone, and the losses spelled out."""
+"""What tests share: data, textbook solutions in numpy alone, the losses spelled out, and counted calls."""
 
 from functools import cache
+from unittest import mock
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, lu_factor, lu_solve
@@ -14,6 +15,11 @@ Y = np.arange(N_SAMPLES) % N_CLASSES
 WEIGHT = np.arange(N_SAMPLES) % 4 / 2
 COEF = np.random.default_rng(1).normal(size=(N_FEATURES, N_CLASSES))
 INTERCEPT = np.array([1.0, -2.0, 0.5])
+
+
+def counted(owner, name):
+    """A context in which a function of a class or module counts its calls, as ``call_count`` of the mock."""
+    return mock.patch.object(owner, name, autospec=True, side_effect=getattr(owner, name))
 
 
 @cache

@@ -222,6 +222,12 @@ def test_features_far_from_zero_are_not_taken_for_constant(model, storage):
     assert far.objective_ <= near.objective_ * (1 + 1e-3)
 
 
+def test_history_ends_with_the_gap_that_steps_of_the_intercept_leave():
+    X, y = generated(0, 15_000, 16, 26)
+    model = SoftmaxClassifier().fit(X, y)
+    assert model.duality_gap_ <= model.history_["gap"][-1] <= model.tol * model.objective_
+
+
 def test_history_of_single_precision_claims_no_bound():
     X, y = generated(0, 40_000, 30, 4)
     model = SoftmaxClassifier(tol=1e-4).fit(X.astype(np.float32), y)

@@ -3,7 +3,6 @@
 import re
 import time
 import warnings
-from collections import Counter
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
@@ -31,6 +30,7 @@ from sk_linear_losses._objective import Objective
 
 from .oracles import (
     bundled,
+    counted,
     crammer_singer_loss,
     generated,
     hinge_program,
@@ -606,24 +606,16 @@ def hidden_pair():
 
 
 @pytest.mark.parametrize("model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")])
-def test_optimum_known_from_before_is_not_left_for_that_of_a_sample(model, monkeypatch):
-    calls = 0
-    evaluate = Objective.evaluate
-
-    def counted(self, theta):
-        nonlocal calls
-        calls += 1
-        return evaluate(self, theta)
-
+def test_optimum_known_from_before_is_not_left_for_that_of_a_sample(model):
     X, y = generated(0, 30_000, 20, 4)
     coef = model.set_params(warm_start=True).fit(X, y).coef_
-    monkeypatch.setattr(Objective, "evaluate", counted)
-    model.fit(X, y)
+    with counted(Objective, "evaluate") as evaluate:
+        model.fit(X, y)
     assert model.converged_
     assert model.n_iter_ == 0
     np.testing.assert_allclose(model.coef_, coef, rtol=1e-9)
     # At zero and at the optimum, there for two samples too, and for a hinge without its envelope.
-    assert calls <= 5
+    assert evaluate.call_count <= 5
 
 
 @pytest.mark.parametrize("model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")])
@@ -644,26 +636,24 @@ def test_beyond_tol_a_hinge_goes_on_as_long_as_digits_come_quickly():
 
 @pytest.mark.parametrize("dear", [False, True])
 def test_dear_curvature_is_taken_for_a_certificate_but_not_for_digits(dear, monkeypatch):
-    calls = Counter()
     monkeypatch.setattr(_smooth, "EXACT_STAGE", (5, 0 if dear else np.inf))
-    for name in ("precondition", "_balance_intercept"):
-        function = getattr(_smooth, name)
-
-        def counted(*args, name=name, function=function):
-            calls[name] += 1
-            return function(*args)
-
-        monkeypatch.setattr(_smooth, name, counted)
     X, y = bundled("iris")
-    model = SoftmaxClassifier(100).fit(X, y)
+    with counted(_smooth, "precondition") as precondition, counted(_smooth, "_balance_intercept") as balance:
+        model = SoftmaxClassifier(100).fit(X, y)
     assert model.converged_
     assert model.duality_gap_ <= model.tol * model.objective_
     # With the intercept's condition met the third one certifies the fit; the fourth only adds digits.
-    assert calls == ({"precondition": 3, "_balance_intercept": 1} if dear else {"precondition": 4})
-    calls.clear()
-    SoftmaxClassifier(np.inf).fit(X[y > 0, :2], y[y > 0])
-    # Without a penalty there is no certificate to be had; only the end of the fit improves the intercept.
-    assert calls["_balance_intercept"] == 1
+    assert (precondition.call_count, balance.call_count) == ((3, 1) if dear else (4, 0))
+
+
+@pytest.mark.parametrize("longest", [0, np.inf])
+def test_without_a_penalty_the_intercept_takes_no_steps_for_a_certificate(longest, monkeypatch):
+    monkeypatch.setattr(_smooth, "EXACT_STAGE", (5, longest))
+    X, y = bundled("iris")
+    with counted(_smooth, "_balance_intercept") as balance:
+        SoftmaxClassifier(np.inf).fit(X[y > 0, :2], y[y > 0])
+    # Only the end of the fit improves it.
+    assert balance.call_count == 1
 
 
 def test_what_features_alone_do_not_show_is_found_by_curvature_across_them(monkeypatch):
@@ -862,19 +852,13 @@ def test_rounding_of_what_is_stored_is_not_charged_to_a_hard_margin(variant, n_c
 
 @pytest.mark.parametrize("C", [0.79, 10.0])
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
-def test_line_searches_that_bring_nothing_are_not_repeated(variant, C, monkeypatch):
+def test_line_searches_that_bring_nothing_are_not_repeated(variant, C):
     """A fill value makes an envelope so steep that they bring nothing, at a hundred evaluations each."""
-    calls, evaluate = [], Objective.evaluate
-
-    def counted(objective, theta):
-        calls.append(theta)
-        return evaluate(objective, theta)
-
-    monkeypatch.setattr(Objective, "evaluate", counted)
     X = np.column_stack([[1.66, 0.91, 0.1, 0.46, 0.38], [-999999, 99436.8, 99435.8, 99435.1, 99438.5]])
-    model = build(variant, C).fit(X, [0, 1, 2, 2, 1])
+    with counted(Objective, "evaluate") as evaluate:
+        model = build(variant, C).fit(X, [0, 1, 2, 2, 1])
     assert model.duality_gap_ <= 1e-6 * model.objective_
-    assert len(calls) < 5000
+    assert evaluate.call_count < 5000
 
 
 @pytest.mark.parametrize("C", [1e8, 1e12, 1e16, 1e20])

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
 from sk_linear_losses._objective import Objective
 
-from .oracles import bundled, generated
+from .oracles import bundled, counted, generated
 
 SLACK, ORDERS = 1.2, 3
 
@@ -114,23 +114,15 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize(("model", "name", "iterations", "evaluations"), EXPECTED, ids=repr)
-def test_counts(model, name, iterations, evaluations, monkeypatch):
-    calls = 0
-    evaluate = Objective.evaluate
-
-    def counted(self, theta):
-        nonlocal calls
-        calls += 1
-        return evaluate(self, theta)
-
-    monkeypatch.setattr(Objective, "evaluate", counted)
+def test_counts(model, name, iterations, evaluations):
     X, y = data(name)
     order = np.arange(len(y))
     for seed in range(ORDERS):
-        calls = 0
-        model.fit(X[order], y[order])
+        with counted(Objective, "evaluate") as evaluate:
+            model.fit(X[order], y[order])
         assert model.converged_
-        if model.n_iter_ <= SLACK * iterations and calls <= SLACK * evaluations:
+        if model.n_iter_ <= SLACK * iterations and evaluate.call_count <= SLACK * evaluations:
             return
         order = np.random.default_rng(seed).permutation(len(y))
-    pytest.fail(f"{model.n_iter_} iterations and {calls} evaluations, {ORDERS} times more than expected.")
+    counts = f"{model.n_iter_} iterations and {evaluate.call_count} evaluations"
+    pytest.fail(f"{counts}, {ORDERS} times more than expected.")
