@@ -57,18 +57,17 @@ def corrected_bound(objective: Objective, at: Evaluation) -> float:
         if len(features) == 0 or costs[others].sum() > costs[features].sum():
             break
         correction = correct(objective, at, features)
-        if correction is None or correction.share > 1:
+        if correction is None:
             break
-        moved = correction.moved * sizes * others
+        moved, doubt = correction.pull[: len(V)], correction.doubt * sizes
         norm = float((V[features] ** 2).sum())
-        norm += float(np.linalg.norm(pull[others]) + np.linalg.norm(moved)) ** 2
-        # It is convex: a share of the way takes no more than that share of what the whole way does.
-        conjugate = at.conjugate + correction.share * (correction.ceiling - at.conjugate)
-        bound = max(bound, -(norm / 2 + conjugate) - ROUND_OFF * (norm / 2 + abs(conjugate)))
+        norm += float(np.linalg.norm((pull + moved)[others]) + np.linalg.norm(doubt[others])) ** 2
+        cost = norm / 2 + correction.conjugate
+        bound = max(bound, -cost - ROUND_OFF * (norm / 2 + abs(correction.conjugate)))
         # Features that the correction, or round-off, moves too far are corrected too.
-        if not (moved**2 > worth).any():
+        costs = np.where(others, (np.linalg.norm(slope + moved, axis=1) + doubt) ** 2 / 2, np.inf)
+        if not (costs[others] > worth).any():
             break
-        costs = np.maximum(costs, moved**2)
     return bound
 
 

@@ -32,16 +32,17 @@ PART_ENTRIES = 2**17
 
 
 class Correction(NamedTuple):
-    """What a correction changes, at most.
+    """What a correction changes.
 
-    ``share`` is that of its leeway which a sample needs, and ``ceiling`` what the weighted conjugates at the
-    end of the leeway, times C, are not above in all. ``moved`` bounds what it adds to the gradient in any
-    other feature, as a multiple of the root of C times that feature's weighted sum of squares.
+    ``share`` is that of its leeway which a sample needs at most, and ``conjugate`` what the weighted
+    conjugates, times C, are not above in all. ``pull`` (n_inputs, n_codes) is what it adds to the gradient,
+    known but for `doubt`: a multiple, for each feature, of the root of C times its weighted sum of squares.
     """
 
     share: float
-    ceiling: float
-    moved: float
+    conjugate: float
+    pull: Array
+    doubt: float
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
         return None
     gradient = objective.C * pull
     gradient[: len(features)] += coordinates.of(at.theta[features])
+    # At the end of any leeway the conjugates are not above this ceiling.
     gradient, ceiling = gradient.ravel(), objective.C * squares
     weight = objective.C * objective.statistics.total_weight
     round_off = math.sqrt(weight * ceiling) * np.repeat(coordinates.round_off, m)
@@ -101,13 +103,17 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
     change = (inverse @ gradient).reshape(n, m) @ objective.coding.T
     doubt = (np.abs(inverse) @ round_off).reshape(n, m) @ np.abs(objective.coding).T
     changed, reach, stiffness = multipliers.extremes(coordinates, change)
-    largest = changed + float((reach @ doubt).max())
-    energy = math.sqrt(max(float(gradient @ inverse @ gradient), 0.0))
-    energy += math.sqrt(float(round_off @ np.abs(inverse) @ round_off))
-    # No eigenvalue of a leeway is more than twice the largest entry of its diagonal.
-    moved = math.sqrt(2 * stiffness) * energy + ROUND_OFF * math.sqrt(ceiling)
     # Entries differ by twice the largest at most.
-    return Correction(2 * largest, ceiling, moved)
+    share, doubtful = 2 * changed, 2 * float((reach @ doubt).max())
+    if not share + doubtful <= 1:
+        return None
+    # What a correction changes has no digits in the multipliers, but has them at the end of the leeway.
+    end, pull = multipliers.moved(coordinates, -change / (share or 1.0))
+    # It is convex: a share of the way takes no more than that share of what the whole way does.
+    conjugate = at.conjugate + share * (end - at.conjugate) + doubtful * (ceiling - at.conjugate)
+    # No eigenvalue of a leeway is more than twice the largest entry of its diagonal.
+    energy = math.sqrt(2 * stiffness * float(round_off @ np.abs(inverse) @ round_off))
+    return Correction(share + doubtful, conjugate, share * pull, energy + 2 * ROUND_OFF * math.sqrt(ceiling))
 
 
 def _coordinates(objective: Objective, features: Array) -> _Coordinates | None:
@@ -166,6 +172,25 @@ class _Multipliers:
 
         matrix, pull, squares = self.objective.rows.sum(contribution)
         return matrix, pull, squares
+
+    def moved(self, coordinates: _Coordinates, change: Array) -> tuple[float, Array]:
+        """Sum of conjugates of multipliers moved by their leeway times products with `change`, and the pull.
+
+        That is what moves them, pulled back to theta. Both are weighted, and times C.
+        """
+        objective = self.objective
+
+        def contribution(block: Block) -> tuple[float, Array, Array]:
+            gradient, leeway = self.of(block)
+            step = np.zeros_like(gradient)
+            for places, inner in coordinates(block):
+                step[places] = leeway.take(places).product(inner @ change)
+            conjugates = objective.term.loss.conjugate(gradient + step, block.y)
+            free = (step * block.weight[:, None])[:, :-1]
+            return float(block.weight @ conjugates), block.pull_back(free), free.sum(axis=0)
+
+        conjugate, *pull = objective.rows.sum(contribution)
+        return objective.C * float(conjugate), objective.coded_pull(*pull)
 
     def extremes(self, coordinates: _Coordinates, change: Array) -> tuple[float, Array, float]:
         """Largest sizes: of products with `change`, of each coordinate, and on a leeway's diagonal."""

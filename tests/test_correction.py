@@ -19,7 +19,7 @@ LOSSES = {
     "squared": WestonWatkinsLoss(squared=True),
     "crammer_singer": CrammerSingerLoss(),
 }
-C, N_SAMPLES, N_CLASSES = 2.0, 120, 4
+C, N_SAMPLES, N_CLASSES = 2.0, 2000, 4
 each_loss = pytest.mark.parametrize("name", LOSSES)
 
 
@@ -38,30 +38,31 @@ def evaluated(name, fit_intercept=True):
     else:
         objective = Objective(rows, SmoothTerm(loss), *settings)
     scale = np.sqrt(np.append(statistics.variance, np.ones(int(fit_intercept))))
-    return objective, objective.evaluate(rng.normal(size=objective.shape) / scale[:, None])
+    return objective, objective.evaluate(0.01 * rng.normal(size=objective.shape) / scale[:, None])
 
 
 @each_loss
 def test_conjugates_within_the_leeway_are_below_the_ceiling(name):
     objective, at = evaluated(name)
-    correction = correct(objective, at, np.array([2, 3]))
     multipliers, rng = _Multipliers(objective, at.theta), np.random.default_rng(1)
+    *_, squares = multipliers.sums(_coordinates(objective, np.array([2, 3])))
     (block,) = objective.rows.blocks
     gradient, leeway = multipliers.of(block)
     for _ in range(100):
         ends = gradient + leeway.product(rng.integers(0, 2, gradient.shape))
         conjugates = objective.term.loss.conjugate(ends, block.y)
-        assert C * (block.weight @ conjugates) <= correction.ceiling
+        assert block.weight @ conjugates <= squares
 
 
 def test_a_squared_hinge_that_is_large_has_a_ceiling_above_zero():
     """Twice as large flows cost more than none."""
     objective, at = evaluated("squared")
-    at = objective.evaluate(5 * at.theta)
+    multipliers = _Multipliers(objective, 500 * at.theta)
+    *_, squares = multipliers.sums(_coordinates(objective, np.array([2, 3])))
     (block,) = objective.rows.blocks
-    gradient, _ = _Multipliers(objective, at.theta).of(block)
-    end = C * (block.weight @ objective.term.loss.conjugate(2 * gradient, block.y))
-    assert 0 < end <= correct(objective, at, np.array([2, 3])).ceiling
+    gradient, _ = multipliers.of(block)
+    end = block.weight @ objective.term.loss.conjugate(2 * gradient, block.y)
+    assert 0 < end <= squares
 
 
 @each_loss
@@ -84,49 +85,76 @@ def test_round_off_of_the_gradient_is_less_than_allowed_for(name, fit_intercept)
     assert (error <= ROUND_OFF * sizes * np.sqrt(weight * squares)).all()
 
 
-@each_loss
-@pytest.mark.parametrize("fit_intercept", [True, False])
-@pytest.mark.parametrize("round_off", [ROUND_OFF, 1e-2])
-def test_sizes_bound_the_correction_and_allow_for_round_off(name, fit_intercept, round_off, monkeypatch):
-    monkeypatch.setattr(_correction, "ROUND_OFF", round_off)
-    objective, at = evaluated(name, fit_intercept)
-    correction = correct(objective, at, np.array([2, 3]))
-    coordinates, multipliers = _coordinates(objective, np.array([2, 3])), _Multipliers(objective, at.theta)
+def step_of(objective, at, features, error):
+    """Where multipliers are and what moves them, by a system with such an error on its right side."""
+    coordinates, multipliers = _coordinates(objective, features), _Multipliers(objective, at.theta)
     matrix, pull, squares = multipliers.sums(coordinates)
     n, m = pull.shape
     system = C * matrix.transpose(0, 2, 1, 3).reshape(n * m, n * m)
     wanted = C * pull
-    wanted[:2] += coordinates.of(at.theta[2:4])
+    wanted[: len(features)] += coordinates.of(at.theta[features])
     allowed = C * np.sqrt(objective.statistics.total_weight * squares) * coordinates.round_off
+    wanted += allowed[:, None] * error
     (block,) = objective.rows.blocks
     (inner,) = (entries for _, entries in coordinates(block))
+    moves = np.zeros((N_SAMPLES, N_CLASSES))
+    change = np.linalg.solve(system, wanted.ravel()).reshape(n, m)
+    moves[block.weight > 0] = -inner @ change @ objective.coding.T
+    gradient, leeway = multipliers.of(block)
+    return gradient, leeway.product(moves), np.ptp(moves, axis=1).max()
+
+
+@each_loss
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("round_off", [ROUND_OFF, 1e-5])
+def test_a_correction_is_known_but_for_what_round_off_is_allowed(name, fit_intercept, round_off, monkeypatch):
+    monkeypatch.setattr(_correction, "ROUND_OFF", round_off)
+    objective, at = evaluated(name, fit_intercept)
+    features = np.array([2, 3])
+    correction = correct(objective, at, features)
+    (block,) = objective.rows.blocks
+    weight = block.weight[:, None]
+    others = objective.centred_rows(block, np.arange(N_SAMPLES))[:, :2]
+    roots = np.sqrt(C * (weight * others**2).sum(axis=0))
     rng = np.random.default_rng(2)
     for _ in range(20):
-        error = allowed[:, None] * rng.choice([-1, 1], (n, m))
-        change = np.linalg.solve(system, (wanted + error).ravel()).reshape(n, m)
-        moves = inner @ change @ objective.coding.T
-        assert np.ptp(moves, axis=1).max() <= correction.share
-        energy = change.ravel() @ system @ change.ravel()
-        others = objective.centred_rows(block, np.flatnonzero(block.weight))[:, :2]
-        _, leeway = multipliers.of(block)
-        kept = np.flatnonzero(block.weight)
-        moved = type(leeway)(*(part[kept] for part in leeway)).product(moves)
-        pulls = C * (others * block.weight[kept, None]).T @ (moved @ objective.coding)
-        roots = np.sqrt(C * (block.weight[kept] @ others**2))
-        assert (np.linalg.norm(pulls, axis=1) <= correction.moved * roots).all()
-        assert np.sqrt(energy) <= correction.moved / round_off
+        error = rng.choice([-1, 1], (2 + fit_intercept, N_CLASSES - 1))
+        gradient, step, share = step_of(objective, at, features, error)
+        assert share <= correction.share <= 1
+        conjugate = C * (block.weight @ objective.term.loss.conjugate(gradient + step, block.y))
+        assert conjugate <= correction.conjugate + 1e-12 * abs(at.conjugate)
+        pull = C * (others * weight).T @ (step @ objective.coding)
+        assert (np.linalg.norm(pull - correction.pull[:2], axis=1) <= correction.doubt * roots).all()
 
 
-def test_no_feature_is_moved_more_than_a_copy_of_the_corrected_one():
-    """All samples have the same leeway here, so that the bound is met."""
+@pytest.mark.parametrize("name", ["weston_watkins", "crammer_singer"])
+def test_conjugates_of_corrected_hinges_are_exact(name):
+    """They are linear."""
+    objective, at = evaluated(name)
+    features = np.array([2, 3])
+    gradient, step, _ = step_of(objective, at, features, 0)
+    (block,) = objective.rows.blocks
+    conjugate = C * (block.weight @ objective.term.loss.conjugate(gradient + step, block.y))
+    assert conjugate != pytest.approx(at.conjugate, rel=1e-6)
+    assert correct(objective, at, features).conjugate == pytest.approx(conjugate, rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_there_is_no_correction_beyond_the_leeway(share, monkeypatch):
+    objective, at = evaluated("softmax")
+    monkeypatch.setattr(_Multipliers, "extremes", lambda *arguments: (share / 2, np.zeros(3), 1.0))
+    assert (correct(objective, at, np.array([2, 3])) is None) == (share > 1)
+
+
+def test_a_copy_of_a_corrected_feature_is_corrected_with_it():
     x = np.random.default_rng(0).normal(size=N_SAMPLES)
     rows = Rows(np.column_stack([x, x]), np.arange(N_SAMPLES) % 2, np.ones(N_SAMPLES), 2, 1)
     statistics = statistics_of(rows, False)
     objective = Objective(rows, SmoothTerm(LOSSES["squared"]), C, 1.0, False, statistics, False)
     at = objective.evaluate(np.zeros(objective.shape))
-    (moved,) = np.abs(at.gradient[0])
-    bound = correct(objective, at, np.array([0])).moved * np.sqrt(C * x @ x)
-    assert moved <= bound <= (1 + 1e-9) * moved
+    correction = correct(objective, at, np.array([0]))
+    assert correction.pull[1] == pytest.approx(-at.gradient[1], rel=1e-9)
+    assert correction.doubt * np.sqrt(C * x @ x) <= 1e-9 * abs(at.gradient[1, 0])
 
 
 @pytest.mark.parametrize("apart", [1e-12, 1e-6])
