@@ -90,6 +90,12 @@ class CostModel:
         """Most that curvature may cost: finite, as what takes too much memory costs infinitely much."""
         return min(max(BUDGET, SMALL_WORK / self._evaluation, self.n_iter), np.finfo(float).max)
 
+    @property
+    def best(self) -> float:
+        """Cost of the best curvature that is worth it; zero where that of each feature alone is all."""
+        plans = (self.exact(), self.by_class(), self.shared())
+        return next((plan.cost for plan in plans if plan.cost <= self.budget), 0.0)
+
     def exact(self) -> Plan:
         """All second derivatives.
 

@@ -14,7 +14,7 @@ from ._cost import AS_GOOD_AS_ALL, START_BUDGET, START_ITERATIONS, CostModel, Pl
 from ._curvature import CurvatureAt, pairs, products_of_pairs
 from ._objective import Objective
 from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
-from ._rows import Block
+from ._rows import Block, generator
 from ._typing import Array
 from .losses import Curvature
 
@@ -79,11 +79,11 @@ def precondition(
     exact, by_class, shared, budget = model.exact(), model.by_class(), model.shared(), model.budget
     # At zero coefficients one Gram matrix stands for all second derivatives; see `_shared`.
     at_zero = not theta[: objective.rows.n_features].any()
-    if whole is None and n_iter == 0:
-        awaited = next((plan.cost for plan in (exact, by_class, shared) if plan.cost <= budget), 0.0)
-        if (min(awaited, shared.cost) if at_zero else awaited) > START_BUDGET:
-            most_iterations = max(awaited / 2, START_ITERATIONS)
-            return replace(_diagonal(objective, theta), most_iterations=most_iterations)
+    awaited = model.best
+    is_dear = (min(awaited, shared.cost) if at_zero else awaited) > START_BUDGET
+    if whole is None and n_iter == 0 and is_dear:
+        most_iterations = max(awaited / 2, START_ITERATIONS)
+        return replace(_diagonal(objective, theta), most_iterations=most_iterations)
     if exact.cost <= budget:
         if at_zero:
             plan = Plan(exact.cost, shared.n_rows)
@@ -144,8 +144,7 @@ class _RowSampler:
         shares = sizes / np.maximum(self.totals, np.finfo(float).tiny)
         shares = (1 - UNIFORM_SHARE) * shares + UNIFORM_SHARE / self.n_candidates * (sizes > 0)
         probability = np.minimum(self.n_rows * shares, 1)
-        draws = np.random.Generator(np.random.PCG64(0).advance(block.start * sizes.shape[1]))
-        chosen = draws.random(sizes.shape) < probability
+        chosen = generator(block.start * sizes.shape[1]).random(sizes.shape) < probability
         return np.asarray(np.divide(chosen, probability, out=np.zeros_like(probability), where=chosen))
 
     def _sizes(self, block: Block, curvature: Curvature) -> Array:

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from scipy.linalg.lapack import dpocon, dpotrf
 from scipy.sparse.linalg import LinearOperator
 
-from ._rows import far_from_zero
+from ._rows import far_from_zero, generator
 from ._typing import Array
 
 # Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
@@ -164,7 +164,7 @@ def _distinct_rows(X: Any) -> tuple[Array, Array]:
 
     Equal rows have the same product with a random vector, by which they are sorted.
     """
-    products = X @ np.random.default_rng(0).standard_normal(X.shape[1])
+    products = X @ generator().standard_normal(X.shape[1])
     order = np.argsort(products, kind="stable")
     close = np.diff(products[order]) <= SAME_PRODUCT * np.abs(products).max()
     before, after = order[:-1][close], order[1:][close]
@@ -277,7 +277,7 @@ def _first_multiples(X: sp.csr_array, lengths: Array) -> Array:
 
     Products with random vectors, over the lengths, tell which columns to compare.
     """
-    probes = np.random.default_rng(0).standard_normal((X.shape[0], N_PROBES))
+    probes = generator().standard_normal((X.shape[0], N_PROBES))
     kept = np.flatnonzero(lengths)
     directions = np.round((X.T @ probes)[kept] / lengths[kept, None], PROBE_DIGITS)
     order = np.lexsort(directions.T)

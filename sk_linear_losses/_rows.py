@@ -37,6 +37,9 @@ MIN_WORK_PER_THREAD = 20_000_000
 ROUND_OFF = 16 * float(np.finfo(float).eps)
 # Means in standard deviations beyond which features are centred explicitly: four digits are lost by then.
 FAR = 1e4
+# Seed of all draws. Data are often made with small seeds, and draws with the same one would go with them: a
+# sample could be one class alone.
+SEED = 13913064135103373457
 
 
 class _Block:
@@ -251,7 +254,7 @@ class Rows:
         y, weight = self.y, self.weight
         counts = np.bincount(y[weight > 0], minlength=self.n_classes)
         shares = np.clip(least / np.maximum(counts, 1), share, 1)[y] * (weight > 0)
-        chosen = np.flatnonzero(np.random.default_rng(0).random(self.n_samples) < shares)
+        chosen = np.flatnonzero(generator().random(self.n_samples) < shares)
         weight = weight[chosen] / shares[chosen]
         offset = self.offset if self.offset.any() else None
         sample = Rows(self._X[chosen], y[chosen], weight, self.n_classes, self.n_threads, offset)
@@ -300,6 +303,11 @@ def _centre(X: Any, rows: Array, shift: Array, out: Array) -> None:
 def far_from_zero(mean: Array, variance: Array) -> Array:
     """Which features vary, but so far from zero that to centre them implicitly costs digits."""
     return np.asarray((np.abs(mean) > FAR * np.sqrt(variance)) & (variance > 0))
+
+
+def generator(skipped: int = 0) -> np.random.Generator:
+    """A generator of the same random numbers each time, but for so many that are skipped."""
+    return np.random.Generator(np.random.PCG64(SEED).advance(skipped))
 
 
 def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:

@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.preprocessing import StandardScaler, normalize
 
-from sk_linear_losses import MulticlassSVMClassifier, _calibration, _classifiers, _cost
+from sk_linear_losses import MulticlassSVMClassifier, _calibration, _classifiers, _cost, _rows
 from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
 VARIANTS = {
@@ -88,7 +88,19 @@ def test_many_samples_whose_classes_come_in_turns(monkeypatch):
     X = (1 + 3 * y[:, None]) * rng.normal(size=(800, 3)) + y[:, None]
     expected = MulticlassSVMClassifier().fit(X, y).temperature_
     monkeypatch.setattr(_calibration, "MOST_SAMPLES", 400)
-    assert MulticlassSVMClassifier().fit(X, y).temperature_ == pytest.approx(expected, rel=0.25)
+    assert MulticlassSVMClassifier().fit(X, y).temperature_ == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_of_many_samples_the_few_errors_are_left_out(loss, monkeypatch):
+    """A few in a thousand, which tell all of the temperature."""
+    rng = np.random.default_rng(0)
+    y = np.arange(6000) % 3
+    X = rng.normal(size=(6000, 4)) + 3.5 * np.eye(3, 4)[y]
+    model = MulticlassSVMClassifier(loss=loss)
+    expected = model.fit(X, y).temperature_
+    monkeypatch.setattr(_calibration, "MOST_SAMPLES", 600)
+    assert model.fit(X, y).temperature_ == pytest.approx(expected, rel=0.1)
 
 
 def test_the_same_samples_are_drawn_each_time(monkeypatch):
@@ -300,22 +312,29 @@ def ill_conditioned(n_samples, n_features):
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
-@pytest.mark.parametrize("shape", [(800, 100), (150, 300)])
+@pytest.mark.parametrize(("shape", "most"), [((800, 100), 1.01), ((150, 300), 2.5)])
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
-def test_temperature_from_products_where_features_are_ill_conditioned(loss, shape, diagonal, monkeypatch):
-    """Noise of the trace has no bound where it is that of the features as they are given."""
-    X, y = ill_conditioned(*shape)
-    model = MulticlassSVMClassifier(C=1e-5, loss=loss, max_iter=5000)
-    exact = model.fit(X, y).temperature_
+def test_products_do_as_well_where_features_are_ill_conditioned(loss, shape, most, diagonal, monkeypatch):
+    """Whatever the draws. They move temperatures far where the scores say next to nothing of the classes.
+
+    Of 150 samples in 300 dimensions the classes are separated all the same, and then losses are moved too.
+    """
+    X, y = ill_conditioned(shape[0] + 1000, shape[1])
+    train, test = np.split(np.arange(len(y)), shape[:1])
+    model = MulticlassSVMClassifier(C=1e-5, loss=loss, max_iter=5000).fit(X[train], y[train])
+    exact = log_loss(y[test], model.predict_proba(X[test]))
     monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
     if diagonal:
         monkeypatch.setattr(_cost, "MAX_ENTRIES", 0)
-    assert model.fit(X, y).temperature_ == pytest.approx(exact, rel=0.3)
+    for seed in range(3):
+        monkeypatch.setattr(_rows, "SEED", seed)
+        model.fit(X[train], y[train])
+        assert log_loss(y[test], model.predict_proba(X[test])) <= most * exact
 
 
 @pytest.mark.parametrize(
     ("estimates", "enough"),
-    [([], False), ([1.0], False), ([1.0, 1.02], True), ([1.0, 1.05], False), ([1.0, 1.05] * 2, True)],
+    [([], False), ([1.0], False), ([1.0, 1.01], True), ([1.0, 1.05], False), ([1.0, 1.05] * 2, True)],
 )
 def test_few_vectors_are_enough_for_a_trace_where_they_agree(estimates, enough):
     assert _calibration._agree(estimates) == enough

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from sk_linear_losses import _rows
 from sk_linear_losses._curvature import weighted_grams
-from sk_linear_losses._rows import Rows
+from sk_linear_losses._rows import Rows, generator
 
 from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_FEATURES, N_SAMPLES, WEIGHT, Y
 
@@ -233,3 +233,15 @@ def test_thinned_rows_stand_for_all(storage):
     assert_allclose(sums[:, 0], X.T @ weight, atol=4 * np.sqrt(8 * (weight**2 @ X**2).max()))
     (again,) = rows.thinned(1.0, 0).sum(lambda block: (block.pull_back(block.weight[:, None]),))
     assert_allclose(again, sums, rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 42])
+def test_draws_do_not_go_with_data_made_with_a_small_seed(seed):
+    """With the seed of the data a sample of an eighth could be one class alone."""
+    y = np.random.default_rng(seed).choice(3, 6000, p=[1 / 3] * 3)
+    sample = Rows(np.zeros((6000, 1)), y, np.ones(6000), 3, 1).thinned(1 / 8, 10)
+    assert np.bincount(sample.y).min() > 200
+
+
+def test_skipped_random_numbers_are_those_that_come_first():
+    assert_array_equal(generator(7).random(5), generator().random(12)[7:])
