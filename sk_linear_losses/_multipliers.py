@@ -5,6 +5,7 @@ Knows an objective with an envelope, its preconditioners and stages.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -141,20 +142,20 @@ class _MethodOfMultipliers:
         certify(self.run, smoother, at, thoroughly=True)
 
 
-def _assess(run: Run, objective: HingeObjective, at: Evaluation, decrement: float) -> bool:
-    """Note how far from the optimum the point is: the best one is no farther. Returns whether it is solved.
+def _assess(run: Run, objective: HingeObjective, at: Evaluation, decrement: float) -> float:
+    """Note how far from the optimum the point is: the best one is no farther. Returns zero if it is solved.
 
     That is so where what is left of the envelope is less than what moving the multipliers brings.
     """
     parts = objective.gap_parts(at)
     run.estimate = decrement + parts.complementarity
     if decrement <= FINEST_DECREMENT * abs(at.objective):
-        return True
+        return 0.0
     if decrement <= INEXACT * parts.proximity and parts.complementarity > INCOMPLETE * abs(at.objective):
-        return True
+        return 0.0
     # Round-off keeps the intercept's condition from zero, so it is not held to the smallest part.
     balanced = parts.imbalance <= max(parts.proximity, parts.complementarity)
-    return balanced and max(decrement, parts.stationarity) <= parts.proximity
+    return 0.0 if balanced and max(decrement, parts.stationarity) <= parts.proximity else math.inf
 
 
 @dataclass

@@ -6,6 +6,7 @@ Knows an objective, its preconditioners and stages.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._certificate import corrected_bound
-from ._cost import is_small
+from ._cost import CostModel, is_small
 from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
@@ -28,6 +29,8 @@ CAUTION, MORE_CAUTION, DOUBTS = 10, 100, 5
 BALANCING_STEPS, NEARER = 3, 10
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
+# In place of a goal that is zero.
+SMALLEST = float(np.finfo(float).tiny)
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
 # share of the objective; near a finite optimum the change is then tiny.
 DIVERGING_STEP, STATIONARY = 0.1, 1e-10
@@ -109,7 +112,8 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
 
     The optimum for m of the samples is some n_parameters / (2 m) nats per sample above that for all, and one
     evaluation costs so much less. It is not sought to more digits than that. Neither values nor bounds for a
-    sample hold for all rows, so that each sample has a run of its own; `run` only reports them.
+    sample hold for all rows, so that each sample has a run of its own; `run` only reports them. Nor does what
+    the curvature costs: taken anew it is that of all rows.
     """
     sample = objective.thinned()
     if sample is None:
@@ -119,16 +123,17 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
     weight = objective.C * objective.statistics.total_weight
     noise = SAMPLE_DIGITS * weight * objective.n_parameters / sample.rows.n_samples
 
-    def assess(at: Evaluation, decrement: float) -> bool:
-        return decrement <= min(noise, SAMPLE_DIGITS * abs(at.value))
+    def assess(at: Evaluation, decrement: float) -> float:
+        return 0.0 if decrement <= min(noise, SAMPLE_DIGITS * abs(at.value)) else math.inf
 
     preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
+    cost = CostModel(objective, objective, 0).best
     if start.theta is at.theta:
         # The optimum may be known from before: that of a sample, whose slope has such an error, is farther.
         slope = preconditioner.gradient(at.gradient)
         error = preconditioner.gradient(start.gradient - at.gradient)
         if error @ error >= slope @ slope:
-            return at, preconditioner
+            return at, replace(preconditioner, cost=cost)
     end, stuck = StageEnd(start, np.inf, 0, False), 0
     # The first curvature may be that of a smaller sample and allow no step where its own does.
     while trial.iterations_left > 0 and not end.finished and stuck < 2:
@@ -142,7 +147,7 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
     moved = objective.evaluate(end.at.theta)
     if not moved.objective < at.objective:
         return at, None
-    return moved, preconditioner
+    return moved, replace(preconditioner, cost=cost)
 
 
 class _Stages:
@@ -197,8 +202,8 @@ class _Stages:
             at, decrement, latest, preconditioner = end.at, end.decrement, preconditioner, None
         return SmoothEnd(at, Stop.LIMIT, latest)
 
-    def _assess(self, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> bool:
-        """Note the decrement as the distance from the optimum. Returns whether the goal is met.
+    def _assess(self, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> float:
+        """Note the decrement as the distance from the optimum. Returns its excess over the goal, or zero.
 
         The certificate decides where it can be had: exact curvature makes it tight, but for sums that are
         rounded. From all samples and in double precision, exact curvature also makes digits cheap, so that
@@ -208,11 +213,18 @@ class _Stages:
         run.estimate = decrement
         scale = abs(run.best.objective)
         if not preconditioner.exact or run.in_single_precision:
-            return run.is_certified or run.is_within(run.tol / (CAUTION * MORE_CAUTION**self.doubts))
-        accurate = preconditioner.sampled or decrement <= (run.tol / CAUTION) ** 2 * (at.penalty or scale)
+            is_met = run.is_certified or run.is_within(run.tol / (CAUTION * MORE_CAUTION**self.doubts))
+            return 0.0 if is_met else math.inf
+        goal = (run.tol / CAUTION) ** 2 * (at.penalty or scale)
+        accurate = preconditioner.sampled or decrement <= goal
         if decrement <= self.balanced_at * scale and (accurate or _is_dear(preconditioner)):
             self._balance(at, decrement / scale)
-        return (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale
+        if (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale:
+            return 0.0
+        excess = max(decrement, self.objective.stationarity(at)) / max(run.tol * scale, SMALLEST)
+        if not preconditioner.sampled and not _is_dear(preconditioner):
+            excess = max(excess, decrement / max(goal, SMALLEST))
+        return max(excess, 1.0)
 
     def _balance(self, at: Evaluation, distance: float) -> None:
         """Make steps of the intercept alone where its condition is all that a certificate lacks.

@@ -63,8 +63,9 @@ class Stage:
     curvature met on the way, so a preconditioner that misses some curvature does not end the fit early.
 
     `assess` is given each iterate and its decrement. It notes in the run how far from the optimum they are
-    estimated to be, and returns whether the goal of the stage is met. After `tried` iterations exact
-    curvature that is found to have aged ends the stage too.
+    estimated to be, and returns how many times too large the decrement is for the goal of the stage: zero
+    where the goal is met, infinity where nothing is known of it. After `tried` iterations exact curvature
+    that is found to have aged ends the stage too.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Stage:
         objective: Objective,
         preconditioner: Preconditioner,
         start: Evaluation,
-        assess: Callable[[Evaluation, float], bool],
+        assess: Callable[[Evaluation, float], float],
         tried: float = math.inf,
     ) -> None:
         self.run, self.objective, self.preconditioner = run, objective, preconditioner
@@ -82,21 +83,24 @@ class Stage:
         self.length = math.sqrt(slope @ slope)
         self.end = StageEnd(start, self.length**2 / 2, 0, False)
         self.least_curvature = 1.0
+        self.decrements: list[float] = []
         # Smaller changes have few digits left of round-off: they are integrated from the slopes.
         self.noise = objective.rows.resolution**0.75 * abs(start.value)
         self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
         self.latest = self.accepted = self.origin
 
-    def minimise(self, most: int) -> StageEnd:
-        """Where at most so many iterations end."""
+    def minimise(self, length: int) -> StageEnd:
+        """Where so many iterations end, or the few more that are better than curvature taken anew."""
         preconditioner, run = self.preconditioner, self.run
+        self.planned = length
         # Decrements of other curvature mean little before a step has been made.
-        if (preconditioner.exact or run.is_certified) and self.assess(self.start, self.end.decrement):
+        known = preconditioner.exact or run.is_certified
+        if known and self.assess(self.start, self.end.decrement) == 0:
             return self.end._replace(finished=True)
         if self.length**2 == 0:
             return self.end
         options = {
-            "maxiter": min(most, run.iterations_left),
+            "maxiter": run.iterations_left,
             "maxcor": n_corrections(self.objective),
             "maxls": LINE_SEARCH,
             "maxfun": np.iinfo(np.int32).max,
@@ -146,11 +150,23 @@ class Stage:
         decrement = self.length**2 * float(latest.slope @ latest.slope) / 2
         decrement /= max(self.least_curvature, np.finfo(float).eps)
         self.run.accept(self.objective, latest.at)
-        finished = self.assess(latest.at, decrement)
-        self.end = StageEnd(latest.at, decrement, self.end.iterations + 1, finished)
+        excess = self.assess(latest.at, decrement)
+        self.end = StageEnd(latest.at, decrement, self.end.iterations + 1, excess == 0)
         self.run.end(self.objective, latest.at)
-        if finished or self.run.stopped or self._curvature_has_aged():
+        self.decrements.append(decrement)
+        if excess == 0 or self.run.stopped or self._has_lasted(excess) or self._curvature_has_aged():
             raise StopIteration
+
+    def _has_lasted(self, excess: float) -> bool:
+        """Whether the planned iterations are made, and exact curvature taken anew would not cost more.
+
+        That is, than what is left to the goal at the rate of the last two iterations.
+        """
+        if self.end.iterations < self.planned or not self.preconditioner.exact or len(self.decrements) < 3:
+            return self.end.iterations >= self.planned
+        *_, before, _, now = self.decrements
+        rate = math.log(before / now) / 2 if now < before else 0.0
+        return math.log(excess) > (self.preconditioner.cost + 1) * rate
 
     def _curvature_has_aged(self) -> bool:
         """Whether exact curvature has brought less than it promised, and promises more than at the start."""

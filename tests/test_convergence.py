@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.svm import SVC
@@ -412,6 +413,18 @@ def test_seconds_are_since_fit_began(monkeypatch):
     assert model.history_["seconds"][0] >= 0.2
 
 
+@pytest.mark.parametrize(
+    "model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")], ids=repr
+)
+def test_curvature_is_not_taken_anew_for_the_last_few_iterations(model):
+    centers = np.random.default_rng(3).normal(size=(6, 30))
+    X, y = make_blobs(3000, 30, centers=centers, cluster_std=2, random_state=0)
+    with counted(_smooth, "precondition") as taken:
+        model.fit(X, y)
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+    assert taken.call_count == 2
+
+
 @pytest.mark.parametrize("tol", [1e-1, 1e-3, 1e-5, 1e-7, 1e-9])
 @each_data_set
 @each_variant
@@ -428,9 +441,9 @@ def test_smaller_tol_means_smaller_gap(variant, name):
     X, y = thinned(name)
     models = [build(variant, tol=tol).fit(X, y) for tol in (1e-1, 1e-2, 1e-4, 1e-6, 1e-8)]
     gaps = [model.duality_gap_ for model in models]
-    iterations = [model.n_iter_ for model in models]
     assert gaps == sorted(gaps, reverse=True)
-    assert iterations == sorted(iterations)
+    # In between, curvature taken anew may save the finer fit an iteration.
+    assert models[0].n_iter_ <= min(model.n_iter_ for model in models[1:])
 
 
 @each_variant

@@ -72,7 +72,7 @@ EXPECTED = [
     (SoftmaxClassifier(), "breast_cancer", 14, 15),
     (SoftmaxClassifier(), "digits", 38, 40),
     (SoftmaxClassifier(100), "digits", 65, 85),
-    (SoftmaxClassifier(), "sampled", 12, 13),
+    (SoftmaxClassifier(), "sampled", 16, 17),
     # In float32 there is no use in going on for a certificate.
     (SoftmaxClassifier(), "float32", 16, 19),
     (SoftmaxClassifier(100), "float32", 18, 21),
