@@ -60,8 +60,8 @@ def corrected_bound(objective: Objective, at: Evaluation) -> float:
         if correction is None:
             break
         moved, doubt = correction.pull[: len(V)], correction.doubt * sizes
-        norm = float((V[features] ** 2).sum())
-        norm += float(np.linalg.norm((pull + moved)[others]) + np.linalg.norm(doubt[others])) ** 2
+        lengths = np.linalg.norm(pull + moved, axis=1) + doubt
+        norm = float((V[features] ** 2).sum() + (lengths[others] ** 2).sum())
         cost = norm / 2 + correction.conjugate
         bound = max(bound, -cost - ROUND_OFF * (norm / 2 + abs(correction.conjugate)))
         # Features that the correction, or round-off, moves too far are corrected too.

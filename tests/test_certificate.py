@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _certificate, _classifiers
 from sk_linear_losses._certificate import corrected_bound
+from sk_linear_losses._correction import Correction
 
 from .oracles import (
     bundled,
@@ -293,6 +294,28 @@ def test_powers_of_a_variable_do_not_undo_the_certificate(variant, name, C, monk
     for size in (1e-14, 1e-12, 1e-10, 1e-8, 1e-6):
         at = objective.evaluate(theta * (1 + size * rng.normal(size=theta.shape)))
         assert corrected_bound(objective, at) <= model.objective_ * (1 + ROUND_OFF)
+
+
+def test_doubt_of_a_correction_is_charged_to_each_feature_alone(monkeypatch):
+    """There is most of it in features in large units, but their coefficients are tiny."""
+    results, solve = [], _classifiers.solve
+    monkeypatch.setattr(_classifiers, "solve", lambda *args: results.append(solve(*args)) or results[-1])
+    SoftmaxClassifier(1e4).fit(*powers("seconds"))
+    monkeypatch.setattr(_certificate, "MOST_CORRECTED", 1)
+    objective = results[-1].minimised
+    at = objective.evaluate(results[-1].theta)
+    others = np.delete(np.arange(5), np.abs(at.gradient[:5, 0]).argmax())
+    lengths = np.linalg.norm(at.pull, axis=1)[others]
+    weight = objective.C * objective.statistics.total_weight
+    doubts = 1e-10 * np.sqrt(weight * objective.statistics.variance)[others]
+
+    def bound(doubt):
+        correction = Correction(0.0, at.conjugate, np.zeros_like(at.theta), doubt)
+        monkeypatch.setattr(_certificate, "correct", lambda *arguments: correction)
+        return corrected_bound(objective, at)
+
+    charged = float((lengths * doubts + doubts**2 / 2).sum())
+    assert bound(0.0) - bound(1e-10) == pytest.approx(charged, rel=1e-6)
 
 
 @each_variant
