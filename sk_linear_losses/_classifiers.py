@@ -639,8 +639,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
         that each sample would have had, to first order, had it been left out: held-out probabilities from
         one fit. They are deterministic and rank classes as `predict` does. Where the curvature of all
         coefficients is cheap enough to invert, each sample is left out by that inverse, of more than 4000 a
-        random selection; a weight of two and a repeated row are the same unless there are more. Elsewhere all
-        samples are left out, by what their curvature is on average.
+        random selection, those with a slope of the loss apart from those without; a weight of two and a
+        repeated row are the same unless there are more. Elsewhere all samples are left out, by what their
+        curvature is on average.
 
         Parameters
         ----------
