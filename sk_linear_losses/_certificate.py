@@ -66,7 +66,7 @@ def corrected_bound(objective: Objective, at: Evaluation) -> float:
         bound = max(bound, -cost - ROUND_OFF * (norm / 2 + abs(correction.conjugate)))
         # Features that the correction, or round-off, moves too far are corrected too.
         costs = np.where(others, (np.linalg.norm(slope + moved, axis=1) + doubt) ** 2 / 2, np.inf)
-        if not (costs[others] > worth).any():
+        if len(features) == most or not (costs[others] > worth).any():
             break
     return bound
 

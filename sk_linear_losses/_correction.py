@@ -113,6 +113,7 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
     conjugate = at.conjugate + share * (end - at.conjugate) + doubtful * (ceiling - at.conjugate)
     # No eigenvalue of a leeway is more than twice the largest entry of its diagonal.
     energy = math.sqrt(2 * stiffness * float(round_off @ np.abs(inverse) @ round_off))
+    # The gradient has round-off too, and so has what is added to it.
     return Correction(share + doubtful, conjugate, share * pull, energy + 2 * ROUND_OFF * math.sqrt(ceiling))
 
 

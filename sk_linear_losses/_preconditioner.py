@@ -79,10 +79,9 @@ def precondition(
     exact, by_class, shared, budget = model.exact(), model.by_class(), model.shared(), model.budget
     # At zero coefficients one Gram matrix stands for all second derivatives; see `_shared`.
     at_zero = not theta[: objective.rows.n_features].any()
-    awaited = model.best
-    is_dear = (min(awaited, shared.cost) if at_zero else awaited) > START_BUDGET
-    if whole is None and n_iter == 0 and is_dear:
-        most_iterations = max(awaited / 2, START_ITERATIONS)
+    starts = whole is None and n_iter == 0
+    if starts and (min(model.best, shared.cost) if at_zero else model.best) > START_BUDGET:
+        most_iterations = max(model.best / 2, START_ITERATIONS)
         return replace(_diagonal(objective, theta), most_iterations=most_iterations)
     if exact.cost <= budget:
         if at_zero:

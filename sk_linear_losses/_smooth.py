@@ -224,7 +224,7 @@ class _Stages:
         excess = max(decrement, self.objective.stationarity(at)) / max(run.tol * scale, SMALLEST)
         if not preconditioner.sampled and not _is_dear(preconditioner):
             excess = max(excess, decrement / max(goal, SMALLEST))
-        return max(excess, 1.0)
+        return excess if excess > 1 else math.inf
 
     def _balance(self, at: Evaluation, distance: float) -> None:
         """Make steps of the intercept alone where its condition is all that a certificate lacks.

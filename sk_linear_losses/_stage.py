@@ -165,8 +165,9 @@ class Stage:
         if self.end.iterations < self.planned or not self.preconditioner.exact or len(self.decrements) < 3:
             return self.end.iterations >= self.planned
         *_, before, _, now = self.decrements
-        rate = math.log(before / now) / 2 if now < before else 0.0
-        return math.log(excess) > (self.preconditioner.cost + 1) * rate
+        if not now < before:
+            return True
+        return math.log(excess) > (self.preconditioner.cost + 1) * math.log(before / now) / 2
 
     def _curvature_has_aged(self) -> bool:
         """Whether exact curvature has brought less than it promised, and promises more than at the start."""
