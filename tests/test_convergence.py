@@ -27,7 +27,9 @@ from sk_linear_losses import (
     _solver,
     _stage,
 )
+from sk_linear_losses._cost import CostModel
 from sk_linear_losses._objective import Objective
+from sk_linear_losses._stage import Stage
 
 from .oracles import (
     bundled,
@@ -423,6 +425,36 @@ def test_curvature_is_not_taken_anew_for_the_last_few_iterations(model):
         model.fit(X, y)
     assert model.duality_gap_ <= 1e-6 * model.objective_
     assert taken.call_count == 2
+
+
+def test_accurate_coefficients_are_among_what_a_stage_goes_on_for(monkeypatch):
+    excesses, original = [], Stage._has_lasted
+
+    def record(stage, excess):
+        if stage.run.is_certified:
+            excesses.append(excess)
+        return original(stage, excess)
+
+    monkeypatch.setattr(Stage, "_has_lasted", record)
+    SoftmaxClassifier().fit(*bundled("wine"))
+    assert len(excesses) > 0
+    assert np.isfinite(excesses).all()
+
+
+def test_curvature_from_a_sample_is_priced_as_that_of_all_rows(monkeypatch):
+    found, original = [], _smooth._warm_start
+
+    def record(run, objective, at):
+        start = original(run, objective, at)
+        found.append((objective, start[1]))
+        return start
+
+    monkeypatch.setattr(_smooth, "_warm_start", record)
+    SoftmaxClassifier().fit(*generated(0, 20_000, 30, 3))
+    _, *of_samples = found
+    assert len(of_samples) > 0
+    for objective, preconditioner in of_samples:
+        assert preconditioner.cost == CostModel(objective, objective, 0).best
 
 
 @pytest.mark.parametrize("tol", [1e-1, 1e-3, 1e-5, 1e-7, 1e-9])

@@ -78,6 +78,8 @@ EXPECTED = [
     (SoftmaxClassifier(100), "float32", 18, 21),
     (MulticlassSVMClassifier(loss="squared_hinge"), "float32", 22, 25),
     (SoftmaxClassifier(), "many rows", 6, 21),
+    # Without a penalty there is no certificate to go on for.
+    (SoftmaxClassifier(np.inf), "many rows", 7, 24),
     # Where all but the condition of the intercept is met, the intercept alone takes the last steps.
     (SoftmaxClassifier(), "classes that overlap", 8, 20),
     (MulticlassSVMClassifier(loss="squared_hinge"), "classes that overlap", 10, 25),
