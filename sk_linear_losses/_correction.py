@@ -5,7 +5,8 @@ Knows the objective and the leeway of its terms. Knows nothing of bounds and sol
 In large units multipliers have too few digits: with a feature of size 1e16 the last of them moves the
 gradient by 1. Multipliers ``g_i + M_i B' x_i``, with x_i the features concerned, a 1 for the intercept, and
 M_i the leeway of g_i in the conjugate's domain, have no gradient in them for the B that solves one linear
-system. It is too small for their digits, but all that a bound asks of it is its size.
+system. It is too small for their digits, but not at the end of the leeway. Of what changes up to there, the
+way takes its share, or less.
 """
 
 from __future__ import annotations
@@ -34,12 +35,11 @@ PART_ENTRIES = 2**17
 class Correction(NamedTuple):
     """What a correction changes.
 
-    ``share`` is that of its leeway which a sample needs at most, and ``conjugate`` what the weighted
-    conjugates, times C, are not above in all. ``pull`` (n_inputs, n_codes) is what it adds to the gradient,
-    known but for `doubt`: a multiple, for each feature, of the root of C times its weighted sum of squares.
+    ``conjugate`` is what the weighted conjugates, times C, are not above in all. ``pull`` (n_inputs, n_codes)
+    is what it adds to the gradient, known but for ``doubt``: a multiple, for each feature, of the root of C
+    times its weighted sum of squares.
     """
 
-    share: float
     conjugate: float
     pull: Array
     doubt: float
@@ -114,7 +114,7 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
     # No eigenvalue of a leeway is more than twice the largest entry of its diagonal.
     energy = math.sqrt(2 * stiffness * float(round_off @ np.abs(inverse) @ round_off))
     # The gradient has round-off too, and so has what is added to it.
-    return Correction(share + doubtful, conjugate, share * pull, energy + 2 * ROUND_OFF * math.sqrt(ceiling))
+    return Correction(conjugate, share * pull, energy + 2 * ROUND_OFF * math.sqrt(ceiling))
 
 
 def _coordinates(objective: Objective, features: Array) -> _Coordinates | None:

@@ -203,7 +203,7 @@ class _Stages:
         return SmoothEnd(at, Stop.LIMIT, latest)
 
     def _assess(self, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> float:
-        """Note the decrement as the distance from the optimum. Returns its excess over the goal, or zero.
+        """Note the decrement as the distance from the optimum. Returns its excess over the goal, zero if met.
 
         The certificate decides where it can be had: exact curvature makes it tight, but for sums that are
         rounded. From all samples and in double precision, exact curvature also makes digits cheap, so that

@@ -6,6 +6,7 @@ Knows an objective and a change of variables. Knows nothing of why a stage is ma
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -83,16 +84,16 @@ class Stage:
         self.length = math.sqrt(slope @ slope)
         self.end = StageEnd(start, self.length**2 / 2, 0, False)
         self.least_curvature = 1.0
-        self.decrements: list[float] = []
+        self.decrements: deque[float] = deque(maxlen=3)
         # Smaller changes have few digits left of round-off: they are integrated from the slopes.
         self.noise = objective.rows.resolution**0.75 * abs(start.value)
         self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
         self.latest = self.accepted = self.origin
 
-    def minimise(self, length: int) -> StageEnd:
+    def minimise(self, planned: int) -> StageEnd:
         """Where so many iterations end, or the few more that are better than curvature taken anew."""
         preconditioner, run = self.preconditioner, self.run
-        self.planned = length
+        self.planned = planned
         # Decrements of other curvature mean little before a step has been made.
         known = preconditioner.exact or run.is_certified
         if known and self.assess(self.start, self.end.decrement) == 0:
@@ -164,7 +165,7 @@ class Stage:
         """
         if self.end.iterations < self.planned or not self.preconditioner.exact or len(self.decrements) < 3:
             return self.end.iterations >= self.planned
-        *_, before, _, now = self.decrements
+        before, _, now = self.decrements
         if not now < before:
             return True
         return math.log(excess) > (self.preconditioner.cost + 1) * math.log(before / now) / 2

@@ -310,7 +310,7 @@ def test_doubt_of_a_correction_is_charged_to_each_feature_alone(monkeypatch):
     doubts = 1e-10 * np.sqrt(weight * objective.statistics.variance)[others]
 
     def bound(doubt):
-        correction = Correction(0.0, at.conjugate, np.zeros_like(at.theta), doubt)
+        correction = Correction(at.conjugate, np.zeros_like(at.theta), doubt)
         monkeypatch.setattr(_certificate, "correct", lambda *arguments: correction)
         return corrected_bound(objective, at)
 
