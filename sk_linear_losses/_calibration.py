@@ -22,6 +22,7 @@ softmax's curvature: samples of which the model is sure do not count.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -193,7 +194,7 @@ def _roughly_left_out_scores(
     softmax = SoftmaxLoss()
     coef, intercept = objective.score_parameters(theta)
     # A pull on the scores is coded, and the change of the coefficients decoded.
-    scale = np.full(objective.rows.n_features, objective.code_square)
+    scale = np.full(objective.rows.n_features, math.sqrt(objective.code_square))
 
     def pulls(block: Block) -> _Pulls:
         scores = block.scores(coef, intercept)

@@ -140,7 +140,7 @@ def _gathered_gram(objective: Objective, rows: Array, factors: Array) -> Array:
     """Gram matrix of centred rows times factors, from a few rows at a time."""
     gram = np.zeros((objective.n_inputs, objective.n_inputs))
     for part in chunks(np.arange(len(rows)), GRAM_ROWS):
-        centred = objective.centred_rows(objective.rows, rows[part])
+        centred = objective.centred_rows(objective.rows, rows[part], objective.rows.dtype)
         centred *= factors[part, None]
         gram += centred.T @ centred
     return gram

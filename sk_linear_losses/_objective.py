@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import helmert
 
 from ._row_space import RowSpace
-from ._rows import Block, Rows, chunks, far_from_zero
+from ._rows import LARGEST_SINGLE, Block, Rows, chunks, far_from_zero
 from ._typing import Array
 from .losses import Curvature, Loss, SmoothLoss
 
@@ -342,13 +342,15 @@ class Objective:
         conjugate = self.term.loss.conjugate(flows, np.arange(self.n_classes))
         return self.C * float(self.statistics.class_totals @ conjugate)
 
-    def centred_rows(self, source: Block | Rows, chosen: Array) -> Array:
+    def centred_rows(
+        self, source: Block | Rows, chosen: Array, dtype: type[np.floating[Any]] = np.float64
+    ) -> Array:
         """Dense centred rows of a block or of all, followed by the constant 1 where there is an intercept.
 
         Of constant features nothing is left but round-off, which is taken out.
         """
         n_features = self.rows.n_features
-        rows = np.empty((len(chosen), self.n_inputs))
+        rows = np.empty((len(chosen), self.n_inputs), dtype)
         source.centre(chosen, self.statistics.mean, rows[:, :n_features])
         rows[:, self.statistics.constant] = 0
         rows[:, n_features:] = 1
@@ -375,7 +377,10 @@ class Objective:
         return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_totals).max())
 
     def in_single_precision(self) -> Objective | None:
-        """The objective with the products of its rows in float32; None unless that is what X holds."""
+        """The objective with products of its rows in float32; None unless X holds that and they fit in."""
+        variance = self.statistics.variance
+        if variance[variance > 0].min(initial=np.inf) < LARGEST_SINGLE**-2:
+            return None
         rows = self.rows.in_single_precision()
         return None if rows is None else replace(self, rows=rows)
 

@@ -132,7 +132,8 @@ class _RowSampler:
         self.sampled = n_rows < AS_GOOD_AS_ALL * self.n_candidates or objective.rows.sampled
         if not self.all:
             ridge = objective.penalty / (objective.C * objective.statistics.total_weight)
-            self.scale = 1 / np.maximum(objective.statistics.variance + ridge, np.finfo(float).tiny)
+            spread = np.sqrt(objective.statistics.variance + ridge)
+            self.scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
             (totals,) = CurvatureAt(objective, theta).sum(lambda *args: (self._sizes(*args).sum(axis=0),))
             self.totals = totals.sum() if pooled else totals
 

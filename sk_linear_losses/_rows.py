@@ -37,6 +37,8 @@ MIN_WORK_PER_THREAD = 20_000_000
 ROUND_OFF = 16 * float(np.finfo(float).eps)
 # Means in standard deviations beyond which features are centred explicitly: four digits are lost by then.
 FAR = 1e4
+# Largest entry of X and largest weight whose sums of squares and products leave room in float32.
+LARGEST_SINGLE = 1e15
 # Seed of all draws. Data are often made with small seeds, and draws with the same one would go with them: a
 # sample could be one class alone.
 SEED = 13913064135103373457
@@ -107,10 +109,10 @@ class DenseBlock(_Block):
         return np.asarray((weights.T @ squares).T)
 
     def lengths(self, shift: Array, scale: Array) -> Array:
-        """Sum of ``scale * (x - shift) ** 2`` over the features of each row."""
-        squares = self.X - shift.astype(self.dtype, copy=False)
-        np.square(squares, out=squares)
-        return np.asarray(squares @ scale.astype(self.dtype, copy=False))
+        """Sum of ``(scale * (x - shift)) ** 2`` over the features of each row."""
+        scaled = self.X - shift.astype(self.dtype, copy=False)
+        scaled *= scale.astype(self.dtype, copy=False)
+        return np.asarray(np.einsum("ij,ij->i", scaled, scaled))
 
     def columns(self, rows: Array, features: Array) -> Array:
         """The columns selected of the rows selected, dense in float64."""
@@ -156,10 +158,11 @@ class SparseBlock(_Block):
         return np.asarray(squares @ weights + np.square(shift)[:, None] * absent)
 
     def lengths(self, shift: Array, scale: Array) -> Array:
-        """Sum of ``scale * (x - shift) ** 2`` over the features of each row."""
+        """Sum of ``(scale * (x - shift)) ** 2`` over the features of each row."""
         stored, squares = self._stored(shift)
-        of_shift = np.square(shift) * scale
-        return np.asarray(squares.T @ scale + np.maximum(of_shift.sum() - stored.T @ of_shift, 0))
+        of_shift = np.square(shift * scale)
+        absent = np.maximum(of_shift.sum() - stored.T @ of_shift, 0)
+        return np.asarray(squares.T @ np.square(scale) + absent)
 
     def columns(self, rows: Array, features: Array) -> Array:
         """The columns selected of the rows selected, dense in float64."""
@@ -230,9 +233,14 @@ class Rows:
         _centre(self._X, rows, shift + self.offset, out)
 
     @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """Precision of products with the rows."""
+        return self.blocks[0].dtype
+
+    @property
     def resolution(self) -> float:
         """Relative round-off of products with the rows."""
-        return float(np.finfo(self.blocks[0].dtype).eps)
+        return float(np.finfo(self.dtype).eps)
 
     @cached_property
     def stored_pairs(self) -> float:
@@ -262,8 +270,11 @@ class Rows:
         return sample
 
     def in_single_precision(self) -> Rows | None:
-        """The same rows with their products in float32; None unless that is what X holds."""
-        if self.blocks[0].X.dtype != np.float32:
+        """The same rows with their products in float32; None unless X holds that and they fit in."""
+        values = self._X.data if self.is_sparse else self._X
+        if values.dtype != np.float32:
+            return None
+        if max(values.max(initial=0), -values.min(initial=0), self.weight.max()) > LARGEST_SINGLE:
             return None
         single = copy.copy(self)
         single.blocks = [copy.copy(block) for block in self.blocks]
@@ -296,8 +307,8 @@ class Rows:
 
 
 def _centre(X: Any, rows: Array, shift: Array, out: Array) -> None:
-    """Write the rows selected, less `shift`, to a dense float64 array."""
-    np.subtract(X[rows].toarray() if sp.issparse(X) else X[rows], shift, out=out)
+    """Write the rows selected, less `shift`, to a dense array."""
+    np.subtract(X[rows].toarray() if sp.issparse(X) else X[rows], shift, out=out, casting="same_kind")
 
 
 def far_from_zero(mean: Array, variance: Array) -> Array:

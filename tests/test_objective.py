@@ -7,7 +7,7 @@ import scipy.special
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sk_linear_losses import _objective
-from sk_linear_losses._curvature import CurvatureAt
+from sk_linear_losses._curvature import CurvatureAt, _gathered_gram
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import SoftmaxLoss
@@ -55,6 +55,18 @@ def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
     for as_stored in [False, True] if rows.is_sparse else [False]:
         one_by_one = list(CurvatureAt(objective, theta).grams_one_by_one(class_weights, choose, as_stored))
         assert_allclose(one_by_one, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_gram_matrices_in_single_precision():
+    """Products of large float32 rows are made in float32, which shows in the last digits."""
+    rows = Rows(INTEGERS.astype(np.float32), Y, WEIGHT, N_CLASSES, 1)
+    statistics = statistics_of(rows, True)
+    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, True, statistics, False)
+    rounded = objective.in_single_precision()
+    chosen, factors = np.arange(len(INTEGERS)), np.sqrt(WEIGHT)
+    gram, expected = (_gathered_gram(each, chosen, factors) for each in (rounded, objective))
+    assert gram.dtype == np.float64
+    assert 1e-9 < np.abs(gram - expected).max() / expected.max() < 1e-6
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -89,7 +89,8 @@ class TestRows:
         shift, scale = np.linspace(-2, 2, N_FEATURES), np.linspace(0, 3, N_FEATURES)
         rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
         lengths = rows.map(lambda block: block.lengths(shift, scale))
-        assert_allclose(np.concatenate(lengths), (INTEGERS - shift) ** 2 @ scale, rtol=1e-12, atol=1e-12)
+        expected = ((INTEGERS - shift) * scale) ** 2
+        assert_allclose(np.concatenate(lengths), expected.sum(axis=1), rtol=1e-12, atol=1e-12)
 
     def test_centre(self, X, n_threads):
         shift = np.linspace(-2, 2, N_FEATURES)

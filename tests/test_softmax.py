@@ -136,6 +136,28 @@ def test_float32_rows(name, storage, C):
     assert_solution(model, coef, intercept, X, tolerance=1e-3)
 
 
+@cache
+def large():
+    """So many samples that products are made in float32 first, and the solutions."""
+    X, y = generated(0, 20_000, 40, 5, noise=3.0)
+    X = X.astype(np.float32)
+    return X, y, {C: softmax_newton(X.astype(np.float64), y, C) for C in (1.0, np.inf)}
+
+
+@pytest.mark.parametrize("weight", [1e-25, 1.0, 1e40])
+@pytest.mark.parametrize("unit", [1e-25, 1e-10, 1.0, 1e10, 1e20])
+@pytest.mark.parametrize("C", [1.0, np.inf])
+def test_float32_rows_and_weights_in_any_unit(C, unit, weight):
+    """Squares and products that leave the range of float32 are made in float64."""
+    X, y, solutions = large()
+    with_constant = np.hstack([X, np.full((len(y), 1), np.float32(7))]) * np.float32(unit)
+    model = SoftmaxClassifier(C / weight / unit**2)
+    model.fit(with_constant, y, sample_weight=np.full(len(y), weight))
+    wanted, _ = solutions[C]
+    assert relative_error(model.coef_[:, :-1] * unit, wanted) <= 1e-3
+    np.testing.assert_allclose(model.coef_[:, -1] * unit, 0, atol=1e-6)
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("smoothing", [0.01, 0.1, 0.9])
 @pytest.mark.parametrize("n_classes", [2, 3, 6])
