@@ -84,9 +84,7 @@ class CurvatureAt:
             return objective.C * gram_of(objective, rows, roots)
 
         by_block = objective.rows.map(self._on_blocks(selection))
-        by_weighting = list(zip(*by_block, strict=True))
-        for i in range(0, len(by_weighting), objective.rows.n_threads):
-            yield from objective.rows.share_out(one, by_weighting[i : i + objective.rows.n_threads])
+        yield from objective.rows.share_out(one, zip(*by_block, strict=True))
 
     def by_feature(self, weightings: Weightings) -> Array:
         """Diagonals of `grams_together`, (n_weightings, n_inputs), from all samples."""

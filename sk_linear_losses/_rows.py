@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ SPARSE_BLOCK_SCORES = 2**16
 # Rows whose outer products are added up at a time, and entries of a sparse Gram matrix made at a time (8 MB).
 GRAM_ROWS, GRAM_ENTRIES = 1024, 2**20
 # Multiply-adds of one pass below which a second thread costs more than it brings.
-MIN_WORK_PER_THREAD = 20_000_000
+MIN_WORK_PER_THREAD = 10_000_000
 # Round-off of a sum over samples, as a share of the size of its terms.
 ROUND_OFF = 16 * float(np.finfo(float).eps)
 # Means in standard deviations beyond which features are centred explicitly: four digits are lost by then.
@@ -296,14 +297,29 @@ class Rows:
 
     def map(self, function: Callable[[Block], T]) -> list[T]:
         """What `function` returns for each block, in order."""
-        return self.share_out(lambda block: function(block.ready()), self.blocks)
+        return list(self.share_out(lambda block: function(block.ready()), self.blocks))
 
-    def share_out(self, function: Callable[[Item], T], items: Sequence[Item]) -> list[T]:
-        """What `function` returns for each item, in order, the items shared out among the threads."""
+    def share_out(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
+        """What `function` returns for each item, in order, the items shared out among the threads.
+
+        It is called for one item more than there are threads before results are taken, so that few are kept.
+        It must not share out anything itself.
+        """
         if self.n_threads == 1:
-            return [function(item) for item in items]
-        with ThreadPoolExecutor(self.n_threads) as pool:
-            return list(pool.map(function, items))
+            yield from map(function, items)
+            return
+        waiting: deque[Future[T]] = deque()
+        for item in items:
+            waiting.append(self._pool.submit(function, item))
+            if len(waiting) > self.n_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Threads that end when the rows are no longer used."""
+        return ThreadPoolExecutor(self.n_threads)
 
 
 def _centre(X: Any, rows: Array, shift: Array, out: Array) -> None:

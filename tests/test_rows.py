@@ -1,5 +1,6 @@
 """Sums over blocks of rows are the sums over all rows, whatever the storage, block size and threads."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -188,6 +189,40 @@ def test_threads_share_the_blocks_evenly(n_threads):
     assert rows.n_threads == min(n_threads, N_SAMPLES)
     assert len(rows.blocks) % rows.n_threads == 0
     assert min(len(block.y) for block in rows.blocks) > 0
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_results_come_in_order_and_few_are_made_ahead(n_threads):
+    made = []
+
+    def square(number):
+        made.append(number)
+        return number**2
+
+    rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads)
+    assert rows.n_threads == n_threads
+    for number, result in enumerate(rows.share_out(square, range(50))):
+        assert result == number**2
+        assert len(made) <= number + 1 + n_threads
+    assert sorted(made) == list(range(50))
+
+
+def test_an_error_in_a_thread_is_raised():
+    rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=2)
+    with pytest.raises(ZeroDivisionError):
+        rows.map(lambda block: 1 / 0)
+
+
+def test_threads_end_with_the_rows():
+    before = set(threading.enumerate())
+    rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=2)
+    rows.map(lambda block: block.weight.sum())
+    started = set(threading.enumerate()) - before
+    assert len(started) > 0
+    del rows
+    for thread in started:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
 
 
 def test_sum_has_the_same_bits_each_time():
