@@ -213,8 +213,9 @@ class _Stages:
         run.estimate = decrement
         scale = abs(run.best.objective)
         if not preconditioner.exact or run.in_single_precision:
-            is_met = run.is_certified or run.is_within(run.tol / (CAUTION * MORE_CAUTION**self.doubts))
-            return 0.0 if is_met else math.inf
+            tol = run.tol / (CAUTION * MORE_CAUTION**self.doubts)
+            is_met = run.is_certified or run.is_within(tol)
+            return 0.0 if is_met else run.distance / max(tol * scale, SMALLEST)
         goal = (run.tol / CAUTION) ** 2 * (at.penalty or scale)
         accurate = preconditioner.sampled or decrement <= goal
         if decrement <= self.balanced_at * scale and (accurate or _is_dear(preconditioner)):

@@ -427,6 +427,19 @@ def test_curvature_is_not_taken_anew_for_the_last_few_iterations(model):
     assert taken.call_count == 2
 
 
+@pytest.mark.parametrize(
+    "model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")], ids=repr
+)
+def test_curvature_is_taken_as_often_in_float32(model):
+    X, y = generated(0, 16_000, 60, 5, noise=3.0)
+    taken = {}
+    for dtype in (np.float64, np.float32):
+        with counted(_smooth, "precondition") as precondition:
+            model.fit(X.astype(dtype), y)
+        taken[dtype] = precondition.call_count
+    assert taken[np.float32] == taken[np.float64]
+
+
 def test_accurate_coefficients_are_among_what_a_stage_goes_on_for(monkeypatch):
     excesses, original = [], Stage._has_lasted
 
