@@ -110,10 +110,10 @@ def precondition_by_class(objective: Objective, theta: Array, budget: float) -> 
 class _RowSampler:
     """Chooses `n_rows` rows for each weighting, with probabilities in proportion to curvature and reach.
 
-    Called with a block and its curvature it returns factors (n_samples, n_weightings): the inverse
-    probabilities of the rows that are chosen, zero for the others; where all are, one column for all
-    weightings. The draw depends on the row alone. With `pooled` the weightings share the number of rows, each
-    in proportion to its own.
+    All are chosen where no more have curvature, as few may have of a hinge. Called with a block and its
+    curvature it returns factors (n_samples, n_weightings): the inverse probabilities of the rows that are
+    chosen, zero for the others; where all are, one column for all weightings. The draw depends on the row
+    alone. With `pooled` the weightings share the number of rows, each in proportion to its own.
     """
 
     def __init__(
@@ -126,26 +126,32 @@ class _RowSampler:
     ) -> None:
         self.weightings, self.n_rows = weightings, n_rows
         self.shift = objective.statistics.mean
-        n_pools = objective.n_pairs if pooled else 1
-        self.n_candidates = n_pools * objective.rows.n_samples
-        self.all = n_rows >= self.n_candidates
-        self.sampled = n_rows < AS_GOOD_AS_ALL * self.n_candidates or objective.rows.sampled
+        self.all = n_rows >= (objective.n_pairs if pooled else 1) * objective.rows.n_samples
+        self.sampled = objective.rows.sampled
         if not self.all:
             ridge = objective.penalty / (objective.C * objective.statistics.total_weight)
             spread = np.sqrt(objective.statistics.variance + ridge)
             self.scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
-            (totals,) = CurvatureAt(objective, theta).sum(lambda *args: (self._sizes(*args).sum(axis=0),))
-            self.totals = totals.sum() if pooled else totals
+            self.totals, self.counts = CurvatureAt(objective, theta).sum(self._contribution)
+            if pooled:
+                self.totals, self.counts = self.totals.sum(), self.counts.sum()
+            self.all = bool((n_rows >= self.counts).all())
+            self.sampled |= bool((n_rows < AS_GOOD_AS_ALL * self.counts).any())
 
     def __call__(self, block: Block, curvature: Curvature) -> Array:
         if self.all:
             return np.asarray(np.any(self.weightings(curvature) != 0, axis=1, keepdims=True))
         sizes = self._sizes(block, curvature)
         shares = sizes / np.maximum(self.totals, np.finfo(float).tiny)
-        shares = (1 - UNIFORM_SHARE) * shares + UNIFORM_SHARE / self.n_candidates * (sizes > 0)
+        shares = (1 - UNIFORM_SHARE) * shares + UNIFORM_SHARE / np.maximum(self.counts, 1) * (sizes > 0)
         probability = np.minimum(self.n_rows * shares, 1)
         chosen = generator(block.start * sizes.shape[1]).random(sizes.shape) < probability
         return np.asarray(np.divide(chosen, probability, out=np.zeros_like(probability), where=chosen))
+
+    def _contribution(self, block: Block, curvature: Curvature) -> tuple[Array, Array]:
+        """Of each weighting the sizes of a block's rows, added up, and how many are not zero."""
+        sizes = self._sizes(block, curvature)
+        return sizes.sum(axis=0), np.count_nonzero(sizes, axis=0)
 
     def _sizes(self, block: Block, curvature: Curvature) -> Array:
         """Curvature of each row in each weighting, times one more than its squared distance from the mean."""

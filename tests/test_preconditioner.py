@@ -87,6 +87,24 @@ def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
 
 
 @pytest.mark.parametrize("few_features", [0, 1000])
+def test_rows_without_curvature_are_none_to_choose_from(few_features, monkeypatch):
+    monkeypatch.setattr(_cost, "FEATURES_PER_PAIR", 1000)
+    monkeypatch.setattr(_cost, "FEW_FEATURES", few_features)
+    X, y = generated(0, 4000, 4, 3)
+    weight = (np.arange(len(y)) < 200).astype(float)
+    objective = softmax_objective(X, y, weight, 3)
+    theta = np.ones(objective.shape)
+    # Those of each pair of classes.
+    enough = 200 if few_features else 600
+    factor, sampled = hessian_factor(objective, theta, enough)
+    assert not sampled
+    wanted, _ = hessian_factor(objective, theta)
+    assert_allclose(factor.inverse(), wanted.inverse(), rtol=1e-9)
+    other, _ = hessian_factor(objective, theta, enough - 1)
+    assert not np.allclose(other.inverse(), wanted.inverse(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("few_features", [0, 1000])
 def test_rows_are_drawn_whatever_the_blocks(few_features, monkeypatch):
     monkeypatch.setattr(_cost, "FEATURES_PER_PAIR", 1000)
     monkeypatch.setattr(_cost, "FEW_FEATURES", few_features)
