@@ -68,7 +68,7 @@ class CurvatureAt:
         """The matrices of `grams_together` one after the other, for weightings that are not negative.
 
         For many features: each weighting gathers its own rows, so that sums are over many rows at a time, and
-        there is only one matrix for each thread. Sparse rows are centred first or, `as_stored`, afterwards.
+        only few matrices are there at once. Sparse rows are centred first or, `as_stored`, afterwards.
         """
         objective = self.objective
         gram_of = _stored_gram if as_stored else _gathered_gram
@@ -135,12 +135,17 @@ class CurvatureAt:
 
 
 def _gathered_gram(objective: Objective, rows: Array, factors: Array) -> Array:
-    """Gram matrix of centred rows times factors, from a few rows at a time."""
+    """Gram matrix of centred rows times factors, from a few rows at a time.
+
+    The factors are of a size with one while it is made: with weights they may leave the range of float32.
+    """
     gram = np.zeros((objective.n_inputs, objective.n_inputs))
+    largest = factors.max(initial=np.finfo(float).tiny)
     for part in chunks(np.arange(len(rows)), GRAM_ROWS):
         centred = objective.centred_rows(objective.rows, rows[part], objective.rows.dtype)
-        centred *= factors[part, None]
+        centred *= factors[part, None] / largest
         gram += centred.T @ centred
+    gram *= largest**2
     return gram
 
 

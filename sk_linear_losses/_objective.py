@@ -19,12 +19,9 @@ import numpy as np
 from scipy.linalg import helmert
 
 from ._row_space import RowSpace
-from ._rows import LARGEST_SINGLE, Block, Rows, chunks, far_from_zero
+from ._rows import Block, Rows, chunks, far_from_zero
 from ._typing import Array
 from .losses import Curvature, Loss, SmoothLoss
-
-# Relative round-off of a mean: blocks of some thousand rows were seen to make half as much.
-MEAN_ROUND_OFF = 2e-13
 
 # A sample has this share of the rows, but so many rows of each class for each parameter of one. It is taken
 # where it has at most that share of the rows in all, and so many entries of X (32 MB).
@@ -149,8 +146,10 @@ def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:
         mean = np.zeros_like(mean)
     (squares,) = rows.sum(lambda block: (block.squares(mean, block.weight[:, None]),))
     variance = squares[:, 0] / totals.sum()
-    # What is left of a constant column after centring is round-off, not a feature.
-    suspects = np.flatnonzero((variance > 0) & (variance <= (MEAN_ROUND_OFF * mean) ** 2))
+    # What is left of a constant column after centring is round-off, not a feature: that of the mean or, of
+    # sparse rows, that of the weight of entries that are not stored. A sum of n terms may have n roundings.
+    round_off = rows.n_samples * np.finfo(float).eps
+    suspects = np.flatnonzero((variance > 0) & (variance <= round_off * mean**2))
     variance[suspects[_are_constant(rows, suspects)]] = 0
     return Statistics(mean, variance, totals, (sums / totals).T - mean)
 
@@ -377,11 +376,9 @@ class Objective:
         return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_totals).max())
 
     def in_single_precision(self) -> Objective | None:
-        """The objective with products of its rows in float32; None unless X holds that and they fit in."""
+        """The objective with products of its rows in float32; None unless X holds that, with room."""
         variance = self.statistics.variance
-        if variance[variance > 0].min(initial=np.inf) < LARGEST_SINGLE**-2:
-            return None
-        rows = self.rows.in_single_precision()
+        rows = self.rows.in_single_precision(float(np.sqrt(variance[variance > 0].min(initial=1.0))))
         return None if rows is None else replace(self, rows=rows)
 
     def thinned(self) -> Objective | None:

@@ -130,8 +130,9 @@ class _RowSampler:
         self.sampled = objective.rows.sampled
         if not self.all:
             ridge = objective.penalty / (objective.C * objective.statistics.total_weight)
-            spread = np.sqrt(objective.statistics.variance + ridge)
-            self.scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
+            variance = objective.statistics.variance
+            self.scale = np.zeros_like(variance)
+            np.divide(1, np.sqrt(variance + ridge), out=self.scale, where=variance > 0)
             self.totals, self.counts = CurvatureAt(objective, theta).sum(self._contribution)
             if pooled:
                 self.totals, self.counts = self.totals.sum(), self.counts.sum()

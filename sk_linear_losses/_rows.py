@@ -9,7 +9,7 @@ import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ MIN_WORK_PER_THREAD = 10_000_000
 ROUND_OFF = 16 * float(np.finfo(float).eps)
 # Means in standard deviations beyond which features are centred explicitly: four digits are lost by then.
 FAR = 1e4
-# Largest entry of X and largest weight whose sums of squares and products leave room in float32.
+# Magnitudes between its inverse and this leave room in float32 for products of two and their sums.
 LARGEST_SINGLE = 1e15
 # Seed of all draws. Data are often made with small seeds, and draws with the same one would go with them: a
 # sample could be one class alone.
@@ -60,6 +60,12 @@ class _Block:
     def places(self) -> slice:
         """Where the samples of the block stand among all."""
         return slice(self.start, self.start + len(self.y))
+
+    @property
+    def largest(self) -> float:
+        """Largest magnitude in X as it is stored."""
+        values = self.X.data if sp.issparse(self.X) else self.X
+        return float(max(values.max(initial=0), -values.min(initial=0)))
 
     def centre(self, rows: Array, shift: Array, out: Array) -> None:
         """The rows selected, less `shift`, written to the dense `out`."""
@@ -270,12 +276,16 @@ class Rows:
         sample.sampled = True
         return sample
 
-    def in_single_precision(self) -> Rows | None:
-        """The same rows with their products in float32; None unless X holds that and they fit in."""
-        values = self._X.data if self.is_sparse else self._X
-        if values.dtype != np.float32:
+    def in_single_precision(self, spread: float) -> Rows | None:
+        """The same rows with their products in float32; None unless X holds that and they leave room.
+
+        `spread` is at most one and at most that of each feature, in units of which squares are to fit too.
+        """
+        if self.blocks[0].X.dtype != np.float32:
             return None
-        if max(values.max(initial=0), -values.min(initial=0), self.weight.max()) > LARGEST_SINGLE:
+        largest = max(self.share_out(lambda block: block.largest, self.blocks))
+        least, weight = 1 / LARGEST_SINGLE, self.weight.max()
+        if spread < least or largest > LARGEST_SINGLE * spread or not least <= weight <= LARGEST_SINGLE:
             return None
         single = copy.copy(self)
         single.blocks = [copy.copy(block) for block in self.blocks]
@@ -302,29 +312,33 @@ class Rows:
     def share_out(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
         """What `function` returns for each item, in order, the items shared out among the threads.
 
-        It is called for one item more than there are threads before results are taken, so that few are kept.
-        It must not share out anything itself.
+        Results are made as they are taken: few more of them than there are threads wait at a time. The
+        function must not share out anything itself: threads would wait for each other.
         """
         if self.n_threads == 1:
             yield from map(function, items)
             return
         waiting: deque[Future[T]] = deque()
-        for item in items:
-            waiting.append(self._pool.submit(function, item))
-            if len(waiting) > self.n_threads:
+        try:
+            for item in items:
+                waiting.append(self._pool.submit(function, item))
+                if len(waiting) > self.n_threads:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            # Nothing is to go on in the background once one of them has failed or no more are taken.
+            wait([future for future in waiting if not future.cancel()])
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        """Threads that end when the rows are no longer used."""
+        """Threads that end when the rows are no longer used; with them rows cannot be copied deeply."""
         return ThreadPoolExecutor(self.n_threads)
 
 
 def _centre(X: Any, rows: Array, shift: Array, out: Array) -> None:
     """Write the rows selected, less `shift`, to a dense array."""
-    np.subtract(X[rows].toarray() if sp.issparse(X) else X[rows], shift, out=out, casting="same_kind")
+    np.subtract(X[rows].toarray() if sp.issparse(X) else X[rows], shift, out=out)
 
 
 def far_from_zero(mean: Array, variance: Array) -> Array:

@@ -1,6 +1,7 @@
 """Sums over blocks of rows are the sums over all rows, whatever the storage, block size and threads."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -207,10 +208,29 @@ def test_results_come_in_order_and_few_are_made_ahead(n_threads):
     assert sorted(made) == list(range(50))
 
 
-def test_an_error_in_a_thread_is_raised():
+def test_items_are_worked_on_side_by_side():
+    together = threading.Barrier(2, timeout=60)
+    rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=2)
+    threads = list(rows.share_out(lambda item: together.wait() and threading.get_ident(), range(4)))
+    assert len(threads) == 4
+    assert len(rows._pool._threads) == 2
+
+
+def test_nothing_goes_on_after_an_error_in_a_thread():
+    begun, ended = [], []
+
+    def work(item):
+        begun.append(item)
+        if item == 0:
+            raise ZeroDivisionError
+        time.sleep(0.2)
+        ended.append(item)
+
     rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=2)
     with pytest.raises(ZeroDivisionError):
-        rows.map(lambda block: 1 / 0)
+        list(rows.share_out(work, range(50)))
+    assert set(begun) == {0, *ended}
+    assert len(begun) <= 3
 
 
 def test_threads_end_with_the_rows():

@@ -126,6 +126,26 @@ def test_maximum_likelihood(shape, scale, fit_intercept):
     assert model.duality_gap_ == np.inf
 
 
+@pytest.mark.parametrize("weight", [1 / 3, 1.0, 1e19])
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_maximum_likelihood_with_a_constant_column(fit_intercept, storage, weight):
+    """The mean of a constant column is rounded by weights; what that leaves is not a feature."""
+    X, y = generated(0, 20_000, 4, 3, noise=2.0)
+    with_constant = np.hstack([X, np.full((len(y), 1), 0.1)])
+    sample_weight = np.full(len(y), weight)
+    # A sample without weight may have another value.
+    sample_weight[0], with_constant[0, -1] = 0, 5
+    coef, intercept = softmax_newton(X, y, np.inf, sample_weight / weight)
+    model = SoftmaxClassifier(np.inf, fit_intercept=fit_intercept)
+    model.fit(storage(with_constant), y, sample_weight)
+    assert relative_error(model.coef_[:, :-1], coef) <= 1e-6
+    if fit_intercept:
+        assert (model.coef_[:, -1] == 0).all()
+    found = model.intercept_ + 0.1 * model.coef_[:, -1]
+    assert relative_error(found - found.mean(), intercept) <= 1e-6
+
+
 @pytest.mark.parametrize("C", [1e-4, 1.0, 1e4])
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("name", BUNDLED)
@@ -138,24 +158,37 @@ def test_float32_rows(name, storage, C):
 
 @cache
 def large():
-    """So many samples that products are made in float32 first, and the solutions."""
-    X, y = generated(0, 20_000, 40, 5, noise=3.0)
-    X = X.astype(np.float32)
+    """So many samples that products are made in float32 first, Gram matrices too, and the solutions."""
+    X, y = generated(0, 20_000, 60, 4)
+    X = (X * np.logspace(0, -2, 60)).astype(np.float32)
     return X, y, {C: softmax_newton(X.astype(np.float64), y, C) for C in (1.0, np.inf)}
 
 
-@pytest.mark.parametrize("weight", [1e-25, 1.0, 1e40])
-@pytest.mark.parametrize("unit", [1e-25, 1e-10, 1.0, 1e10, 1e20])
+@pytest.mark.parametrize("weight", [1e-50, 1e-25, 1.0, 1e14, 1e40])
+@pytest.mark.parametrize("unit", [1e-25, 1e-10, 1.0, -1e14, 1e20])
 @pytest.mark.parametrize("C", [1.0, np.inf])
-def test_float32_rows_and_weights_in_any_unit(C, unit, weight):
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+def test_float32_rows_and_weights_in_any_unit(storage, C, unit, weight):
     """Squares and products that leave the range of float32 are made in float64."""
     X, y, solutions = large()
     with_constant = np.hstack([X, np.full((len(y), 1), np.float32(7))]) * np.float32(unit)
     model = SoftmaxClassifier(C / weight / unit**2)
-    model.fit(with_constant, y, sample_weight=np.full(len(y), weight))
+    model.fit(storage(with_constant), y, sample_weight=np.full(len(y), weight))
     wanted, _ = solutions[C]
     assert relative_error(model.coef_[:, :-1] * unit, wanted) <= 1e-3
     np.testing.assert_allclose(model.coef_[:, -1] * unit, 0, atol=1e-6)
+    # Sums that are not finite, or zero, cost iterations.
+    assert model.n_iter_ <= 20
+
+
+def test_large_entries_of_samples_without_weight():
+    X, y, _ = large()
+    weight = (np.arange(len(y)) >= 50).astype(float)
+    expected = SoftmaxClassifier().fit(X, y, sample_weight=weight)
+    X = X.copy()
+    X[:50] = 1e17
+    model = SoftmaxClassifier().fit(X, y, sample_weight=weight)
+    assert relative_error(model.coef_, expected.coef_) <= 1e-3
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
