@@ -328,7 +328,7 @@ class Rows:
                 yield waiting.popleft().result()
         finally:
             # Nothing is to go on in the background once one of them has failed or no more are taken.
-            wait([future for future in waiting if not future.cancel()])
+            wait(waiting)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

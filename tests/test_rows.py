@@ -179,6 +179,14 @@ class TestSingleThreadedBlas:
         assert _rows._pool_size() == 2
 
 
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_largest_magnitude(sign, storage):
+    entries = sign * np.abs(INTEGERS)
+    rows = Rows(storage(entries), Y, WEIGHT, N_CLASSES, 1)
+    assert max(block.largest for block in rows.blocks) == np.abs(INTEGERS).max()
+
+
 def test_one_thread_serves_little_work(monkeypatch):
     monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", INTEGERS.size * N_CLASSES + 1)
     assert Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=8).n_threads == 1
