@@ -319,15 +319,21 @@ class Rows:
             yield from map(function, items)
             return
         waiting: deque[Future[T]] = deque()
+
+        def first() -> T:
+            result = waiting[0].result()
+            waiting.popleft()
+            return result
+
         try:
             for item in items:
                 waiting.append(self._pool.submit(function, item))
                 if len(waiting) > self.n_threads:
-                    yield waiting.popleft().result()
+                    yield first()
             while waiting:
-                yield waiting.popleft().result()
+                yield first()
         finally:
-            # Nothing is to go on in the background once one of them has failed or no more are taken.
+            # Nothing is to go on in the background after an error or an interrupt, or if no more are taken.
             wait(waiting)
 
     @cached_property

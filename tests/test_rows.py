@@ -2,7 +2,7 @@
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -239,6 +239,23 @@ def test_nothing_goes_on_after_an_error_in_a_thread():
         list(rows.share_out(work, range(50)))
     assert set(begun) == {0, *ended}
     assert len(begun) <= 3
+
+
+def test_nothing_goes_on_after_an_interrupt(monkeypatch):
+    ended = []
+
+    def work(item):
+        time.sleep(0.2)
+        ended.append(item)
+
+    def interrupted(future):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=2)
+    with pytest.raises(KeyboardInterrupt):
+        list(rows.share_out(work, range(50)))
+    assert sorted(ended) == [0, 1, 2]
 
 
 def test_threads_end_with_the_rows():
