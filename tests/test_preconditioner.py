@@ -8,10 +8,13 @@ from numpy.testing import assert_allclose
 
 from sk_linear_losses import _cost, _rows
 from sk_linear_losses._cost import CostModel, Plan, is_worth_turning, iterations_before_turning, n_corrections
+from sk_linear_losses._curvature import CurvatureAt
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
     _by_class,
+    _curvature_trace,
     _groups,
+    _RowSampler,
     _shared,
     hessian_factor,
     precondition,
@@ -102,6 +105,17 @@ def test_rows_without_curvature_are_none_to_choose_from(few_features, monkeypatc
     assert_allclose(factor.inverse(), wanted.inverse(), rtol=1e-9)
     other, _ = hessian_factor(objective, theta, enough - 1)
     assert not np.allclose(other.inverse(), wanted.inverse(), rtol=1e-9)
+
+
+def test_as_many_rows_are_drawn_as_are_asked_for():
+    """Of those with curvature; nine tenths in proportion to it, one tenth from all alike."""
+    X, y = generated(0, 160_000, 4, 3)
+    weight = (np.arange(len(y)) % 2).astype(float)
+    objective = softmax_objective(X, y, weight, 3)
+    theta = np.zeros(objective.shape)
+    choose = _RowSampler(objective, theta, _curvature_trace, 8000)
+    (drawn,) = CurvatureAt(objective, theta).sum(lambda *args: (np.count_nonzero(choose(*args)),))
+    assert abs(drawn - 8000) <= 200
 
 
 @pytest.mark.parametrize("few_features", [0, 1000])
