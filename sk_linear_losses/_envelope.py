@@ -15,9 +15,8 @@ from ._rows import Block, Rows
 from ._typing import Array
 from .losses import Curvature, HingeLoss, flows_of
 
-# Least smoothing, relative to the smaller of the natural one, with which a multiplier takes all its values
-# between two margins, and of that which is comparable to the penalty. Below, multipliers lose more digits to
-# round-off than outer steps still bring: with a thousandth some fits stall at a relative gap of 1e-6.
+# Least smoothing, relative to the natural one. Below, multipliers lose more digits to round-off than outer
+# steps still bring: with a thousandth some fits stall at a relative gap of 1e-6.
 LEAST_SMOOTHING = 1e-7
 
 
@@ -25,14 +24,15 @@ LEAST_SMOOTHING = 1e-7
 class EnvelopeTerm:
     """A hinge loss seen through its Moreau envelope around multipliers, one array of flows per block.
 
-    A multiplier moves by a score's distance from its kink over the smoothing, so that below
-    ``least_smoothing`` it is round-off that moves it.
+    A multiplier moves by a score's distance from its kink over the smoothing: with little of it, by
+    round-off. With ``natural_smoothing`` it takes all its values between two margins, or curvature is
+    comparable to the penalty, whichever is less.
     """
 
     loss: HingeLoss
     flows: tuple[Array, ...]
     smoothing: float
-    least_smoothing: float
+    natural_smoothing: float
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
         """Sums over the block, of the envelope and of the loss itself with its conjugate."""
@@ -65,11 +65,9 @@ def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics)
     """
     mean_weight = statistics.total_weight / np.count_nonzero(rows.weight)
     comparable = C * float(statistics.variance.sum())
-    natural = 2 * float(np.max(loss.margin)) / mean_weight
-    smoothing = max(natural, comparable) or 1.0
-    least = LEAST_SMOOTHING * min(natural, comparable)
+    margin = 2 * float(np.max(loss.margin)) / mean_weight
     flows = tuple(np.zeros((rows.n_classes, len(block.y))).T for block in rows.blocks)
-    return EnvelopeTerm(loss, flows, smoothing, least)
+    return EnvelopeTerm(loss, flows, max(margin, comparable) or 1.0, min(margin, comparable))
 
 
 class GapParts(NamedTuple):
@@ -115,7 +113,7 @@ class HingeObjective(Objective):
 
     def with_smoothing(self, factor: float) -> HingeObjective:
         """The objective with `factor` times the smoothing, or the least, around the same multipliers."""
-        smoothing = max(factor * self.term.smoothing, self.term.least_smoothing)
+        smoothing = max(factor * self.term.smoothing, LEAST_SMOOTHING * self.term.natural_smoothing)
         return replace(self, term=replace(self.term, smoothing=smoothing))
 
     def without_smoothing(self) -> Objective | None:

@@ -123,10 +123,18 @@ class _MethodOfMultipliers:
         return self.run.is_certified
 
     def _move_multipliers(self) -> None:
-        """Take the multipliers that the present point implies; smooth less after an easy or a slow step."""
-        run = self.run
+        """Take the multipliers that the present point implies; smooth less after an easy or a slow step.
+
+        Where they are complementary enough but not certified, what is left is their round-off, of which
+        there is more the less is smoothed: smooth more, up to what is natural.
+        """
+        run, term = self.run, self.objective.term
+        complementarity = self.objective.gap_parts(self.at).complementarity
+        rounded = complementarity <= run.tol * abs(self.at.objective) and not run.is_certified
         self.objective = self.objective.with_multipliers(self.at.theta)
-        if self.iterations <= EASY or self.slow:
+        if rounded and term.smoothing < term.natural_smoothing:
+            self.objective = self.objective.with_smoothing(1 / SHRINK)
+        elif self.iterations <= EASY or self.slow:
             self.objective = self.objective.with_smoothing(SHRINK)
         self.at = self.objective.evaluate(self.at.theta)
         run.note(self.objective, self.at)
