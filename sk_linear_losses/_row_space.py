@@ -121,7 +121,7 @@ def _row_spaces(
     X: Any, weight: Array, fit_intercept: bool, n_classes: int
 ) -> Iterator[tuple[RowSpace | None, float]]:
     """As `row_spaces`, for sparse columns near zero."""
-    n_samples, n_features = X.shape
+    n_samples, n_features = np.count_nonzero(weight), X.shape[1]
     n_entries, sparse, wide = n_samples * n_features, sp.issparse(X), n_samples < n_features
     n_coordinates = min(n_samples, n_features)
     work = QR_WORK * n_entries * n_coordinates
@@ -140,14 +140,17 @@ def _row_spaces(
 
 
 def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool = True) -> RowSpace | None:
-    """Orthonormal coordinates of the space that the rows span.
+    """Orthonormal coordinates of the space that the rows with weight span; of others they are zero.
 
     They do not depend on the order of the rows, nor on how often one is repeated. None where no feature
     varies, and where cheap ones are not to be had though they are to be cheap.
     """
-    shift = weight @ X / weight.sum() if fit_intercept else np.zeros(X.shape[1])
-    first, place = _distinct_rows(X)
-    distinct = X[first].astype(np.float64, copy=False)
+    shift = _centre(X, weight) if fit_intercept else np.zeros(X.shape[1])
+    weighted = np.flatnonzero(weight)
+    first, place = _distinct_rows(X if len(weighted) == len(weight) else X[weighted])
+    if fit_intercept and len(first) == 1:
+        return None
+    distinct = X[weighted[first]].astype(np.float64, copy=False)
     space = None
     if not sp.issparse(X):
         distinct -= shift
@@ -156,7 +159,20 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
         space = _by_gram(distinct, shift, fit_intercept)
     if space is None and at_any_cost:
         space = _by_qr(distinct.toarray() - shift if sp.issparse(X) else distinct)
-    return None if space is None else replace(space, rows=space.rows[place], shift=shift)
+    if space is None:
+        return None
+    rows = np.zeros((len(weight), space.rows.shape[1]))
+    rows[weighted] = space.rows[place]
+    return replace(space, rows=rows, shift=shift)
+
+
+def _centre(X: Any, weight: Array) -> Array:
+    """A mean of the rows in which those longer than most count less, lest the others lose digits to them."""
+    lengths = abs(X).sum(axis=1, dtype=np.float64)
+    order = np.argsort(lengths)
+    half = np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)
+    shares = weight / np.maximum(lengths, lengths[order[half]] or 1.0)
+    return np.asarray(shares @ X / shares.sum())
 
 
 def _distinct_rows(X: Any) -> tuple[Array, Array]:
@@ -225,16 +241,18 @@ def _by_qr(X: Array) -> RowSpace | None:
 
     With features in descending order and rows exchanged, its round-off is small beside each feature's own
     size (A. J. Cox and N. J. Higham, "Stability of Householder QR factorization for weighted least squares
-    problems", 1998). None where no feature varies.
+    problems", 1998), and beside each row's, as always. None where no feature varies.
     """
     sizes = np.abs(X).max(axis=0)
     order = np.argsort(-sizes)
+    shares = (np.abs(X) / np.maximum(sizes, np.finfo(float).tiny)).max(axis=1)
     basis, factor, exchanged = scipy.linalg.qr(
         X[:, order].T, mode="economic", pivoting=True, check_finite=False, overwrite_a=True
     )
-    # Directions in which no feature varies by more than its round-off are dropped.
+    # Directions are dropped in which no feature varies by more than its round-off in the rows that are left.
     moves = np.abs(basis) * np.abs(factor.diagonal())
-    kept = (moves > DIRECTION_ROUND_OFF * sizes[order, None]).any(axis=0)
+    left = np.maximum.accumulate(shares[exchanged[::-1]])[::-1][: len(factor)]
+    kept = (moves > DIRECTION_ROUND_OFF * np.outer(sizes[order], left)).any(axis=0)
     if not kept.any():
         return None
     rows = np.empty((len(X), np.count_nonzero(kept)))

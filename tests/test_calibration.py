@@ -312,12 +312,17 @@ def ill_conditioned(n_samples, n_features):
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
-@pytest.mark.parametrize(("shape", "most"), [((800, 100), 1.01), ((150, 300), 2.5)])
+@pytest.mark.parametrize(
+    ("shape", "summary", "most"), [((800, 100), np.max, 1.01), ((150, 300), np.median, 1.2)]
+)
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
-def test_products_do_as_well_where_features_are_ill_conditioned(loss, shape, most, diagonal, monkeypatch):
+def test_products_do_as_well_where_features_are_ill_conditioned(
+    loss, shape, summary, most, diagonal, monkeypatch
+):
     """Whatever the draws. They move temperatures far where the scores say next to nothing of the classes.
 
-    Of 150 samples in 300 dimensions the classes are separated all the same, and then losses are moved too.
+    Of 150 samples in 300 dimensions the classes are separated all the same, and then some draws move losses
+    far too: by 2 to 11 times.
     """
     X, y = ill_conditioned(shape[0] + 1000, shape[1])
     train, test = np.split(np.arange(len(y)), shape[:1])
@@ -326,10 +331,11 @@ def test_products_do_as_well_where_features_are_ill_conditioned(loss, shape, mos
     monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
     if diagonal:
         monkeypatch.setattr(_cost, "MAX_ENTRIES", 0)
-    for seed in range(3):
+    losses = []
+    for seed in range(5):
         monkeypatch.setattr(_rows, "SEED", seed)
-        model.fit(X[train], y[train])
-        assert log_loss(y[test], model.predict_proba(X[test])) <= most * exact
+        losses.append(log_loss(y[test], model.fit(X[train], y[train]).predict_proba(X[test])))
+    assert summary(losses) <= most * exact
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,27 @@ def test_round_off_is_that_of_each_feature(fit_intercept):
     assert (error.max(axis=0) <= 1e-13 * np.abs(X).max(axis=0)).all()
 
 
+@pytest.mark.parametrize("size", [1e15, 1e30])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+def test_a_row_of_fill_values_does_not_cost_the_others_their_digits(storage, fit_intercept, size):
+    X = np.vstack([RNG.normal(size=(11, 30)), np.full((1, 30), size)])
+    space = row_space(storage(X), WEIGHT, fit_intercept)
+    error = np.abs(space.rows @ space.basis.T + space.shift - X)
+    assert error[:11].max() <= 1e-12
+    assert error[11].max() <= 1e-12 * size
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+def test_rows_without_weight_have_no_part_in_it(storage, fit_intercept):
+    X = np.vstack([WIDE["qr"], np.full((20, 30), 9.97e36)])
+    alone = row_space(storage(WIDE["qr"]), WEIGHT, fit_intercept)
+    space = row_space(storage(X), np.append(WEIGHT, np.zeros(20)), fit_intercept)
+    np.testing.assert_allclose(space.rows[:12], alone.rows, atol=1e-12 * np.abs(alone.rows).max())
+    np.testing.assert_allclose(space.shift, alone.shift, rtol=1e-12)
+
+
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("name", WIDE)
