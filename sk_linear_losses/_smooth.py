@@ -170,7 +170,7 @@ class _Stages:
         while end.why is not Stop.UNBOUNDED:
             run.note(objective, end.at)
             last = not self._may_be_certified(end)
-            certify(run, objective, end.at, thoroughly=last)
+            certify(run, objective, end.at, thoroughly=last or self.doubts >= DOUBTS)
             if last or not self._may_be_certified(end):
                 break
             self.doubts += 1
