@@ -93,12 +93,8 @@ def _balanced(objective: Objective, at: Evaluation) -> tuple[Array, float]:
     needed = objective.relative_imbalance(at)
     if needed == 0:
         return pull, conjugate
-    weight = objective.statistics.class_totals
     share = needed / (1 + needed)
     wanted = -(objective.decoding @ at.pull[-1]) / objective.C / needed
     received, given = np.maximum(wanted, 0), np.maximum(-wanted, 0)
-    # No class both gives and receives, so the diagonal is free for what each class gives.
-    flows = np.outer(given / weight, received / received.sum())
-    np.fill_diagonal(flows, -given / weight)
-    repair, cost = objective.class_flows(flows)
+    repair, cost = objective.class_flows(given, received / received.sum())
     return (1 - share) * pull + share * repair, (1 - share) * conjugate + share * cost

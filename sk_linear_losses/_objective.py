@@ -330,10 +330,17 @@ class Objective:
         """C times the weighted sum of the conjugates of multipliers that are all zero."""
         return self._class_conjugate(np.zeros((self.n_classes, self.n_classes)))
 
-    def class_flows(self, flows: Array) -> tuple[Array, float]:
-        """Coded pull and weighted conjugate, times C, where all samples of a class have its row of flows."""
-        weight = self.statistics.class_totals[:, None]
-        pull = self.statistics.centroids.T @ (self.C * weight * flows @ self.coding)
+    def class_flows(self, given: Array, shares: Array) -> tuple[Array, float]:
+        """Coded pull and weighted conjugate, times C, where the samples of each class have one row of flows.
+
+        What a class has given in all is shared out among others. No class both gives and receives.
+        """
+        statistics = self.statistics
+        passed = np.outer(statistics.centroids.T @ given, shares @ self.coding)
+        pull = self.C * (passed - (statistics.centroids.T * given) @ self.coding)
+        flows = np.outer(given / statistics.class_totals, shares)
+        # The diagonal is free for what a class gives.
+        np.fill_diagonal(flows, -given / statistics.class_totals)
         return pull, self._class_conjugate(flows)
 
     def _class_conjugate(self, flows: Array) -> float:

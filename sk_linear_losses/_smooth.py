@@ -12,6 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 
 from ._certificate import corrected_bound
 from ._cost import CostModel, is_small
@@ -95,7 +96,8 @@ def _balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evalua
     curvature = CurvatureAt(objective, at.theta).total()
     for _ in range(BALANCING_STEPS):
         gap, theta = run.gap, at.theta.copy()
-        theta[-1] -= np.linalg.lstsq(curvature, at.gradient[-1], rcond=None)[0]
+        step, *_ = scipy.linalg.lstsq(curvature, at.gradient[-1], check_finite=False, lapack_driver="gelsy")
+        theta[-1] -= step
         moved = objective.evaluate(theta)
         if not np.linalg.norm(moved.gradient[-1]) < np.linalg.norm(at.gradient[-1]):
             break
