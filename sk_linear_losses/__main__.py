@@ -129,7 +129,7 @@ def compare(X: Array, y: Array) -> None:
         "  LinearSVC minimises another one: squared hinge, one class against the rest, penalised intercept."
     )
     if any_mark:
-        print("  * did not converge in 10000 iterations, at some C.")
+        print("  * did not converge in max_iter iterations, at some C.")
     print("\nFits on all data, C = 1:\n")
     print("  classifier               iterations  objective       certified gap   relative")
     for name in ("SoftmaxClassifier", "MulticlassSVMClassifier"):

@@ -13,7 +13,7 @@ from typing import Any
 
 def check_number(name: str, value: Any, valid: Callable[[float], bool], wanted: str) -> None:
     """Raise ValueError unless `value` is a number that is valid in double precision."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not valid(_as_float(value)):
+    if isinstance(value, bool) or not isinstance(value, Real) or not valid(as_float(value)):
         raise ValueError(f"{name}={value!r} must be {wanted}.")
 
 
@@ -29,7 +29,7 @@ def check_option(name: str, value: Any, options: Collection[str]) -> None:
         raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")
 
 
-def _as_float(value: Real) -> float:
+def as_float(value: Real) -> float:
     """The number in double precision; not a number where it has no place there."""
     try:
         return float(value)

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -180,7 +180,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         check_integer("max_iter", self.max_iter, lambda most: most >= 1, "an integer of at least 1")
         if self.n_jobs is not None:
             check_integer("n_jobs", self.n_jobs, lambda jobs: jobs != 0, "None or an integer other than 0")
-        if not isinstance(self.verbose, bool):
+        if not isinstance(self.verbose, bool | np.bool_):
             check_integer("verbose", self.verbose, lambda level: level >= 0, "an integer of at least 0")
         for name in ("fit_intercept", "warm_start"):
             if not isinstance(getattr(self, name), bool | np.bool_):
@@ -197,7 +197,12 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             ended._store(problem, result)
             return dict(vars(ended))
 
-        with single_threaded_blas, reporting(self, X, y, sample_weight, attributes) as reporters:
+        with (
+            single_threaded_blas,
+            # A probability that is too small for float64 is as good as zero.
+            np.errstate(under="ignore"),
+            reporting(self, X, y, sample_weight, attributes) as reporters,
+        ):
             known, previous = self._known(problem), None
             spaces = row_spaces(problem.X, problem.weight, bool(self.fit_intercept), len(problem.present))
             for space, next_work in spaces:
@@ -509,8 +514,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
         Whether all wrong classes cost or only the worst; the latter with ``loss="hinge"`` alone, since its
         square is not differentiable at ties.
     margin : float or array of shape (n_classes, n_classes), default=1.0
-        How far the right class y must lead a wrong class j: a positive number, or non-negative numbers for
-        each pair ``[y, j]``, in the order of `classes_` or in a pandas DataFrame with their labels. The
+        How far the right class y must lead a wrong class j: a number from 1e-100 to 1e100, or one or zero
+        for each pair ``[y, j]``, in the order of `classes_` or in a pandas DataFrame with their labels. The
         diagonal is ignored.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
@@ -623,10 +628,10 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 "multi_class='crammer_singer' needs loss='hinge': its squared hinge is not differentiable "
                 "at ties."
             )
-        if np.isscalar(self.margin) or self.margin is None:
+        if _is_number(self.margin):
             check_number(
                 "margin",
-                self.margin,
+                self.margin.item() if isinstance(self.margin, np.ndarray) else self.margin,
                 lambda margin: 1 / LARGEST <= margin <= LARGEST,
                 f"a positive number, from {1 / LARGEST:g} to {LARGEST:g}, or an array",
             )
@@ -672,8 +677,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
     def _margin(self, problem: Problem) -> float | Array:
         """The margin, checked, for the classes that have weight."""
-        if np.isscalar(self.margin):
-            return float(cast(float, self.margin))
+        if _is_number(self.margin):
+            return float(self.margin)
         margin = _in_order_of(problem.classes, self.margin)
         try:
             margin = np.array(margin, dtype=np.float64)
@@ -686,9 +691,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 "entry for each pair of right and wrong class."
             )
         np.fill_diagonal(margin, 0)
-        if not ((margin >= 0) & (margin <= LARGEST)).all():
+        if not ((margin == 0) | (margin >= 1 / LARGEST) & (margin <= LARGEST)).all():
             raise ValueError(
-                f"margin={self.margin!r} must hold finite, non-negative numbers of at most {LARGEST:g}."
+                f"margin={self.margin!r} must hold zeros and numbers from {1 / LARGEST:g} to {LARGEST:g}."
             )
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
 
@@ -698,9 +703,14 @@ def _samples(problem: Problem, X: Any, offset: Array | None = None) -> Rows:
     return Rows(X, problem.y, problem.weight, len(problem.present), problem.n_threads, offset)
 
 
+def _is_number(margin: Any) -> bool:
+    """Whether the margin is meant to be one for all pairs of classes."""
+    return margin is None or np.isscalar(margin) or getattr(margin, "ndim", None) == 0
+
+
 def _in_order_of(classes: Array, margin: Any) -> Any:
     """The margin; one with labels has its rows and columns put in the order of the classes."""
-    if not hasattr(margin, "reindex"):
+    if not hasattr(margin, "columns"):
         return margin
     labels = classes.tolist()
     for axis in (margin.index, margin.columns):
@@ -709,7 +719,7 @@ def _in_order_of(classes: Array, margin: Any) -> Any:
                 f"margin has the labels {list(axis)}, but the classes are {labels}. Name rows and columns "
                 "after the classes, or pass margin.to_numpy() in the order of classes_."
             )
-    return margin.loc[labels, labels]
+    return margin.reindex(index=labels, columns=labels)
 
 
 def _ranked_as(scores: Array, probabilities: Array) -> Array:

@@ -20,6 +20,7 @@ from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from ._checks import as_float
 from ._rows import single_threaded_blas
 from ._typing import Array
 
@@ -114,9 +115,11 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
     """Weights of shape (n_samples,) in float64."""
     if sample_weight is None:
         return np.ones(n_samples)
-    if isinstance(sample_weight, Real):
+    if np.ndim(sample_weight) == 0:
         sample_weight = np.full(n_samples, sample_weight)
-    weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    # The sum of what is not a number would be said to be too large.
+    with config_context(assume_finite=False):
+        weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != (n_samples,):
         raise ValueError(
             f"sample_weight has shape {weight.shape}; expected ({n_samples},), one for each row of X. "
@@ -149,7 +152,7 @@ def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Arr
     if unknown := [label for label in class_weight if label not in labels]:
         raise ValueError(f"class_weight has the keys {unknown}, which are not among the classes {labels}.")
     weights = [class_weight.get(label, 1) for label in labels]
-    if not all(isinstance(weight, Real) and 0 <= float(weight) < np.inf for weight in weights):
+    if not all(isinstance(weight, Real) and 0 <= as_float(weight) < np.inf for weight in weights):
         raise ValueError(f"class_weight={class_weight!r} must hold finite, non-negative numbers.")
     return np.array(weights, dtype=np.float64)
 

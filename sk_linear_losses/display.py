@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -329,13 +330,19 @@ class CoefficientsDisplay:
         TypeError
             If it has no coefficients or no classes.
         ValueError
-            If names or shape do not fit the coefficients.
+            If names or shape do not fit the coefficients, or these are those of pairs of classes.
         ImportError
             If matplotlib is not installed.
         """
         classifier = _fitted(estimator, "coef_", "classes_")
+        if hasattr(classifier, "n_support_") and len(classifier.classes_) > 2:
+            raise ValueError(
+                f"{type(classifier).__name__} has coefficients for pairs of classes. Pass a fitted "
+                "MulticlassSVMClassifier, or use CoefficientsDisplay(coef, class_names=names_of_pairs)."
+            )
+        coef = classifier.coef_
         display = cls(
-            classifier.coef_,
+            coef.toarray() if sp.issparse(coef) else coef,
             class_names=classifier.classes_ if class_names is None else class_names,
             feature_names=_feature_names(estimator) if feature_names is None else feature_names,
             image_shape=image_shape,

@@ -14,8 +14,8 @@ from ._typing import Array
 
 __all__ = ["CrammerSingerLoss", "SoftmaxLoss", "WestonWatkinsLoss"]
 
-# Round-off allowed at the boundary of a conjugate's domain.
-DOMAIN_SLACK = 1e-12
+# Round-off allowed at the boundary of a conjugate's domain, and at least that in units of the precision.
+DOMAIN_SLACK, DOMAIN_UNITS = 1e-12, 16
 
 
 class Curvature(NamedTuple):
@@ -319,7 +319,7 @@ class SoftmaxLoss(_Loss):
     def _conjugate(self, gradient: Array, y: Array) -> Array:
         # The negative entropy of the probabilities, off the simplex infinite.
         probabilities = self._probabilities(gradient, y)
-        feasible = (probabilities.min(axis=1) >= -DOMAIN_SLACK) & _balanced(gradient)
+        feasible = (probabilities.min(axis=1) >= -_slack(gradient)) & _balanced(gradient)
         probabilities = np.maximum(probabilities, np.finfo(float).tiny)
         return np.where(feasible, (probabilities * np.log(probabilities)).sum(axis=1), np.inf)
 
@@ -574,8 +574,9 @@ class WestonWatkinsLoss(_MarginLoss):
         return self._cost.flow_penalty(flows)
 
     def _feasible(self, flows: Array) -> Array:
-        most = self._cost.most_flow + DOMAIN_SLACK
-        return np.asarray((flows.min(axis=1) >= -DOMAIN_SLACK) & (flows.max(axis=1) <= most))
+        slack = _slack(flows)
+        most = self._cost.most_flow + slack
+        return np.asarray((flows.min(axis=1) >= -slack) & (flows.max(axis=1) <= most))
 
     def _leeway_of(self, flows: Array, y: Array) -> Curvature:
         return _independent_flows(self._cost.leeway(flows), y)
@@ -719,8 +720,8 @@ class CrammerSingerLoss(_MarginLoss):
         return _project_below_simplex(target)
 
     def _feasible(self, flows: Array) -> Array:
-        total = flows.sum(axis=1)
-        return np.asarray((flows.min(axis=1) >= -DOMAIN_SLACK) & (total <= 1 + DOMAIN_SLACK))
+        slack = _slack(flows)
+        return np.asarray((flows.min(axis=1) >= -slack) & (flows.sum(axis=1) <= 1 + slack))
 
     def _leeway_of(self, flows: Array, y: Array) -> Curvature:
         # With what the right class keeps for itself the flows add up to one.
@@ -743,9 +744,14 @@ def _own_entries(by_class: Array, y: Array) -> Array:
     return own
 
 
+def _slack(values: Array) -> float:
+    """Round-off allowed at the boundary of a conjugate's domain, for values of this precision."""
+    return max(DOMAIN_SLACK, DOMAIN_UNITS * float(np.finfo(values.dtype).eps))
+
+
 def _balanced(gradient: Array) -> Array:
     """Whether each row sums to zero, as gradients of losses that ignore shifts do."""
-    allowed = DOMAIN_SLACK * np.maximum(1, np.abs(gradient).max(axis=1))
+    allowed = _slack(gradient) * np.maximum(1, np.abs(gradient).max(axis=1))
     return np.asarray(np.abs(gradient.sum(axis=1)) <= allowed)
 
 

@@ -14,11 +14,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
 from sk_linear_losses.display import CoefficientsDisplay, ConvergenceDisplay, LossDisplay
@@ -164,6 +165,20 @@ def test_estimator_of_another_kind(display):
         TypeError, match=r"estimator=GaussianNB\(\) has no .* Pass a fitted SoftmaxClassifier"
     ):
         display.from_estimator(GaussianNB().fit(X, Y))
+
+
+def test_coefficients_of_pairs_are_not_those_of_classes():
+    """Three classes have as many pairs."""
+    with pytest.raises(ValueError, match=r"SVC has coefficients for pairs of classes\. Pass a fitted Multi"):
+        CoefficientsDisplay.from_estimator(SVC(kernel="linear").fit(X, Y))
+    model = SVC(kernel="linear").fit(X, Y == 1)
+    assert_array_equal(CoefficientsDisplay.from_estimator(model).coef, model.coef_)
+
+
+def test_sparse_coefficients():
+    model = SGDClassifier(random_state=0).fit(X, Y)
+    dense = model.coef_.copy()
+    assert_array_equal(CoefficientsDisplay.from_estimator(model.sparsify()).coef, dense)
 
 
 def test_classifier_inside_pipeline_and_search():

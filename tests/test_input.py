@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal, assert_equal
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.datasets import load_iris, make_classification
+from sklearn.datasets import load_breast_cancer, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 
@@ -80,6 +80,7 @@ class TestParameters:
             *(("max_iter", value) for value in (0, -3, 1.5, True, None)),
             *(("class_weight", value) for value in ("unbalanced", {"setosa": -1}, [1, 1, 1])),
             *(("class_weight", {"setosa": value}) for value in (float("nan"), float("inf"), "a", None)),
+            ("class_weight", {"setosa": 10**400}),
             *(("n_jobs", value) for value in (0, 1.5, "a", True)),
             *(("verbose", value) for value in (-1, 0.5, "a", None)),
             *((name, value) for name in ("fit_intercept", "warm_start") for value in ("False", 1, None)),
@@ -115,9 +116,11 @@ class TestParameters:
             (np.array([[0, 1, 1], [1, 0, -0.5], [1, 1, 0]]), r"(?s)margin.*-0\.5"),
             (np.array([[0, 1, 1], [1, 0, np.nan], [1, 1, 0]]), "(?s)margin.*nan"),
             (np.array([[0, 1, 1], [1, 0, np.inf], [1, 1, 0]]), "(?s)margin.*inf"),
-            (np.array([[0, 1, 1], [1, 0, 1e101], [1, 1, 0]]), r"(?s)margin.*1.e\+101.*at most 1e\+100"),
+            (np.array([[0, 1, 1], [1, 0, 1e101], [1, 1, 0]]), r"(?s)margin.*1.e\+101.*to 1e\+100"),
+            (np.array([[0, 1, 1], [1, 0, 1e-101], [1, 1, 0]]), r"(?s)margin.*1.e-101.*from 1e-100"),
+            (np.array(-1.0), r"margin=-1\.0"),
         ],
-        ids=["2x2", "1-D", "3-D", "ragged", "negative", "nan", "inf", "huge"],
+        ids=["2x2", "1-D", "3-D", "ragged", "negative", "nan", "inf", "huge", "tiny", "0-D"],
     )
     def test_pair_margins(self, margin, message):
         self.assert_refused(MulticlassSVMClassifier(), {"margin": margin}, message)
@@ -127,6 +130,22 @@ class TestParameters:
         model = MulticlassSVMClassifier(margin=costs).fit(X, Y)
         ordered = costs.loc[[0, 1, 2], [0, 1, 2]].to_numpy()
         assert_array_equal(model.coef_, MulticlassSVMClassifier(margin=ordered).fit(X, Y).coef_)
+
+    def test_labels_of_margins_may_be_truth_values(self):
+        """Which pandas would take for a mask."""
+        costs = np.array([[1.0, 2.0], [3.0, 1.0]])
+        labelled = pd.DataFrame(costs[::-1], index=[True, False], columns=[False, True])
+        model = MulticlassSVMClassifier(margin=labelled).fit(X, Y == 1)
+        assert_array_equal(model.coef_, MulticlassSVMClassifier(margin=costs).fit(X, Y == 1).coef_)
+
+    def test_margins_of_classes_are_none_of_pairs(self):
+        with pytest.raises(ValueError, match=r"margin has shape \(3,\); expected a number or shape \(3, 3\)"):
+            MulticlassSVMClassifier(margin=pd.Series(np.ones(3))).fit(X, Y)
+
+    def test_numbers_may_be_arrays(self):
+        model = MulticlassSVMClassifier(margin=np.array(2.0), verbose=np.False_).fit(X, Y, np.array(3.0))
+        reference = MulticlassSVMClassifier(margin=2.0).fit(X, Y, np.full(len(Y), 3.0))
+        assert_array_equal(model.coef_, reference.coef_)
 
     @pytest.mark.parametrize("axis", ["index", "columns"])
     def test_labels_of_margins_that_are_no_classes(self, axis):
@@ -218,8 +237,11 @@ def test_bad_data_is_refused(estimator, fitted, data, message):
 
 def test_missing_values_are_not_assumed_away(estimator):
     """What finds them is a sum that is made anyway; later they would end the fit without a clue."""
-    with config_context(assume_finite=True), pytest.raises(ValueError, match="X contains NaN"):
-        estimator.fit(changed(X, (5, 1), np.nan), Y)
+    with config_context(assume_finite=True):
+        with pytest.raises(ValueError, match="X contains NaN"):
+            estimator.fit(changed(X, (5, 1), np.nan), Y)
+        with pytest.raises(ValueError, match="sample_weight contains NaN"):
+            estimator.fit(X, Y, changed(ONES, 5, np.nan))
 
 
 @pytest.mark.parametrize("scale", [1e-90, 1e-60, 1e60, 1e90])
@@ -236,6 +258,13 @@ def test_one_column_of_another_scale(variant, scale):
     variant.fit(data, Y)
     assert variant.score(data, Y) > 0.95
     assert np.isfinite(variant.predict_log_proba(data)).all()
+
+
+def test_underflow_is_no_error(variant):
+    """Probabilities of classes that are out of the question underflow: those are as good as zero."""
+    data, labels = load_breast_cancer(return_X_y=True)
+    with np.errstate(all="raise"):
+        variant.set_params(C=100.0).fit(data, labels)
 
 
 class TestPredict:

@@ -243,6 +243,12 @@ class TestEveryLoss:
         product = np.einsum("ij,ij->i", scores, gradient)
         assert_allclose(value + loss.conjugate(gradient, y), product, rtol=1e-10, atol=1e-10)
 
+    def test_gradients_in_single_precision_are_in_the_domain_of_the_conjugate(self, loss, n_classes):
+        scores, y = samples(n_classes)
+        exact = loss.conjugate(loss.gradient(scores, y), y)
+        rounded = loss.conjugate(loss.gradient(scores.astype(np.float32), y), y)
+        assert_allclose(rounded, exact, rtol=1e-4, atol=1e-4)
+
     def test_conjugate_is_infinite_where_the_gradient_does_not_sum_to_zero(self, loss, n_classes):
         gradient = np.full((1, n_classes), 0.5 / (n_classes - 1))
         gradient[0, 0] = 0
