@@ -33,7 +33,7 @@ from ._rows import ROUND_OFF, Block, Rows, single_threaded_blas
 from ._run import Iteration, Result
 from ._solver import solve
 from ._typing import Array
-from .losses import CrammerSingerLoss, HingeLoss, SmoothLoss, SoftmaxLoss, WestonWatkinsLoss
+from .losses import CrammerSingerLoss, HingeLoss, Loss, SoftmaxLoss, WestonWatkinsLoss
 
 # Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).
 SCORED_ENTRIES = 2**19
@@ -224,7 +224,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             self._store(problem, result)
         return result
 
-    def _loss(self, problem: Problem) -> SmoothLoss | HingeLoss:
+    def _loss(self, problem: Problem) -> Loss:
         """The loss, for the classes that have weight."""
         raise NotImplementedError
 
@@ -334,9 +334,10 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             norm = float(np.vdot(W, W)) * (2 if solved.one_vector else 1)
             return solved.penalty * norm / 2 + solved.C * float(rows.sum(losses)[0])
 
-        if objective_of(1.0) <= (1 + (KINKED_COST if has_kinks else SMOOTH_COST)) * objective:
+        stored = objective_of(1.0)
+        if stored <= (1 + (KINKED_COST if has_kinks else SMOOTH_COST)) * objective:
             return coef, intercept, objective
-        reached, factor = min((objective_of(factor), factor) for factor in (1.0, *LONGER))
+        reached, factor = min([(stored, 1.0), *((objective_of(factor), factor) for factor in LONGER)])
         return factor * coef, factor * intercept, reached
 
     def _warn(self, result: Result) -> None:
@@ -484,7 +485,7 @@ class SoftmaxClassifier(_LinearClassifier):
             "label_smoothing", self.label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)"
         )
 
-    def _loss(self, problem: Problem) -> SmoothLoss:
+    def _loss(self, problem: Problem) -> Loss:
         return SoftmaxLoss(float(self.label_smoothing))
 
     def _cold_start(self, objective: Objective) -> Array:

@@ -146,7 +146,7 @@ class _Multipliers:
         """Multipliers of a block, (n_samples, n_classes), and their leeway."""
         term = self.objective.term
         gradient = term.gradient(block.scores(*self.parameters), block)
-        return gradient, term.loss.leeway(gradient, block.y)
+        return gradient, term.loss._leeway(gradient, block.y)
 
     def sums(self, coordinates: _Coordinates) -> tuple[Array, Array, float]:
         """Weighted sums, for n coordinates x and m codes: of ``x x'`` times leeway, of pulls, of squares.
@@ -186,7 +186,7 @@ class _Multipliers:
             step = np.zeros_like(gradient)
             for places, inner in coordinates(block):
                 step[places] = leeway.take(places).product(inner @ change)
-            conjugates = objective.term.loss.conjugate(gradient + step, block.y)
+            conjugates = objective.term.loss._conjugate(gradient + step, block.y)
             free = (step * block.weight[:, None])[:, :-1]
             return float(block.weight @ conjugates), block.pull_back(free), free.sum(axis=0)
 

@@ -21,7 +21,7 @@ from scipy.linalg import helmert
 from ._row_space import RowSpace
 from ._rows import Block, Rows, chunks, far_from_zero
 from ._typing import Array
-from .losses import Curvature, Loss, SmoothLoss
+from .losses import Curvature, Loss
 
 # A sample has this share of the rows, but so many rows of each class for each parameter of one. It is taken
 # where it has at most that share of the rows in all, and so many entries of X (32 MB).
@@ -61,22 +61,22 @@ class Term(Protocol):
 class SmoothTerm:
     """A differentiable loss as it is."""
 
-    loss: SmoothLoss
+    loss: Loss
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
         """Sums over the block; the conjugate by Fenchel and Young's equality."""
-        value, gradient = self.loss.value_and_gradient(scores, block.y)
+        value, gradient = self.loss._value_and_gradient(scores, block.y)
         gradient *= block.weight[:, None]
         total = float(block.weight @ value)
         return BlockSums(total, total, float(np.vdot(scores.T, gradient.T)) - total, gradient)
 
     def gradient(self, scores: Array, block: Block) -> Array:
         """Gradient of the loss."""
-        return self.loss.value_and_gradient(scores, block.y)[1]
+        return self.loss._value_and_gradient(scores, block.y)[1]
 
     def curvature(self, scores: Array, block: Block) -> Curvature:
         """Second derivative of the loss."""
-        return self.loss.curvature(scores, block.y)
+        return self.loss._curvature(scores, block.y)
 
 
 class Evaluation(NamedTuple):
@@ -345,7 +345,7 @@ class Objective:
 
     def _class_conjugate(self, flows: Array) -> float:
         """C times the weighted sum of the conjugates at one row of flows for each class."""
-        conjugate = self.term.loss.conjugate(flows, np.arange(self.n_classes))
+        conjugate = self.term.loss._conjugate(flows, np.arange(self.n_classes))
         return self.C * float(self.statistics.class_totals @ conjugate)
 
     def centred_rows(

@@ -115,7 +115,7 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
     """Weights of shape (n_samples,) in float64."""
     if sample_weight is None:
         return np.ones(n_samples)
-    if np.ndim(sample_weight) == 0:
+    if isinstance(sample_weight, Real) or getattr(sample_weight, "ndim", None) == 0:
         sample_weight = np.full(n_samples, sample_weight)
     # The sum of what is not a number would be said to be too large.
     with config_context(assume_finite=False):

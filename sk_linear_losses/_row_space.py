@@ -32,9 +32,9 @@ MAX_ROWS, MAX_TURNED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
 # of rows.
 QR_WORK = 4
 # A factorisation of sparse rows that takes fewer multiply-adds is done at once.
-SMALL_WORK = 10**9
+SMALL_QR_WORK = 10**9
 # Most entries of a dense X, and stored ones of a sparse X that is copied (400 MB, 48 MB).
-MAX_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
+MAX_DENSE_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
 # Most multiply-adds for the Gram matrix of sparse rows (half a second).
 MAX_COMMON_ENTRIES = 10**8
 # Least reciprocal condition of the Gram matrix of the rows for its factor to have ten digits.
@@ -125,8 +125,8 @@ def _row_spaces(
     n_entries, sparse, wide = n_samples * n_features, sp.issparse(X), n_samples < n_features
     n_coordinates = min(n_samples, n_features)
     work = QR_WORK * n_entries * n_coordinates
-    if wide and n_samples <= MAX_ROWS and (sparse or n_entries <= MAX_ENTRIES):
-        space = _orthonormal(X, weight, fit_intercept, not sparse or work <= SMALL_WORK)
+    if wide and n_samples <= MAX_ROWS and (sparse or n_entries <= MAX_DENSE_ENTRIES):
+        space = _orthonormal(X, weight, fit_intercept, not sparse or work <= SMALL_QR_WORK)
         if space is not None:
             yield space, np.inf
             return

@@ -163,15 +163,15 @@ class Run:
         # Round-off may end a solve, but is no success where it is more than `tol`.
         converged = self.distance <= self.tol * abs(self.best.objective) < math.inf
         return Result(
-            self.best.theta,
-            objective,
-            self.best.objective,
-            self._proven(max(self.gap, ROUND_OFF * abs(self.best.objective))),
-            converged and not unbounded,
-            self.is_certified,
-            unbounded,
-            self.stopped,
-            tuple(self.history),
+            theta=self.best.theta,
+            minimised=objective,
+            objective=self.best.objective,
+            gap=self._proven(max(self.gap, ROUND_OFF * abs(self.best.objective))),
+            converged=converged and not unbounded,
+            certified=self.is_certified,
+            unbounded=unbounded,
+            stopped=self.stopped,
+            history=tuple(self.history),
         )
 
     def _proven(self, gap: float) -> float:

@@ -34,9 +34,9 @@ SMALLEST_GAP = float(np.finfo(np.float64).eps)
 # Inches: a tile of the templates and its title, a character and a line of tick labels.
 TILE, TITLE, CHARACTER, LINE = 1.3, 0.3, 0.09, 0.17
 # How much larger titles are than tick labels, and how much smaller they get at most to take half of a tile.
-LARGE, SMALLEST = 1.2, 0.4
+LARGE_TITLE, SMALLEST_TITLE = 1.2, 0.4
 # Inches, the largest picture that is made unasked, and the lowest, for the colour bar.
-LARGEST, LOWEST = 12.0, 1.6
+LARGEST_FIGURE, LOWEST = 12.0, 1.6
 # Curves that coincide, or are printed in grey, are told apart by their dashes.
 DASHES = "-", "--", "-.", ":"
 
@@ -411,7 +411,7 @@ class CoefficientsDisplay:
         tile = max(TILE, 4.0 / n_across)
         title = _title_height(longest, tile)
         cell = title + max(title, tile * stretch)
-        return min(tile * n_across + 1.0, LARGEST), min(max(cell * n_down, LOWEST), LARGEST)
+        return min(tile * n_across + 1.0, LARGEST_FIGURE), min(max(cell * n_down, LOWEST), LARGEST_FIGURE)
 
     def _draw_tiles(self, image_shape: tuple[int, int], style: dict[str, Any]) -> None:
         """Draw a titled image for each row."""
@@ -439,7 +439,7 @@ class CoefficientsDisplay:
         features = self.feature_names or [""]
         width = max(0.5, CHARACTER * (longest + 2)) * len(self.coef) + CHARACTER * max(map(len, features))
         height = max(2.5, 1.2 * LINE * len(features) + 1.0) if self.feature_names else 4.8
-        return min(width + 2.0, LARGEST), min(height, LARGEST)
+        return min(width + 2.0, LARGEST_FIGURE), min(height, LARGEST_FIGURE)
 
     def _draw_map(self, style: dict[str, Any]) -> None:
         """Draw features downwards, where their names can be read, and classes across."""
@@ -711,19 +711,19 @@ def _grid(count: int, width: float, height: float, stretch: float, longest: str)
 
 def _wrapped(title: str, width: float, size: float) -> str:
     """A title in lines of these inches."""
-    return textwrap.fill(title, max(1, int(width / (size * LARGE * CHARACTER))))
+    return textwrap.fill(title, max(1, int(width / (size * LARGE_TITLE * CHARACTER))))
 
 
 def _title_height(title: str, width: float, size: float = 1.0) -> float:
     """Inches of a title in lines of these inches."""
     n_lines = 1 + _wrapped(title, width, size).count("\n")
-    return TITLE + LARGE * LINE * (size * n_lines - 1)
+    return TITLE + LARGE_TITLE * LINE * (size * n_lines - 1)
 
 
 def _title_size(title: str, width: float, height: float) -> float:
     """How much smaller a title is set so that it takes half of the height of its tile."""
-    sizes = np.arange(1, SMALLEST, -0.1)
-    return next((size for size in sizes if _title_height(title, width, size) <= height / 2), SMALLEST)
+    sizes = np.arange(1, SMALLEST_TITLE, -0.1)
+    return next((size for size in sizes if _title_height(title, width, size) <= height / 2), SMALLEST_TITLE)
 
 
 def _covers(image_shape: Any, n_features: int) -> bool:

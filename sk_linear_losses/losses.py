@@ -6,7 +6,7 @@ Knows scores and integer classes. Knows nothing of features, weights, solvers or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,47 +56,7 @@ class EnvelopePoint(NamedTuple):
     gradient: Array
 
 
-class Loss(Protocol):
-    """A convex loss and its dual."""
-
-    @property
-    def has_minimum(self) -> bool: ...
-
-    def value(self, scores: Array, y: Array) -> Array: ...
-
-    def conjugate(self, gradient: Array, y: Array) -> Array: ...
-
-    def leeway(self, gradient: Array, y: Array) -> Curvature: ...
-
-
-class SmoothLoss(Loss, Protocol):
-    """A differentiable loss. Its gradient is a new array, which is scaled in place."""
-
-    def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]: ...
-
-    def curvature(self, scores: Array, y: Array) -> Curvature: ...
-
-
-@runtime_checkable
-class HingeLoss(Loss, Protocol):
-    """A loss of margins, with its Moreau envelope."""
-
-    @property
-    def margin(self) -> float | Array: ...
-
-    @property
-    def smooth(self) -> SmoothLoss | None: ...
-
-    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> EnvelopePoint: ...
-
-    def envelope_gradient(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array: ...
-
-    def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature: ...
-
-    def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature: ...
-
-
-class _Loss:
+class Loss:
     """A loss of scores, as its users see it."""
 
     @property
@@ -114,7 +74,7 @@ class _Loss:
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
+            Class indices from 0 to n_classes - 1.
 
         Returns
         -------
@@ -124,7 +84,7 @@ class _Loss:
         Raises
         ------
         ValueError
-            If there is not one class index for each row.
+            If `y` does not hold one class index for each row.
         """
         return self.value_and_gradient(scores, y)[0]
 
@@ -135,7 +95,7 @@ class _Loss:
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
+            Class indices from 0 to n_classes - 1.
 
         Returns
         -------
@@ -144,7 +104,7 @@ class _Loss:
         Raises
         ------
         ValueError
-            If there is not one class index for each row.
+            If `y` does not hold one class index for each row.
         """
         return self.value_and_gradient(scores, y)[1]
 
@@ -155,7 +115,7 @@ class _Loss:
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
+            Class indices from 0 to n_classes - 1.
 
         Returns
         -------
@@ -165,9 +125,9 @@ class _Loss:
         Raises
         ------
         ValueError
-            If there is not one class index for each row.
+            If `y` does not hold one class index for each row.
         """
-        return self._value_and_gradient(_floating(scores, y), y)
+        return self._value_and_gradient(*_checked(scores, y))
 
     def curvature(self, scores: Array, y: Array) -> Curvature:
         """Second derivative in the scores; where it jumps, that where the margin is met.
@@ -178,7 +138,7 @@ class _Loss:
         ----------
         scores : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
+            Class indices from 0 to n_classes - 1.
 
         Returns
         -------
@@ -188,9 +148,9 @@ class _Loss:
         Raises
         ------
         ValueError
-            If there is not one class index for each row.
+            If `y` does not hold one class index for each row.
         """
-        return self._curvature(_floating(scores, y), y)
+        return self._curvature(*_checked(scores, y))
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
         """Convex conjugate, infinite where `gradient` is outside its domain: the slope of no scores.
@@ -199,7 +159,7 @@ class _Loss:
         ----------
         gradient : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
+            Class indices from 0 to n_classes - 1.
 
         Returns
         -------
@@ -209,9 +169,9 @@ class _Loss:
         Raises
         ------
         ValueError
-            If there is not one class index for each row.
+            If `y` does not hold one class index for each row.
         """
-        return self._conjugate(_floating(gradient, y), y)
+        return self._conjugate(*_checked(gradient, y))
 
     def leeway(self, gradient: Array, y: Array) -> Curvature:
         """How far a gradient may be moved without leaving the domain of the conjugate.
@@ -223,7 +183,7 @@ class _Loss:
         ----------
         gradient : array of shape (n_samples, n_classes)
         y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
+            Class indices from 0 to n_classes - 1.
 
         Returns
         -------
@@ -233,9 +193,9 @@ class _Loss:
         Raises
         ------
         ValueError
-            If there is not one class index for each row.
+            If `y` does not hold one class index for each row.
         """
-        return self._leeway(_floating(gradient, y), y)
+        return self._leeway(*_checked(gradient, y))
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         """Loss and gradient for floating scores."""
@@ -256,7 +216,7 @@ class _Loss:
 
 
 @dataclass(frozen=True)
-class SoftmaxLoss(_Loss):
+class SoftmaxLoss(Loss):
     """Cross-entropy of softmax probabilities, in nats.
 
     For scores s and class y the loss is ``log(sum_j exp(s_j)) - <t, s>`` with the target
@@ -334,7 +294,7 @@ class SoftmaxLoss(_Loss):
 
 
 @dataclass(frozen=True, eq=False)
-class _MarginLoss(_Loss):
+class HingeLoss(Loss):
     """Shortfalls ``z_j = margin[y, j] + s_j - s_y`` of the wrong classes, zero for the right one."""
 
     margin: float | Array = 1.0
@@ -345,7 +305,7 @@ class _MarginLoss(_Loss):
         return True
 
     @property
-    def smooth(self) -> SmoothLoss | None:
+    def smooth(self) -> Loss | None:
         """The loss, if it is differentiable; None if it has kinks."""
         return None
 
@@ -511,7 +471,7 @@ class _MarginLoss(_Loss):
 
 
 @dataclass(frozen=True, eq=False)
-class WestonWatkinsLoss(_MarginLoss):
+class WestonWatkinsLoss(HingeLoss):
     """Multiclass hinge summed over the wrong classes, as in CS231n.
 
     ``sum_{j != y} max(0, z_j)`` with ``z_j = margin[y, j] + s_j - s_y``, or the sum of the squares. Where
@@ -541,7 +501,7 @@ class WestonWatkinsLoss(_MarginLoss):
     squared: bool = False
 
     @property
-    def smooth(self) -> SmoothLoss | None:
+    def smooth(self) -> Loss | None:
         """The loss, if it is differentiable; None if it has kinks."""
         return self if self.squared else None
 
@@ -653,7 +613,7 @@ class _SquaredCost:
 
 
 @dataclass(frozen=True, eq=False)
-class CrammerSingerLoss(_MarginLoss):
+class CrammerSingerLoss(HingeLoss):
     """Multiclass hinge of the worst wrong class.
 
     ``max(0, max_{j != y} z_j)`` with ``z_j = margin[y, j] + s_j - s_y``. Among equally bad classes the
@@ -729,12 +689,19 @@ class CrammerSingerLoss(_MarginLoss):
         return _leeway_in_simplex(flows)
 
 
-def _floating(scores: Array, y: Array) -> Array:
-    """The scores, one row for each class index, in float64 unless they are floating already."""
-    scores = np.asarray(scores)
-    if scores.shape[:1] != np.shape(y):
-        raise ValueError(f"scores has shape {scores.shape} and y {np.shape(y)}; pass a class for each row.")
-    return scores if scores.dtype.kind == "f" else scores.astype(np.float64)
+def _checked(scores: Array, y: Array) -> tuple[Array, Array]:
+    """The scores, in float64 unless they are floating already, and a class index for each of their rows."""
+    scores, y = np.asarray(scores), np.asarray(y)
+    if scores.shape[:1] != y.shape:
+        raise ValueError(f"scores has shape {scores.shape} and y {y.shape}; pass a class for each row.")
+    last = scores.shape[1] - 1
+    valid = (y >= 0) & (y <= last) if y.dtype.kind in "iu" else np.zeros(y.shape, dtype=bool)
+    if not valid.all():
+        raise ValueError(
+            f"y holds {y[~valid].tolist()[0]!r}; pass integers from 0 to {last}, the columns of scores. "
+            "np.unique(y, return_inverse=True)[1] makes them of labels."
+        )
+    return scores if scores.dtype.kind == "f" else scores.astype(np.float64), y
 
 
 def _own_entries(by_class: Array, y: Array) -> Array:

@@ -212,6 +212,16 @@ class TestEveryLoss:
         assert_array_equal(value, loss.value(whole.astype(float), y))
         assert_array_equal(gradient, loss.gradient(whole.astype(float), y))
 
+    @pytest.mark.parametrize("wrong", [-1, 9, 1.0, True, "a"])
+    def test_classes_must_be_indices(self, loss, n_classes, wrong):
+        """Labels such as -1 would be taken for the last class."""
+        scores, y = samples(n_classes)
+        labels = y.astype(type(wrong))
+        labels[3] = wrong
+        for method in (loss.value, loss.gradient, loss.value_and_gradient, loss.curvature, loss.conjugate):
+            with pytest.raises(ValueError, match=rf"y holds .* from 0 to {n_classes - 1}.*return_inverse"):
+                method(scores, labels)
+
     def test_memory_order_does_not_matter(self, loss, n_classes):
         scores, y = samples(n_classes)
         for part, fortran in zip(

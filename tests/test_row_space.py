@@ -122,7 +122,7 @@ def test_products_of_sparse_rows_are_made_without_making_them_dense(fit_intercep
 def test_sparse_rows_with_many_entries_in_common_have_no_products(monkeypatch):
     X = sparse_rows(100, 3000)
     common = float((np.bincount(X.indices) ** 2).sum())
-    monkeypatch.setattr(_row_space, "SMALL_WORK", 0)
+    monkeypatch.setattr(_row_space, "SMALL_QR_WORK", 0)
     for most, is_dense in ((common, True), (common - 1, False)):
         monkeypatch.setattr(_row_space, "MAX_COMMON_ENTRIES", most)
         assert sp.issparse(row_space(X, np.ones(100), True).rows) != is_dense
@@ -130,7 +130,7 @@ def test_sparse_rows_with_many_entries_in_common_have_no_products(monkeypatch):
 
 @pytest.mark.parametrize("most", [360, 359])
 def test_large_dense_rows_are_not_copied(most, monkeypatch):
-    monkeypatch.setattr(_row_space, "MAX_ENTRIES", most)
+    monkeypatch.setattr(_row_space, "MAX_DENSE_ENTRIES", most)
     assert (row_space(WIDE["gram"], WEIGHT, True) is None) == (most < 360)
 
 
