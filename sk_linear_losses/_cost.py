@@ -180,8 +180,15 @@ def digits_are_cheap(objective: Objective) -> bool:
 
 
 def iterations_before_turning(objective: Objective, work: float, max_iter: int) -> int:
-    """Iterations to make before going on in coordinates that cost `work`: as many as cost the same."""
-    if work == np.inf or max_iter < 2 * TURN_ITERATIONS:
+    """Iterations to make before going on in coordinates that cost `work`: as many as cost the same.
+
+    All for sparse rows that are more than their columns, and in these coordinates, which are dense, dearer to
+    evaluate: those are for a fit that ends earlier, without success.
+    """
+    rows = objective.rows
+    dense, stored = THIN_PRODUCT * rows.n_samples * rows.n_features, SPARSE_PRODUCT * rows.n_stored
+    is_dearer = rows.is_sparse and rows.n_samples >= rows.n_features and dense > stored
+    if work == np.inf or is_dearer or max_iter < 2 * TURN_ITERATIONS:
         return max_iter
     return int(np.clip(work / _evaluation(objective), TURN_ITERATIONS, max_iter / 2))
 

@@ -134,8 +134,7 @@ def _row_spaces(
     if n_entries > MAX_TURNED_ENTRIES or n_classes * n_coordinates**2 > MAX_SQUARES:
         yield as_given, np.inf
         return
-    # To make sparse rows dense that are more than their columns is for a fit that ends without success.
-    yield as_given, work if wide or not sparse else np.inf
+    yield as_given, work
     yield _orthonormal(X, weight, fit_intercept), np.inf
 
 

@@ -934,6 +934,17 @@ def test_a_hard_margin_is_found_whatever_C(storage, name, variant, C):
     assert model.duality_gap_ <= 1e-6 * model.objective_
 
 
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_columns_far_from_zero_without_an_intercept(variant, storage):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20)) + 10 ** rng.uniform(0, 7, 20)
+    scores = (X - X.mean(axis=0)) @ rng.normal(size=(20, 3))
+    y = (scores + 2 * rng.gumbel(size=scores.shape)).argmax(axis=1)
+    model = build(variant, fit_intercept=False).fit(storage(X), y)
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_one_hot_columns_beside_one_in_large_units_take_no_dear_curvature(seed):
     """Coefficients are right at once, and corrected multipliers prove it: a hundredth of the time."""

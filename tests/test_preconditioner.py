@@ -323,6 +323,19 @@ def test_other_coordinates_wait_for_the_iterations_that_they_cost_but_not_for_mo
     assert iterations_before_turning(objective, np.inf, 1000) == 1000
 
 
+def test_sparse_rows_wait_for_dense_coordinates_until_there_are_no_iterations_left():
+    """Those that evaluations take longer to read: that have less than a sixth of their entries stored."""
+    n_samples, n_features = 60, 13
+    y, ones = np.arange(n_samples) % N_CLASSES, np.ones(n_samples)
+    for n_stored, expected in ((2, 1000), (3, 250)):
+        X = np.zeros((n_samples, n_features))
+        X[:, :n_stored] = np.random.default_rng(0).normal(size=(n_samples, n_stored))
+        objective = softmax_objective(sp.csr_array(X), y, ones, N_CLASSES)
+        assert iterations_before_turning(objective, 1.0, 1000) == expected
+        wide = softmax_objective(sp.csr_array(X[:10]), y[:10], ones[:10], N_CLASSES)
+        assert iterations_before_turning(wide, 1.0, 1000) == 250
+
+
 def test_other_coordinates_for_a_certificate_alone_are_to_be_cheap():
     objective = softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES)
     evaluation = _cost._evaluation(objective)

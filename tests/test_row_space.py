@@ -240,15 +240,6 @@ class TestLastCoordinates:
         if n_features < 100:
             assert 1e-10 < spread.min() < 1e-8
 
-    @pytest.mark.parametrize(("storage", "shorter"), [(np.asarray, True), (sp.csr_array, False)])
-    def test_make_sparse_rows_dense_only_where_features_are_more(self, storage, shorter):
-        """Else that is left to a fit that ends without success."""
-        n = MAX_ROWS + 1
-        tables = (storage(RNG.normal(size=(n, m))) for m in (n, n + 1))
-        works = [next(row_spaces(X, np.ones(n), True, 3))[1] for X in tables]
-        assert (works[0] < np.inf) == shorter
-        assert works[1] < np.inf
-
     @pytest.mark.parametrize(("limit", "least"), [("MAX_TURNED_ENTRIES", 600), ("MAX_SQUARES", 300)])
     def test_are_for_what_fits_into_memory(self, limit, least, monkeypatch):
         X = RNG.normal(size=(60, 10))
