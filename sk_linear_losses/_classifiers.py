@@ -40,6 +40,8 @@ SCORED_ENTRIES = 2**19
 # Share by which rounding of what is stored may raise the objective before longer coefficients are tried, with
 # kinks and without, and how much longer.
 KINKED_COST, SMOOTH_COST, LONGER = 1e-10, 1e-4, tuple(1 + 2.0**-k for k in range(48, 32, -2))
+# Most that rounding of what is stored may cost a fit that converged, as a share of the loss without a model.
+MOST_LOST = 0.01
 
 
 class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -295,8 +297,11 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             self.intercept_[problem.present] = intercept
         self.objective_ = objective
         self.duality_gap_ = max(result.gap - (result.objective - objective), ROUND_OFF * objective)
-        # What storing a hard margin saves can decide it.
-        self.converged_ = bool(result.converged or self.duality_gap_ <= self.tol * objective)
+        # What storing coefficients saves can decide it, and so can what it costs.
+        lost = objective - result.objective
+        spoilt = lost > 0 and lost > MOST_LOST * result.minimised.loss_at_zero()
+        converged = result.converged and not spoilt
+        self.converged_ = bool(converged or self.duality_gap_ <= self.tol * objective)
         self.n_iter_ = len(result.history)
         columns = zip(*result.history, strict=True) if result.history else [(), (), ()]
         self.history_ = {

@@ -934,6 +934,19 @@ def test_a_hard_margin_is_found_whatever_C(storage, name, variant, C):
     assert model.duality_gap_ <= 1e-6 * model.objective_
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("size", [1e14, 1e16, 1e18, 1e20])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_row_of_fill_values_is_solved_or_no_success(variant, size):
+    """The scores of a row that is long enough round to more than the others' losses."""
+    X, y = generated(2, 40, 100, 3)
+    alone = build(variant).fit(X, y)
+    filled = np.vstack([X, size * np.random.default_rng(0).normal(size=(1, 100))])
+    model = build(variant).fit(filled, np.append(y, 0))
+    assert model.objective_ - model.duality_gap_ <= 1.2 * alone.objective_
+    assert model.objective_ <= 1.2 * alone.objective_ + 0.01 * 2 * len(y) or not model.converged_
+
+
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_columns_far_from_zero_without_an_intercept(variant, storage):
