@@ -87,6 +87,7 @@ def test_rows_without_weight_have_no_part_in_it(storage, fit_intercept):
     space = row_space(storage(X), np.append(WEIGHT, np.zeros(20)), fit_intercept)
     np.testing.assert_allclose(space.rows[:12], alone.rows, atol=1e-12 * np.abs(alone.rows).max())
     np.testing.assert_allclose(space.shift, alone.shift, rtol=1e-12)
+    assert not space.rows[12:].any()
 
 
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
