@@ -121,7 +121,7 @@ def _row_spaces(
     X: Any, weight: Array, fit_intercept: bool, n_classes: int
 ) -> Iterator[tuple[RowSpace | None, float]]:
     """As `row_spaces`, for sparse columns near zero."""
-    n_samples, n_features = np.count_nonzero(weight), X.shape[1]
+    n_samples, n_features = int(np.count_nonzero(weight)), X.shape[1]
     n_entries, sparse, wide = n_samples * n_features, sp.issparse(X), n_samples < n_features
     n_coordinates = min(n_samples, n_features)
     work = QR_WORK * n_entries * n_coordinates

@@ -203,6 +203,13 @@ def test_large_sparse_rows_are_copied_only_to_merge_columns(monkeypatch):
     assert row_space(repeated, np.ones(MAX_ROWS + 1), True).rows.shape[1] <= X.shape[1]
 
 
+def test_the_work_of_huge_sparse_rows_has_room():
+    """Their coordinates would take more multiply-adds than an integer of 64 bits counts."""
+    n = 2 * 10**6
+    X = sp.csr_array((np.ones(3), (np.arange(3), np.arange(3))), shape=(n, n))
+    assert list(row_spaces(X, np.ones(n), True, 2)) == [(None, np.inf)]
+
+
 @pytest.mark.parametrize("shape", [(30, 30), (30, 12), (MAX_ROWS + 1, MAX_ROWS + 2)])
 def test_is_for_few_rows_only(shape):
     assert row_space(np.zeros(shape), np.ones(shape[0]), True) is None
