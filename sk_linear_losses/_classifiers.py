@@ -40,7 +40,7 @@ SCORED_ENTRIES = 2**19
 # Share by which rounding of what is stored may raise the objective before longer coefficients are tried, with
 # kinks and without, and how much longer.
 KINKED_COST, SMOOTH_COST, LONGER = 1e-10, 1e-4, tuple(1 + 2.0**-k for k in range(48, 32, -2))
-# Most that rounding of what is stored may cost a fit that converged, as a share of the loss without a model.
+# Most that rounding of what is stored may cost a fit that converged, as a share of the objective.
 MOST_LOST = 0.01
 
 
@@ -298,8 +298,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         self.objective_ = objective
         self.duality_gap_ = max(result.gap - (result.objective - objective), ROUND_OFF * objective)
         # What storing coefficients saves can decide it, and so can what it costs.
-        lost = objective - result.objective
-        spoilt = lost > 0 and lost > MOST_LOST * result.minimised.loss_at_zero()
+        spoilt = objective - result.objective > MOST_LOST * result.objective
         converged = result.converged and not spoilt
         self.converged_ = bool(converged or self.duality_gap_ <= self.tol * objective)
         self.n_iter_ = len(result.history)
@@ -716,7 +715,7 @@ def _is_number(margin: Any) -> bool:
 
 def _in_order_of(classes: Array, margin: Any) -> Any:
     """The margin; one with labels has its rows and columns put in the order of the classes."""
-    if not hasattr(margin, "columns"):
+    if not hasattr(margin, "reindex") or not hasattr(margin, "columns"):
         return margin
     labels = classes.tolist()
     for axis in (margin.index, margin.columns):

@@ -133,7 +133,8 @@ class _MethodOfMultipliers:
         rounded = complementarity <= run.tol * abs(self.at.objective) and not run.is_certified
         self.objective = self.objective.with_multipliers(self.at.theta)
         if rounded and term.smoothing < term.natural_smoothing:
-            self.objective = self.objective.with_smoothing(1 / SHRINK)
+            growth = min(1 / SHRINK, term.natural_smoothing / term.smoothing)
+            self.objective = self.objective.with_smoothing(growth)
         elif self.iterations <= EASY or self.slow:
             self.objective = self.objective.with_smoothing(SHRINK)
         self.at = self.objective.evaluate(self.at.theta)

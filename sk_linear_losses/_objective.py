@@ -325,12 +325,6 @@ class Objective:
         shift = self.statistics.mean + self.rows.offset
         return np.vstack([theta, (intercept + shift @ coef) @ self.decoding])
 
-    def loss_at_zero(self) -> float:
-        """C times the weighted sum of the losses where all scores are zero."""
-        classes = np.arange(self.n_classes)
-        value, _ = self.term.loss._value_and_gradient(np.zeros((self.n_classes, self.n_classes)), classes)
-        return self.C * float(self.statistics.class_totals @ value)
-
     @cached_property
     def conjugate_at_rest(self) -> float:
         """C times the weighted sum of the conjugates of multipliers that are all zero."""

@@ -121,7 +121,7 @@ def _row_spaces(
     X: Any, weight: Array, fit_intercept: bool, n_classes: int
 ) -> Iterator[tuple[RowSpace | None, float]]:
     """As `row_spaces`, for sparse columns near zero."""
-    n_samples, n_features = int(np.count_nonzero(weight)), X.shape[1]
+    n_samples, n_features = X.shape
     n_entries, sparse, wide = n_samples * n_features, sp.issparse(X), n_samples < n_features
     n_coordinates = min(n_samples, n_features)
     work = QR_WORK * n_entries * n_coordinates
@@ -144,12 +144,13 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
     They do not depend on the order of the rows, nor on how often one is repeated. None where no feature
     varies, and where cheap ones are not to be had though they are to be cheap.
     """
-    shift = _centre(X, weight) if fit_intercept else np.zeros(X.shape[1])
     weighted = np.flatnonzero(weight)
-    first, place = _distinct_rows(X if len(weighted) == len(weight) else X[weighted])
+    given = X if len(weighted) == len(weight) else X[weighted]
+    shift = _centre(given, weight[weighted]) if fit_intercept else np.zeros(X.shape[1])
+    first, place = _distinct_rows(given)
     if fit_intercept and len(first) == 1:
         return None
-    distinct = X[weighted[first]].astype(np.float64, copy=False)
+    distinct = given[first].astype(np.float64, copy=False)
     space = None
     if not sp.issparse(X):
         distinct -= shift
@@ -167,7 +168,7 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
 
 def _centre(X: Any, weight: Array) -> Array:
     """A mean of the rows in which those longer than most count less, lest the others lose digits to them."""
-    lengths = abs(X).sum(axis=1, dtype=np.float64)
+    lengths = abs(X) @ np.ones(X.shape[1])
     order = np.argsort(lengths)
     half = np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)
     shares = weight / np.maximum(lengths, lengths[order[half]] or 1.0)
@@ -248,10 +249,9 @@ def _by_qr(X: Array) -> RowSpace | None:
     basis, factor, exchanged = scipy.linalg.qr(
         X[:, order].T, mode="economic", pivoting=True, check_finite=False, overwrite_a=True
     )
-    # Directions are dropped in which no feature varies by more than its round-off in the rows that are left.
-    moves = np.abs(basis) * np.abs(factor.diagonal())
-    left = np.maximum.accumulate(shares[exchanged[::-1]])[::-1][: len(factor)]
-    kept = (moves > DIRECTION_ROUND_OFF * np.outer(sizes[order], left)).any(axis=0)
+    # Directions are dropped in which no feature varies by more than its round-off in any of the rows.
+    reach = (np.abs(factor) / np.maximum(shares[exchanged], np.finfo(float).tiny)).max(axis=1)
+    kept = (np.abs(basis) * reach > DIRECTION_ROUND_OFF * sizes[order, None]).any(axis=0)
     if not kept.any():
         return None
     rows = np.empty((len(X), np.count_nonzero(kept)))

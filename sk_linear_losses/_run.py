@@ -71,7 +71,8 @@ class Result:
     def is_final(self) -> bool:
         """Whether there is no use in going on, for success or, with a penalty, for a certificate."""
         proven = self.certified or self.minimised.penalty == 0
-        return (self.converged and proven) or self.unbounded or self.stopped
+        finest = self.gap <= FINEST_GAP * abs(self.objective)
+        return (self.converged and proven) or finest or self.unbounded or self.stopped
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,12 @@ def _balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evalua
     They are Newton's but for the curvature, which is that at the first: they are short.
     """
     curvature = CurvatureAt(objective, at.theta).total()
+    round_off = len(curvature) * np.finfo(float).eps
     for _ in range(BALANCING_STEPS):
         gap, theta = run.gap, at.theta.copy()
-        step, *_ = scipy.linalg.lstsq(curvature, at.gradient[-1], check_finite=False, lapack_driver="gelsy")
+        step, *_ = scipy.linalg.lstsq(
+            curvature, at.gradient[-1], cond=round_off, check_finite=False, lapack_driver="gelsy"
+        )
         theta[-1] -= step
         moved = objective.evaluate(theta)
         if not np.linalg.norm(moved.gradient[-1]) < np.linalg.norm(at.gradient[-1]):

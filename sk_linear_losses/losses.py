@@ -642,7 +642,7 @@ class CrammerSingerLoss(HingeLoss):
         return _independent_flows(np.zeros_like(scores), y)
 
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
-        return self._face_curvature(flows > 0, flows.sum(axis=1) >= 1 - DOMAIN_SLACK, 1 / smoothing, y)
+        return self._face_curvature(flows > 0, flows.sum(axis=1) >= 1 - _slack(flows), 1 / smoothing, y)
 
     def _kink_curvature(self, shortfalls: Array, y: Array, width: float) -> Curvature:
         worst = shortfalls.max(axis=1)
@@ -692,8 +692,11 @@ class CrammerSingerLoss(HingeLoss):
 def _checked(scores: Array, y: Array) -> tuple[Array, Array]:
     """The scores, in float64 unless they are floating already, and a class index for each of their rows."""
     scores, y = np.asarray(scores), np.asarray(y)
-    if scores.shape[:1] != y.shape:
-        raise ValueError(f"scores has shape {scores.shape} and y {y.shape}; pass a class for each row.")
+    if scores.ndim != 2 or scores.shape[:1] != y.shape:
+        raise ValueError(
+            f"scores has shape {scores.shape} and y {y.shape}; pass a row of scores, and a class, for each "
+            "sample."
+        )
     last = scores.shape[1] - 1
     valid = (y >= 0) & (y <= last) if y.dtype.kind in "iu" else np.zeros(y.shape, dtype=bool)
     if not valid.all():
@@ -701,7 +704,7 @@ def _checked(scores: Array, y: Array) -> tuple[Array, Array]:
             f"y holds {y[~valid].tolist()[0]!r}; pass integers from 0 to {last}, the columns of scores. "
             "np.unique(y, return_inverse=True)[1] makes them of labels."
         )
-    return scores if scores.dtype.kind == "f" else scores.astype(np.float64), y
+    return scores if scores.dtype.kind == "f" else scores.astype(np.float64), y.astype(np.intp, copy=False)
 
 
 def _own_entries(by_class: Array, y: Array) -> Array:

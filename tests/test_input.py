@@ -138,6 +138,11 @@ class TestParameters:
         model = MulticlassSVMClassifier(margin=labelled).fit(X, Y == 1)
         assert_array_equal(model.coef_, MulticlassSVMClassifier(margin=costs).fit(X, Y == 1).coef_)
 
+    def test_margins_in_a_table_without_row_labels_are_in_order(self):
+        costs = np.arange(9.0).reshape(3, 3)
+        model = MulticlassSVMClassifier(margin=pl.DataFrame(costs)).fit(X, Y)
+        assert_array_equal(model.coef_, MulticlassSVMClassifier(margin=costs).fit(X, Y).coef_)
+
     def test_margins_of_classes_are_none_of_pairs(self):
         with pytest.raises(ValueError, match=r"margin has shape \(3,\); expected a number or shape \(3, 3\)"):
             MulticlassSVMClassifier(margin=pd.Series(np.ones(3))).fit(X, Y)

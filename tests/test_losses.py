@@ -463,3 +463,12 @@ def test_a_class_for_each_row(loss):
             method(np.ones((1, 3)), np.array([0, 1]))
         with pytest.raises(ValueError, match=r"scores has shape \(2, 3\) and y \(2, 1\)"):
             method(np.ones((2, 3)), np.array([[0], [1]]))
+        with pytest.raises(ValueError, match=r"scores has shape \(2,\) and y \(2,\)"):
+            method(np.ones(2), np.array([0, 1]))
+
+
+@pytest.mark.parametrize("loss", [SoftmaxLoss(), WestonWatkinsLoss(), CrammerSingerLoss()])
+def test_no_samples(loss):
+    value, gradient = loss.value_and_gradient(np.ones((0, 3)), [])
+    assert value.shape == (0,)
+    assert gradient.shape == (0, 3)

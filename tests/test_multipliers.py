@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
-from sk_linear_losses._multipliers import _MethodOfMultipliers
+from sk_linear_losses._multipliers import SHRINK, _MethodOfMultipliers
 from sk_linear_losses._objective import statistics_of
 from sk_linear_losses._rows import Rows
 from sk_linear_losses._run import Run
@@ -47,7 +47,8 @@ def test_smoothing_grows_where_round_off_alone_keeps_multipliers_from_a_certific
     rounded = objective.with_smoothing(1e-7)
     at = rounded.evaluate(theta)
     assert rounded.gap_parts(at).complementarity < TOL * at.objective
-    assert moved(rounded, theta) > 1
+    assert moved(rounded, theta) == pytest.approx(1 / SHRINK)
     assert moved(rounded, theta, certified=True) < 1
-    natural = replace(rounded.term, natural_smoothing=rounded.term.smoothing)
-    assert moved(replace(rounded, term=natural), theta) <= 1
+    for factor in (1.0, 1.5):
+        natural = replace(rounded.term, natural_smoothing=factor * rounded.term.smoothing)
+        assert moved(replace(rounded, term=natural), theta) <= factor

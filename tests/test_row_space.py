@@ -68,23 +68,24 @@ def test_round_off_is_that_of_each_feature(fit_intercept):
     assert (error.max(axis=0) <= 1e-13 * np.abs(X).max(axis=0)).all()
 
 
-@pytest.mark.parametrize("size", [1e15, 1e30])
+@pytest.mark.parametrize("values", [[1e15], [1e30], [1e15, -1e15], [1e30, 2e30]])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
-def test_a_row_of_fill_values_does_not_cost_the_others_their_digits(storage, fit_intercept, size):
-    X = np.vstack([RNG.normal(size=(11, 30)), np.full((1, 30), size)])
+def test_rows_of_fill_values_do_not_cost_the_others_their_digits(storage, fit_intercept, values):
+    filled = np.outer(values, np.ones(30))
+    X = np.vstack([RNG.normal(size=(12 - len(values), 30)), filled])
     space = row_space(storage(X), WEIGHT, fit_intercept)
     error = np.abs(space.rows @ space.basis.T + space.shift - X)
-    assert error[:11].max() <= 1e-12
-    assert error[11].max() <= 1e-12 * size
+    assert error[: -len(values)].max() <= 1e-12
+    assert (error[-len(values) :] <= 1e-12 * np.abs(filled)).all()
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 def test_rows_without_weight_have_no_part_in_it(storage, fit_intercept):
-    X = np.vstack([WIDE["qr"], np.full((20, 30), 9.97e36)])
+    X = np.vstack([WIDE["qr"], np.full((15, 30), 9.97e36)])
     alone = row_space(storage(WIDE["qr"]), WEIGHT, fit_intercept)
-    space = row_space(storage(X), np.append(WEIGHT, np.zeros(20)), fit_intercept)
+    space = row_space(storage(X), np.append(WEIGHT, np.zeros(15)), fit_intercept)
     np.testing.assert_allclose(space.rows[:12], alone.rows, atol=1e-12 * np.abs(alone.rows).max())
     np.testing.assert_allclose(space.shift, alone.shift, rtol=1e-12)
     assert not space.rows[12:].any()
@@ -208,6 +209,21 @@ def test_the_work_of_huge_sparse_rows_has_room():
     n = 2 * 10**6
     X = sp.csr_array((np.ones(3), (np.arange(3), np.arange(3))), shape=(n, n))
     assert list(row_spaces(X, np.ones(n), True, 2)) == [(None, np.inf)]
+
+
+def test_few_rows_with_weight_among_many_are_left_in_their_features():
+    """Orthonormal coordinates are dense, and there is a row of them for each row."""
+    X = sp.csr_array(np.eye(40, 30))
+    assert row_space(X, (np.arange(40) < 5).astype(float), True) is None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+def test_sums_of_float32_entries_have_room(storage):
+    X = (1e38 * (1 + RNG.random((12, 30)))).astype(np.float32)
+    space = row_space(storage(X), WEIGHT, True)
+    error = np.abs(space.rows @ (space.basis @ np.eye(space.rows.shape[1])).T + space.shift - X)
+    assert error.max() <= 1e-12 * 2e38
 
 
 @pytest.mark.parametrize("shape", [(30, 30), (30, 12), (MAX_ROWS + 1, MAX_ROWS + 2)])
