@@ -39,7 +39,7 @@ from .losses import CrammerSingerLoss, HingeLoss, Loss, SoftmaxLoss, WestonWatki
 SCORED_ENTRIES = 2**19
 # Share by which rounding of what is stored may raise the objective before longer coefficients are tried, with
 # kinks and without, and how much longer.
-KINKED_COST, SMOOTH_COST, LONGER = 1e-10, 1e-4, tuple(1 + 2.0**-k for k in range(48, 32, -2))
+KINKED_COST, SMOOTH_COST, LONGER = 1e-10, 1e-4, tuple(1 + 2.0**-k for k in range(48, 20, -2))
 # Most that rounding of what is stored may cost a fit that converged, as a share of the objective.
 MOST_LOST = 0.01
 
@@ -312,8 +312,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         """Coefficients (n_features, n_classes) and intercept to store, and the objective there.
 
         A hard margin takes all digits, and where coordinates mix features, coefficients may cancel. Where
-        rounding costs much, the best of some that are longer by a few roundings are taken, which may meet a
-        margin, and the objective is theirs.
+        rounding costs much, the best of some that are longer by a little are taken, which may meet a margin,
+        and the objective is theirs.
         """
         solved, objective, loss = result.minimised, result.objective, self._loss(problem)
         coef, intercept = result.parameters

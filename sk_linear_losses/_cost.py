@@ -54,6 +54,9 @@ AS_GOOD_AS_ALL = 1 / 4
 # Most entries of the matrices that are factorised, in all: 128 MB, and 512 MB in a fit that has made more
 # iterations than the budget.
 MAX_ENTRIES, LATE_MAX_ENTRIES = 2**24, 2**26
+# A sample of the rows is fitted first where an evaluation of it costs at most this share of one of all rows:
+# of a small problem it saves little, as most of the cost is around the products.
+MUCH_CHEAPER = 0.6
 # Fewest iterations after which a fit goes on in other coordinates, if it may make twice as many in all.
 TURN_ITERATIONS = 250
 # L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
@@ -171,6 +174,11 @@ def n_corrections(objective: Objective) -> int:
 def is_small(objective: Objective) -> bool:
     """Whether an evaluation costs little beside what Python does around it."""
     return _evaluation(objective) <= SMALL * CALL
+
+
+def saves_evaluations(sample: Objective, whole: Objective) -> bool:
+    """Whether evaluations of the sample cost much less than those of all rows."""
+    return _evaluation(sample) <= MUCH_CHEAPER * _evaluation(whole)
 
 
 def digits_are_cheap(objective: Objective) -> bool:

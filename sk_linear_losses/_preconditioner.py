@@ -39,7 +39,7 @@ class Preconditioner:
     frame : array of shape (n_combinations, n_codes)
         Those combinations. ``frame.T @ frame`` is the identity, except for all second derivatives.
     cost : float
-        What taking it anew costs, in evaluations of the objective.
+        What taking it anew costs, in evaluations of the objective, or what replaces it does.
     sampled : bool
         Whether the curvature comes from a small part of the samples.
     exact : bool
@@ -48,7 +48,7 @@ class Preconditioner:
     correlated : bool
         Whether it knows how features move together.
     most_iterations : float
-        Iterations after which to replace it by a better one that was too dear to start with.
+        Iterations after which to replace it, unless it does well, by one that was too dear to start with.
     """
 
     root: Root
@@ -82,7 +82,7 @@ def precondition(
     starts = whole is None and n_iter == 0
     if starts and (min(model.best, shared.cost) if at_zero else model.best) > START_BUDGET:
         most_iterations = max(model.best / 2, START_ITERATIONS)
-        return replace(_diagonal(objective, theta), most_iterations=most_iterations)
+        return replace(_diagonal(objective, theta), cost=model.best, most_iterations=most_iterations)
     if exact.cost <= budget:
         if at_zero:
             plan = Plan(exact.cost, shared.n_rows)

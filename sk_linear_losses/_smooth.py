@@ -15,7 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from ._certificate import corrected_bound
-from ._cost import CostModel, is_small
+from ._cost import CostModel, is_small, saves_evaluations
 from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
@@ -121,7 +121,7 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
     the curvature costs: taken anew it is that of all rows.
     """
     sample = objective.thinned()
-    if sample is None:
+    if sample is None or not saves_evaluations(sample, objective):
         return at, None
     start, preconditioner = _warm_start(run, sample, sample.evaluate(at.theta))
     trial = Run(0.0, SAMPLE_ITERATIONS, (), start, run.started)

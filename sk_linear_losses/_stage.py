@@ -23,6 +23,9 @@ from ._typing import Array
 # that is not exact, half as many: what L-BFGS has learnt is lost with the change of variables, and is worth
 # more.
 EXACT_STAGE, INEXACT_STAGE = (5, 30), (25, 100)
+# Last iterations from which the rate of convergence is told, with exact curvature and with other curvature,
+# where single ones vary more.
+EXACT_RATE, INEXACT_RATE = 2, 7
 # Most evaluations of a line search. With half as many, some between kinks found no point to go on from, and
 # the next stage tried the same again.
 LINE_SEARCH = 60
@@ -84,7 +87,8 @@ class Stage:
         self.length = math.sqrt(slope @ slope)
         self.end = StageEnd(start, self.length**2 / 2, 0, False)
         self.least_curvature = 1.0
-        self.decrements: deque[float] = deque(maxlen=3)
+        n_steps = EXACT_RATE if preconditioner.exact else INEXACT_RATE
+        self.decrements: deque[float] = deque(maxlen=1 + n_steps)
         # Smaller changes have few digits left of round-off: they are integrated from the slopes.
         self.noise = objective.rows.resolution**0.75 * abs(start.value)
         self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
@@ -159,16 +163,17 @@ class Stage:
             raise StopIteration
 
     def _has_lasted(self, excess: float) -> bool:
-        """Whether the planned iterations are made, and exact curvature taken anew would not cost more.
+        """Whether the planned iterations are made, and curvature taken anew would not cost more.
 
-        That is, than what is left to the goal at the rate of the last two iterations.
+        That is, than what is left to the goal at the rate of the last iterations.
         """
-        if self.end.iterations < self.planned or not self.preconditioner.exact or len(self.decrements) < 3:
+        n_steps = len(self.decrements) - 1
+        if self.end.iterations < self.planned or n_steps < EXACT_RATE:
             return self.end.iterations >= self.planned
-        before, _, now = self.decrements
+        before, now = self.decrements[0], self.decrements[-1]
         if not now < before:
             return True
-        return math.log(excess) > (self.preconditioner.cost + 1) * math.log(before / now) / 2
+        return math.log(excess) > (self.preconditioner.cost + 1) * math.log(before / now) / n_steps
 
     def _curvature_has_aged(self) -> bool:
         """Whether exact curvature has brought less than it promised, and promises more than at the start."""

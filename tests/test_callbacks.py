@@ -39,7 +39,7 @@ HAS_CALLBACKS = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) 
 X, Y = load_iris(return_X_y=True)
 MANY = generated(7, 20_000, 5, 3)
 # So many that float32 rows are multiplied in float32 first.
-MORE = generated(0, 30_000, 20, 6)
+MORE = generated(0, 60_000, 20, 6)
 # Each for another way through the solver, with its data and loss.
 VARIANTS = {
     "softmax": (SoftmaxClassifier(), X, Y, softmax_loss),
@@ -155,11 +155,11 @@ class TestVerbose:
         assert capsys.readouterr().out.startswith(f"[SoftmaxClassifier] stage 1, {count}: ")
 
     def test_samples_grow(self, capsys):
-        lines = self.lines(capsys, SoftmaxClassifier(verbose=1), *MANY)
+        lines = self.lines(capsys, SoftmaxClassifier(verbose=1), *MORE)
         rows = [int(line[3]) for line in self.numbers(lines, "sample")]
         assert len(rows) > 1
         assert rows == sorted(rows)
-        assert rows[-1] < len(MANY[1]) / 4
+        assert rows[-1] < len(MORE[1]) / 4
         assert all(0 <= float(line[7]) <= 1 for line in self.numbers(lines, "sample"))
 
     def test_outer_steps_follow_stages(self, capsys):

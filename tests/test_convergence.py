@@ -30,7 +30,7 @@ from sk_linear_losses import (
 )
 from sk_linear_losses._cost import CostModel
 from sk_linear_losses._objective import Objective
-from sk_linear_losses._stage import Stage
+from sk_linear_losses._stage import Stage, stage_length
 
 from .oracles import (
     bundled,
@@ -469,6 +469,18 @@ def test_accurate_coefficients_are_among_what_a_stage_goes_on_for(monkeypatch):
     assert np.isfinite(excesses).all()
 
 
+@pytest.mark.parametrize(("C", "factorised"), [(0.1, 0), (1.0, 1)])
+def test_dear_curvature_is_not_taken_where_a_fit_gets_on_without(C, factorised):
+    """It waits for longer than it does where the goal is far away."""
+    X, y = generated(0, 1000, 400, 2)
+    with counted(_preconditioner, "factorise") as factorise, counted(_smooth, "Stage") as stage:
+        model = SoftmaxClassifier(C).fit(X, y)
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+    assert factorise.call_count == factorised
+    assert stage.call_count == 1 + factorised
+    assert model.n_iter_ > stage_length(stage.call_args_list[0].args[2])
+
+
 def test_curvature_from_a_sample_is_priced_as_that_of_all_rows(monkeypatch):
     found, original = [], _smooth._warm_start
 
@@ -586,7 +598,7 @@ def test_svm_needs_a_penalty(model):
 class TestSampleFirst:
     """Where rows are many, a sample of them comes first."""
 
-    X, Y = generated(7, 20_000, 5, 3)
+    X, Y = generated(7, 60_000, 5, 3)
 
     def evaluations(self, monkeypatch, X, y):
         """How many rows each evaluation of a fit went over, and the fit."""
@@ -609,6 +621,10 @@ class TestSampleFirst:
         # Iterations are counted on all rows alone, and so is the history.
         assert model.n_iter_ < n_rows.count(len(self.Y))
         assert (model.history_["objective"] >= model.objective_ * (1 - 1e-12)).all()
+
+    def test_none_is_taken_where_most_of_the_time_is_spent_around_evaluations(self, monkeypatch):
+        n_rows, _ = self.evaluations(monkeypatch, self.X[:3000], self.Y[:3000])
+        assert set(n_rows) == {3000}
 
     def test_order_of_the_rows_does_not_matter(self, monkeypatch):
         order = np.argsort(self.Y, kind="stable")
@@ -871,6 +887,21 @@ def test_equal_rows_of_different_classes(variant, seed):
     model = build(variant, C=10 ** rng.uniform(-2, 2)).fit(X, np.arange(3))
     assert model.duality_gap_ <= 1e-6 * model.objective_
     assert model.n_iter_ <= 100
+
+
+@pytest.mark.parametrize("C", [1, 100, 1e4])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
+def test_hard_margins_of_time_stamps(variant, seed, C):
+    """Seconds since 1970, all of one hour, leave scores few digits, which a hinge multiplies by C."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(40) % 2
+    X = 1.7e9 + 1e3 * (rng.normal(size=(40, 4)) + np.outer(y, [6, 0, 0, 0]))
+    model = build(variant, C=C).fit(X, y)
+    assert model.duality_gap_ <= 1e-6 * model.objective_
+    exact = [np.asarray(array, dtype=np.longdouble) for array in (model.coef_, model.intercept_)]
+    found = primal(VARIANTS[variant][2], X.astype(np.longdouble), y, *exact, C)
+    assert float(found) == pytest.approx(model.objective_, rel=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
