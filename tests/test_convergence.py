@@ -983,7 +983,7 @@ def test_a_hard_margin_is_found_whatever_C(storage, name, variant, C):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("size", [1e13, 1e14, 1e16, 1e18, 1e20])
+@pytest.mark.parametrize("size", [1e13, 1e15, 1e17, 1e18, 1e20])
 @pytest.mark.parametrize("C", [1.0, 1e4])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_row_of_fill_values_is_solved_or_no_success(variant, C, size):
@@ -992,8 +992,8 @@ def test_a_row_of_fill_values_is_solved_or_no_success(variant, C, size):
     alone = build(variant, C=C).fit(X, y)
     filled = np.vstack([X, size * np.random.default_rng(0).normal(size=(1, 100))])
     model = build(variant, C=C).fit(filled, np.append(y, 0))
-    assert model.objective_ - model.duality_gap_ <= 1.2 * alone.objective_
-    assert model.objective_ <= 1.2 * alone.objective_ or not model.converged_
+    assert model.objective_ - model.duality_gap_ <= 1.02 * alone.objective_
+    assert model.objective_ <= 1.02 * alone.objective_ or not model.converged_
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -472,3 +472,13 @@ def test_no_samples(loss):
     value, gradient = loss.value_and_gradient(np.ones((0, 3)), [])
     assert value.shape == (0,)
     assert gradient.shape == (0, 3)
+
+
+def test_shares_of_float32_may_add_up_to_one_but_for_their_rounding():
+    """Their sum then stays where it is, and the curvature is that among them."""
+    gradient = np.array([[-1, 0.07, 0.21, 0.16, 0.35, 0.21]])
+    rounded = gradient.astype(np.float32)
+    assert rounded[:, 1:].sum() < 1
+    curvature = CrammerSingerLoss().envelope_curvature(rounded, np.array([0]), 0.5)
+    expected = CrammerSingerLoss().envelope_curvature(gradient, np.array([0]), 0.5)
+    assert_allclose(dense(curvature), dense(expected), atol=1e-6)
