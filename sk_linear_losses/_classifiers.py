@@ -193,10 +193,11 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         """Fit this estimator itself, which leaves it half changed where something interrupts it."""
         started = time.perf_counter()
         problem = make_problem(self, X, y, sample_weight, self.class_weight, self.n_jobs)
+        loss = self._loss(problem)
 
         def attributes(result: Result) -> dict[str, Any]:
             ended = copy.copy(self)
-            ended._store(problem, result)
+            ended._store(problem, loss, result)
             return dict(vars(ended))
 
         with (
@@ -208,7 +209,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             known, previous = self._known(problem), None
             spaces = row_spaces(problem.X, problem.weight, bool(self.fit_intercept), len(problem.present))
             for space, next_work in spaces:
-                objective = self._objective(problem, space)
+                objective = self._objective(problem, loss, space)
                 starts = [self._cold_start(objective)]
                 if known is not None:
                     starts.insert(0, objective.coded_parameters(*known))
@@ -220,20 +221,22 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                     break
                 known, previous = result.parameters, result
             # Other coordinates may find what coefficients of the features have too few digits for.
-            if previous is not None and self._stored(problem, previous)[2] < self._stored(problem, result)[2]:
-                gap = previous.objective - result.bound
-                result = replace(previous, gap=gap, stopped=result.stopped, history=result.history)
-            self._store(problem, result)
+            if previous is not None:
+                before, now = (_stored(problem, loss, each)[2] for each in (previous, result))
+                if before < now:
+                    gap = previous.objective - result.bound
+                    result = replace(previous, gap=gap, stopped=result.stopped, history=result.history)
+            self._store(problem, loss, result)
         return result
 
     def _loss(self, problem: Problem) -> Loss:
         """The loss, for the classes that have weight."""
         raise NotImplementedError
 
-    def _objective(self, problem: Problem, space: RowSpace | None) -> Objective:
+    def _objective(self, problem: Problem, loss: Loss, space: RowSpace | None) -> Objective:
         """The objective for the classes that have weight, in the coordinates of this space."""
         rows, statistics = self._rows(problem, problem.X if space is None else space.rows)
-        loss, C = self._loss(problem), float(self.C)
+        C = float(self.C)
         penalty = float(np.isfinite(C))
         settings: dict[str, Any] = {
             "C": C if penalty else 1.0,
@@ -281,9 +284,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         """Zero coefficients."""
         return np.zeros(objective.shape)
 
-    def _store(self, problem: Problem, result: Result) -> None:
+    def _store(self, problem: Problem, loss: Loss, result: Result) -> None:
         """Set the fitted attributes."""
-        coef, intercept, objective = self._stored(problem, result)
+        coef, intercept, objective = _stored(problem, loss, result)
         n_classes = len(problem.classes)
         self.classes_ = problem.classes
         if n_classes == 2:
@@ -307,42 +310,6 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             field: np.array(column, dtype=np.float64)
             for field, column in zip(Iteration._fields, columns, strict=True)
         }
-
-    def _stored(self, problem: Problem, result: Result) -> tuple[Array, Array, float]:
-        """Coefficients (n_features, n_classes) and intercept to store, and the objective there.
-
-        A hard margin takes all digits, and where coordinates mix features, coefficients may cancel. Where
-        rounding costs much, the best of some that are longer by a little are taken, which may meet a margin,
-        and the objective is theirs.
-        """
-        solved, objective, loss = result.minimised, result.objective, self._loss(problem)
-        coef, intercept = result.parameters
-        intercept = intercept - intercept.mean()
-        space, has_kinks = solved.space, isinstance(loss, HingeLoss) and loss.smooth is None
-        if not has_kinks and (space is None or not space.mixes):
-            return coef, intercept, objective
-        rows = solved.rows
-        if space is not None:
-            rows = _samples(problem, problem.X, None if sp.issparse(problem.X) else space.shift)
-        # The intercept cancels what was taken from the rows, and what is left of it is to have all digits.
-        offset = rows.offset.astype(np.longdouble)
-
-        def objective_of(factor: float) -> float:
-            W, b = factor * coef, factor * intercept
-            b = np.asarray(b + offset @ W, dtype=np.float64)
-
-            def losses(block: Block) -> tuple[float]:
-                return (float(block.weight @ loss.value(block.scores(W, b)[:, :-1], block.y)),)
-
-            # Two classes have one vector, of which W has plus and minus a half.
-            norm = float(np.vdot(W, W)) * (2 if solved.one_vector else 1)
-            return solved.penalty * norm / 2 + solved.C * float(rows.sum(losses)[0])
-
-        stored = objective_of(1.0)
-        if stored <= (1 + (KINKED_COST if has_kinks else SMOOTH_COST)) * objective:
-            return coef, intercept, objective
-        reached, factor = min([(stored, 1.0), *((objective_of(factor), factor) for factor in LONGER)])
-        return factor * coef, factor * intercept, reached
 
     def _warn(self, result: Result) -> None:
         """Say what kept the fit from its tolerance."""
@@ -670,9 +637,10 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _logits(self, X: Any) -> Array:
         return super()._logits(X) / self.temperature_
 
-    def _store(self, problem: Problem, result: Result) -> None:
-        super()._store(problem, result)
-        self.temperature_ = fit_temperature(result.minimised, result.theta, self._loss(problem), problem.unit)
+    def _store(self, problem: Problem, loss: Loss, result: Result) -> None:
+        super()._store(problem, loss, result)
+        assert isinstance(loss, HingeLoss)
+        self.temperature_ = fit_temperature(result.minimised, result.theta, loss, problem.unit)
 
     def _loss(self, problem: Problem) -> HingeLoss:
         margin = self._margin(problem)
@@ -701,6 +669,44 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 f"margin={self.margin!r} must hold zeros and numbers from {1 / LARGEST:g} to {LARGEST:g}."
             )
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
+
+
+def _stored(problem: Problem, loss: Loss, result: Result) -> tuple[Array, Array, float]:
+    """Coefficients (n_features, n_classes) and intercept to store, and the objective there.
+
+    A hard margin takes all digits, an intercept far from zero has few of them, and where coordinates mix
+    features, coefficients may cancel. Where rounding costs much, the best of some that are longer by a little
+    are taken, which may meet a margin, and the objective is theirs.
+    """
+    solved, objective = result.minimised, result.objective
+    coef, intercept = result.parameters
+    intercept = intercept - intercept.mean()
+    space, has_kinks = solved.space, isinstance(loss, HingeLoss) and loss.has_kinks
+    mixes = space is not None and space.mixes
+    if not (has_kinks or mixes or solved.rows.offset.any()):
+        return coef, intercept, objective
+    rows = solved.rows
+    if space is not None:
+        rows = _samples(problem, problem.X, None if sp.issparse(problem.X) else space.shift)
+    # The intercept cancels what was taken from the rows, and what is left of it is to have all digits.
+    offset = rows.offset.astype(np.longdouble)
+
+    def objective_of(factor: float) -> float:
+        W, b = factor * coef, factor * intercept
+        b = np.asarray(b + offset @ W, dtype=np.float64)
+
+        def losses(block: Block) -> tuple[float]:
+            return (float(block.weight @ loss.value(block.scores(W, b)[:, :-1], block.y)),)
+
+        # Two classes have one vector, of which W has plus and minus a half.
+        norm = float(np.vdot(W, W)) * (2 if solved.one_vector else 1)
+        return solved.penalty * norm / 2 + solved.C * float(rows.sum(losses)[0])
+
+    stored = objective_of(1.0)
+    if stored <= (1 + (KINKED_COST if has_kinks else SMOOTH_COST)) * objective:
+        return coef, intercept, objective
+    reached, factor = min([(stored, 1.0), *((objective_of(factor), factor) for factor in LONGER)])
+    return factor * coef, factor * intercept, reached
 
 
 def _samples(problem: Problem, X: Any, offset: Array | None = None) -> Rows:

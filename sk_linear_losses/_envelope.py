@@ -107,7 +107,7 @@ class HingeObjective(Objective):
         Zero where they are squared, which leaves as little of it as of them.
         """
         loss = self.term.loss
-        if loss.smooth is not None:
+        if not loss.has_kinks:
             return 0.0
         return float(np.finfo(float).eps) * self.C * self.statistics.total_weight * float(np.max(loss.margin))
 
@@ -116,12 +116,15 @@ class HingeObjective(Objective):
         smoothing = max(factor * self.term.smoothing, LEAST_SMOOTHING * self.term.natural_smoothing)
         return replace(self, term=replace(self.term, smoothing=smoothing))
 
+    def start(self, theta: Array) -> Evaluation:
+        """What `evaluate` returns: samples of a class differ in their multipliers and in their smoothing."""
+        return self.evaluate(theta)
+
     def without_smoothing(self) -> Objective | None:
         """The objective with the loss itself in place of its envelope; None where the loss has kinks."""
-        smooth = self.term.loss.smooth
-        if smooth is None:
+        if self.term.loss.has_kinks:
             return None
-        term, settings = SmoothTerm(smooth), (self.C, self.penalty, self.fit_intercept)
+        term, settings = SmoothTerm(self.term.loss), (self.C, self.penalty, self.fit_intercept)
         return Objective(self.rows, term, *settings, self.statistics, self.one_vector, self.space)
 
     def with_multipliers(self, theta: Array) -> HingeObjective:

@@ -51,10 +51,10 @@ LAST_PROGRESS, LAST_PATIENCE = 0.1, 20
 
 
 def minimise_hinge(run: Run, objective: HingeObjective, at: Evaluation) -> Objective:
-    """The objective as it was minimised last; a loss without kinks is tried as it is first."""
+    """The objective as it was minimised last; a loss without kinks, that of `at`, is tried first."""
     run.round_off = objective.loss_round_off()
     if (plain := objective.without_smoothing()) is not None:
-        end = minimise_smooth(run, plain, plain.evaluate(at.theta), SOFT)
+        end = minimise_smooth(run, plain, at, SOFT)
         # Where its curvature jumps, a step may fail that promises little.
         settled = run.is_within(run.tol) and end.why is not Stop.STALLED
         if run.is_certified or run.iterations_left == 0 or settled:

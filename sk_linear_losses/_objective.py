@@ -296,6 +296,22 @@ class Objective:
         value, loss = penalty + C * value, penalty + C * loss
         return Evaluation(theta, value, gradient, loss, penalty, pull, C * conjugate)
 
+    def start(self, theta: Array) -> Evaluation:
+        """What `evaluate` returns, without a pass over the rows where there are no coefficients.
+
+        All samples of a class have the same scores then: one in their mean, with all their weight, will do.
+        """
+        if theta[: self.rows.n_features].any():
+            return self.evaluate(theta)
+        statistics, classes = self.statistics, np.arange(self.n_classes)
+        means = statistics.centroids + statistics.mean
+        rows = Rows(means, classes, statistics.class_totals, self.n_classes, n_threads=1)
+        return replace(self, rows=rows).evaluate(theta)
+
+    def without_smoothing(self) -> Objective | None:
+        """The objective with the loss itself for its term; None where that has kinks."""
+        return self
+
     def score_parameters(self, theta: Array) -> tuple[Array, Array]:
         """Coefficients (n_features, n_classes - 1) and intercept of the scores, less the last class's."""
         return self._decoded(theta, self.contrast)

@@ -121,8 +121,10 @@ def _row_spaces(
     X: Any, weight: Array, fit_intercept: bool, n_classes: int
 ) -> Iterator[tuple[RowSpace | None, float]]:
     """As `row_spaces`, for sparse columns near zero."""
-    n_samples, n_features = X.shape
-    n_entries, sparse, wide = n_samples * n_features, sp.issparse(X), n_samples < n_features
+    sparse, n_features = sp.issparse(X), X.shape[1]
+    # Rows without weight have coordinates too, which are dense.
+    n_samples = X.shape[0] if sparse else int(np.count_nonzero(weight))
+    n_entries, wide = n_samples * n_features, n_samples < n_features
     n_coordinates = min(n_samples, n_features)
     work = QR_WORK * n_entries * n_coordinates
     if wide and n_samples <= MAX_ROWS and (sparse or n_entries <= MAX_DENSE_ENTRIES):
@@ -168,7 +170,8 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
 
 def _centre(X: Any, weight: Array) -> Array:
     """A mean of the rows in which those longer than most count less, lest the others lose digits to them."""
-    lengths = abs(X) @ np.ones(X.shape[1])
+    sizes = abs(X)
+    lengths = sizes @ np.ones(X.shape[1]) if sp.issparse(X) else sizes.sum(axis=1, dtype=np.float64)
     order = np.argsort(lengths)
     half = np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)
     shares = weight / np.maximum(lengths, lengths[order[half]] or 1.0)

@@ -33,11 +33,12 @@ def solve(
     """
     if isinstance(objective, HingeObjective) and previous is not None:
         objective = objective.resumed(previous.minimised)
-    at = min(map(objective.evaluate, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
+    first = objective.without_smoothing() or objective
+    at = min(map(first.start, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
     run = Run(tol, max_iter, reporters, at, started)
     if previous is not None:
         run.bound, run.history = previous.bound, list(previous.history)
-    run.note(objective, at)
+    run.note(first, at)
     unbounded = False
     if isinstance(objective, HingeObjective):
         objective = minimise_hinge(run, objective, at)

@@ -98,12 +98,10 @@ class Stage:
         """Where so many iterations end, or the few more that are better than curvature taken anew."""
         preconditioner, run = self.preconditioner, self.run
         self.planned = planned
-        # Decrements of other curvature mean little before a step has been made.
-        known = preconditioner.exact or run.is_certified
+        # Decrements of other curvature mean little before a step has been made, unless nothing is left.
+        known = preconditioner.exact or run.is_certified or self.end.decrement == 0
         if known and self.assess(self.start, self.end.decrement) == 0:
             return self.end._replace(finished=True)
-        if self.length**2 == 0:
-            return self.end
         options = {
             "maxiter": run.iterations_left,
             "maxcor": n_corrections(self.objective),

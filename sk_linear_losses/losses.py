@@ -305,9 +305,9 @@ class HingeLoss(Loss):
         return True
 
     @property
-    def smooth(self) -> Loss | None:
-        """The loss, if it is differentiable; None if it has kinks."""
-        return None
+    def has_kinks(self) -> bool:
+        """Whether the loss is not differentiable everywhere."""
+        return True
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         shortfalls, own = self._shortfalls(scores, y)
@@ -501,9 +501,9 @@ class WestonWatkinsLoss(HingeLoss):
     squared: bool = False
 
     @property
-    def smooth(self) -> Loss | None:
-        """The loss, if it is differentiable; None if it has kinks."""
-        return self if self.squared else None
+    def has_kinks(self) -> bool:
+        """Whether the loss is not differentiable everywhere."""
+        return not self.squared
 
     @property
     def _cost(self) -> _LinearCost | _SquaredCost:

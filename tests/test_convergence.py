@@ -624,7 +624,9 @@ class TestSampleFirst:
 
     def test_none_is_taken_where_most_of_the_time_is_spent_around_evaluations(self, monkeypatch):
         n_rows, _ = self.evaluations(monkeypatch, self.X[:3000], self.Y[:3000])
-        assert set(n_rows) == {3000}
+        # The start is evaluated on one sample for each class.
+        assert n_rows[0] == 3
+        assert set(n_rows[1:]) == {3000}
 
     def test_order_of_the_rows_does_not_matter(self, monkeypatch):
         order = np.argsort(self.Y, kind="stable")
@@ -1099,24 +1101,48 @@ def test_other_coordinates_bring_a_certificate(variant):
     assert alone.duality_gap_ > 1e-6 * alone.objective_
 
 
+def test_a_start_that_is_the_optimum():
+    """Where the curvature is that of each feature, and no step is left to show whether it may be trusted."""
+    model = SoftmaxClassifier(np.inf).fit(np.full((10, 6000), 3.0), np.arange(10) % 2)
+    assert model.converged_
+    assert model.n_iter_ == 0
+    assert model.objective_ == pytest.approx(10 * np.log(2), rel=1e-15)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("variant", ["softmax", "squared"])
+def test_digits_that_an_intercept_lacks_are_charged_to_a_smooth_loss(variant):
+    """At 1e15 the intercept to store has no digit behind the point."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = 1e15 + rng.normal(size=(60, 3)) + 4 * np.eye(3)[y]
+    model = build(variant, C=1e4).fit(X, y)
+    scores = X.astype(np.longdouble) @ model.coef_.T.astype(np.longdouble) + model.intercept_
+    loss = VARIANTS[variant][2]
+    true = float((model.coef_**2).sum() / 2 + 1e4 * loss(scores, y).sum())
+    assert model.objective_ == pytest.approx(true, rel=0.01)
+    assert true < model.objective_ + model.duality_gap_
+    assert model.duality_gap_ > 1e-3 * true
+
+
 def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
     """A hard margin that the solver missed by round-off may be met by longer coefficients."""
     missed = 1e-5
-    solve, stored = _classifiers.solve, MulticlassSVMClassifier._stored
+    solve, stored = _classifiers.solve, _classifiers._stored
 
     def solve_to_less(*args):
         result = solve(*args)
         cost = missed * result.objective
         return replace(result, objective=result.objective + cost, gap=result.gap + cost, converged=False)
 
-    def round_off(self, problem, result):
-        return stored(self, problem, replace(result, objective=result.objective / (1 + missed)))
+    def round_off(problem, loss, result):
+        return stored(problem, loss, replace(result, objective=result.objective / (1 + missed)))
 
     X, y = generated(0, 60, 4, 3)
     monkeypatch.setattr(_classifiers, "solve", solve_to_less)
     with pytest.warns(ConvergenceWarning, match="certified to be within a relative 1e-05"):
         assert not MulticlassSVMClassifier().fit(X, y).converged_
-    monkeypatch.setattr(MulticlassSVMClassifier, "_stored", round_off)
+    monkeypatch.setattr(_classifiers, "_stored", round_off)
     assert MulticlassSVMClassifier().fit(X, y).converged_
 
 

@@ -1,7 +1,8 @@
 """What fits cost, in evaluations and iterations: counts hardly depend on the machine, seconds do.
 
 The expected numbers are those of the version that set them. A change that needs more than a fifth more has
-made fits slower; one that needs fewer should lower them here. Long fits amplify round-off, so that on some
+made fits slower; one that needs fewer should lower them here, and fails where it
+needs less than two thirds. Long fits amplify round-off, so that on some
 processor they take a fifth more by chance: they may try three orders of the rows.
 """
 
@@ -16,7 +17,7 @@ from sk_linear_losses._objective import Objective
 
 from .oracles import bundled, counted, generated
 
-SLACK, ORDERS = 1.2, 3
+SLACK, STALE, ORDERS = 1.2, 1.5, 3
 
 
 @cache
@@ -71,18 +72,18 @@ EXPECTED = [
     (SoftmaxClassifier(), "wine", 13, 14),
     (SoftmaxClassifier(), "breast_cancer", 14, 15),
     (SoftmaxClassifier(), "digits", 38, 40),
-    (SoftmaxClassifier(100), "digits", 65, 85),
+    (SoftmaxClassifier(100), "digits", 65, 79),
     (SoftmaxClassifier(), "sampled", 16, 17),
     # In float32 there is no use in going on for a certificate.
-    (SoftmaxClassifier(), "float32", 16, 19),
-    (SoftmaxClassifier(100), "float32", 18, 21),
+    (SoftmaxClassifier(), "float32", 12, 16),
+    (SoftmaxClassifier(100), "float32", 16, 20),
     (MulticlassSVMClassifier(loss="squared_hinge"), "float32", 22, 25),
-    (SoftmaxClassifier(), "many rows", 6, 21),
+    (SoftmaxClassifier(), "many rows", 6, 20),
     # Without a penalty there is no certificate to go on for.
-    (SoftmaxClassifier(np.inf), "many rows", 7, 24),
+    (SoftmaxClassifier(np.inf), "many rows", 7, 23),
     # Where all but the condition of the intercept is met, the intercept alone takes the last steps.
     (SoftmaxClassifier(), "classes that overlap", 8, 20),
-    (MulticlassSVMClassifier(loss="squared_hinge"), "classes that overlap", 10, 25),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "classes that overlap", 10, 22),
     # To draw rows for each pair of classes would cost more than all else.
     (SoftmaxClassifier(0.01), "many pairs", 9, 12),
     (SoftmaxClassifier(), "blocks", 31, 33),
@@ -96,22 +97,22 @@ EXPECTED = [
     (SoftmaxClassifier(), "few rows", 11, 12),
     (SoftmaxClassifier(), "sparse", 4, 6),
     (SoftmaxClassifier(100), "sparse", 30, 38),
-    (MulticlassSVMClassifier(), "iris", 34, 69),
-    (MulticlassSVMClassifier(), "wine", 47, 84),
-    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 47, 84),
-    (MulticlassSVMClassifier(), "bad units", 254, 457),
-    (MulticlassSVMClassifier(multi_class="crammer_singer"), "bad units", 235, 419),
-    (MulticlassSVMClassifier(multi_class="crammer_singer"), "many classes", 317, 562),
+    (MulticlassSVMClassifier(), "iris", 34, 68),
+    (MulticlassSVMClassifier(), "wine", 47, 83),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 47, 83),
+    (MulticlassSVMClassifier(), "bad units", 199, 351),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "bad units", 228, 396),
+    (MulticlassSVMClassifier(multi_class="crammer_singer"), "many classes", 221, 337),
     # Certified as soon as they are within tol.
-    (MulticlassSVMClassifier(1 / 64, tol=1e-4), "many rows", 12, 18),
+    (MulticlassSVMClassifier(1 / 64, tol=1e-4), "many rows", 12, 17),
     (MulticlassSVMClassifier(1 / 64, tol=1e-3, multi_class="crammer_singer"), "float32", 24, 32),
-    (MulticlassSVMClassifier(loss="squared_hinge"), "wine", 21, 28),
-    (MulticlassSVMClassifier(loss="squared_hinge"), "many rows", 6, 23),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "wine", 21, 27),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "many rows", 6, 22),
     # Soft margins that take long, so that they do not.
-    (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "blocks", 102, 106),
+    (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "blocks", 93, 96),
     (MulticlassSVMClassifier(10, loss="squared_hinge"), "sparse", 124, 136),
     # A hard margin, so that multipliers take over.
-    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 200, 290),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 145, 227),
 ]
 
 
@@ -124,6 +125,7 @@ def test_counts(model, name, iterations, evaluations):
             model.fit(X[order], y[order])
         assert model.converged_
         if model.n_iter_ <= SLACK * iterations and evaluate.call_count <= SLACK * evaluations:
+            assert STALE * evaluate.call_count >= evaluations, "Lower the expected numbers."
             return
         order = np.random.default_rng(seed).permutation(len(y))
     counts = f"{model.n_iter_} iterations and {evaluate.call_count} evaluations"

@@ -20,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _rows
+from sk_linear_losses._envelope import HingeObjective
 from sk_linear_losses._objective import Objective
 
 # Whole numbers, which every type of array holds exactly.
@@ -624,15 +625,19 @@ class TestWarmStart:
     @pytest.fixture
     def starts(self, monkeypatch):
         """Coefficients and intercepts of the classes at the first point of each fit."""
-        evaluate, objectives, points = Objective.evaluate, [], []
+        objectives, points = [], []
 
-        def recorded(self, theta):
-            if not any(self.rows is objective.rows for objective in objectives):
-                objectives.append(self)
-                points.append(np.vstack(self.feature_parameters(theta)))
-            return evaluate(self, theta)
+        def recording(start):
+            def recorded(self, theta):
+                if not any(self.rows is objective.rows for objective in objectives):
+                    objectives.append(self)
+                    points.append(np.vstack(self.feature_parameters(theta)))
+                return start(self, theta)
 
-        monkeypatch.setattr(Objective, "evaluate", recorded)
+            return recorded
+
+        for kind in (Objective, HingeObjective):
+            monkeypatch.setattr(kind, "start", recording(kind.start))
         return points
 
     def parameters(self, model):

@@ -10,11 +10,12 @@ from sk_linear_losses import _objective
 from sk_linear_losses._curvature import CurvatureAt, _gathered_gram
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._rows import Rows
-from sk_linear_losses.losses import SoftmaxLoss
+from sk_linear_losses.losses import SoftmaxLoss, WestonWatkinsLoss
 
 from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, WEIGHT, Y
 
 C = 2.5
+MARGIN = 1 + np.arange(9.0).reshape(3, 3)
 
 
 def class_weights(curvature):
@@ -101,6 +102,26 @@ def test_few_features(storage, fit_intercept):
         assert_array_equal(places, np.flatnonzero(block.weight))
         expected = (INTEGERS - mean)[block.start + places][:, features]
         assert_allclose(entries, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("storage", [np.asarray, np.asfortranarray, sp.csr_array])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("loss", [SoftmaxLoss(0.1), WestonWatkinsLoss(MARGIN, squared=True)])
+def test_start_is_evaluated_without_the_rows(storage, fit_intercept, loss, monkeypatch):
+    offset = None if storage is sp.csr_array else np.arange(INTEGERS.shape[1]) - 2.0
+    rows = Rows(storage(INTEGERS), Y, WEIGHT, N_CLASSES, 2, offset)
+    statistics = statistics_of(rows, fit_intercept)
+    objective = Objective(rows, SmoothTerm(loss), C, 1.0, fit_intercept, statistics, False)
+    theta = objective.coded_parameters(0 * COEF, INTERCEPT)
+    expected = objective.evaluate(theta)
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "sum", None)
+        start = objective.start(theta)
+    for name, value in expected._asdict().items():
+        assert_allclose(getattr(start, name), value, rtol=1e-12, atol=1e-10, err_msg=name)
+    theta = objective.coded_parameters(COEF, INTERCEPT)
+    assert_allclose(objective.start(theta).gradient, objective.evaluate(theta).gradient)
 
 
 def two_class_objective(X, y, weight):

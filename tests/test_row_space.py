@@ -5,10 +5,13 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.testing import assert_allclose
 from scipy.sparse.linalg import LinearOperator
 
-from sk_linear_losses import _row_space
+from sk_linear_losses import SoftmaxClassifier, _row_space
 from sk_linear_losses._row_space import MAX_ROWS, row_spaces
+
+from .oracles import generated
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.uniform(0.5, 2, 12)
@@ -271,3 +274,17 @@ class TestLastCoordinates:
         assert len(list(row_spaces(X, np.ones(60), True, 3))) == 2
         monkeypatch.setattr(_row_space, limit, least - 1)
         assert len(list(row_spaces(X, np.ones(60), True, 3))) == 1
+
+
+@pytest.mark.parametrize("n_weighted", [40, 200])
+def test_dense_rows_without_weight_are_none(n_weighted):
+    """Few rows with weight among many are as wide as they would be alone, and the same fit."""
+    X, y = generated(0, 300, 120, 3)
+    weight = np.zeros(300)
+    weight[:n_weighted] = 1
+    given = row_space(X, weight, True)
+    assert (given is None) == (n_weighted > X.shape[1])
+    model = SoftmaxClassifier().fit(X, y, sample_weight=weight)
+    alone = SoftmaxClassifier().fit(X[:n_weighted], y[:n_weighted])
+    tolerance = 1e-12 if given is not None else 1e-5
+    assert_allclose(model.coef_, alone.coef_, rtol=0, atol=tolerance * np.abs(alone.coef_).max())
