@@ -35,9 +35,9 @@ PART_ENTRIES = 2**17
 class Correction(NamedTuple):
     """What a correction changes.
 
-    ``conjugate`` is what the weighted conjugates, times C, are not above in all. ``pull`` (n_inputs, n_codes)
-    is what it adds to the gradient, known but for ``doubt``: a multiple, for each feature, of the root of C
-    times its weighted sum of squares.
+    ``conjugate`` is an upper bound on the weighted sum of the conjugates times C. ``pull``, of shape
+    (n_inputs, n_codes), is what it adds to the gradient, known but for ``doubt``: a multiple, for each
+    feature, of the root of C times its weighted sum of squares.
     """
 
     conjugate: float

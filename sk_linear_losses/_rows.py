@@ -48,8 +48,8 @@ SEED = 13913064135103373457
 class _Block:
     """Consecutive rows of X from `start` on, with their classes and weights.
 
-    All but `places` is for a block that is `ready`, as `Rows` hands them out. Products with parameters are
-    made in the precision `dtype`.
+    `X` is as products take it only in a block that is `ready`, as `Rows` hands them out. Products with
+    parameters are made in the precision `dtype`.
     """
 
     def __init__(self, index: int, start: int, X: Any, y: Array, weight: Array) -> None:

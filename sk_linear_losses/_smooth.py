@@ -22,8 +22,8 @@ from ._preconditioner import Preconditioner, precondition
 from ._run import FINEST_DECREMENT, Run
 from ._stage import EXACT_STAGE, Stage, StageEnd, stage_length
 
-# Where curvature is not exact the decrement must be this many times less than `tol`. While the gap is not
-# certified it must then be that many times less again, up to so often: in bad units that takes ten digits,
+# Where curvature is not exact the decrement must be CAUTION times less than `tol`; each time that the gap is
+# not certified then, MORE_CAUTION times less again, at most DOUBTS times: in bad units that takes ten digits,
 # which come fast by then.
 CAUTION, MORE_CAUTION, DOUBTS = 10, 100, 5
 # Most steps of the intercept alone at a time, and how many times nearer the optimum the next ones are made.
