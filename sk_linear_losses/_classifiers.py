@@ -452,9 +452,8 @@ class SoftmaxClassifier(_LinearClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_number(
-            "label_smoothing", self.label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)"
-        )
+        # The loss refuses what is no share.
+        SoftmaxLoss(self.label_smoothing)
 
     def _loss(self, problem: Problem) -> Loss:
         return SoftmaxLoss(float(self.label_smoothing))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._checks import check_number
 from ._typing import Array
 
 __all__ = ["CrammerSingerLoss", "SoftmaxLoss", "WestonWatkinsLoss"]
@@ -228,6 +229,11 @@ class SoftmaxLoss(Loss):
     label_smoothing : float, default=0.0
         Share of the target spread evenly over all classes, in [0, 1).
 
+    Raises
+    ------
+    ValueError
+        If `label_smoothing` is not a number in [0, 1).
+
     References
     ----------
     - Szegedy, C., et al., "Rethinking the Inception architecture for computer vision", CVPR 2016,
@@ -242,6 +248,11 @@ class SoftmaxLoss(Loss):
     """
 
     label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number(
+            "label_smoothing", self.label_smoothing, lambda share: 0 <= share < 1, "a number in [0, 1)"
+        )
 
     @property
     def has_minimum(self) -> bool:
@@ -298,6 +309,18 @@ class HingeLoss(Loss):
     """Shortfalls ``z_j = margin[y, j] + s_j - s_y`` of the wrong classes, zero for the right one."""
 
     margin: float | Array = 1.0
+
+    def __post_init__(self) -> None:
+        margin = np.array(self.margin, dtype=np.float64)
+        if margin.ndim not in (0, 2) or len(set(margin.shape)) > 1:
+            raise ValueError(
+                f"margin has shape {margin.shape}; pass a number, or an array with a row and a column for "
+                "each class."
+            )
+        if margin.ndim == 2:
+            np.fill_diagonal(margin, 0)
+        if not ((margin >= 0) & np.isfinite(margin)).all():
+            raise ValueError(f"margin={self.margin!r} must be finite and not negative.")
 
     @property
     def has_minimum(self) -> bool:
@@ -486,6 +509,11 @@ class WestonWatkinsLoss(HingeLoss):
     squared : bool, default=False
         Whether each shortfall is squared.
 
+    Raises
+    ------
+    ValueError
+        If `margin` is neither a number nor a square array, or is negative or not finite off the diagonal.
+
     References
     ----------
     - Weston, J., and Watkins, C., "Support vector machines for multi-class pattern recognition", ESANN 1999.
@@ -624,6 +652,11 @@ class CrammerSingerLoss(HingeLoss):
     margin : float or array of shape (n_classes, n_classes), default=1.0
         How far below the right class y the score of a wrong class j must stay: one number, or one for
         each pair ``[y, j]`` (the diagonal is ignored).
+
+    Raises
+    ------
+    ValueError
+        If `margin` is neither a number nor a square array, or is negative or not finite off the diagonal.
 
     References
     ----------

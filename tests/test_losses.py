@@ -482,3 +482,27 @@ def test_shares_of_float32_may_add_up_to_one_but_for_their_rounding():
     curvature = CrammerSingerLoss().envelope_curvature(rounded, np.array([0]), 0.5)
     expected = CrammerSingerLoss().envelope_curvature(gradient, np.array([0]), 0.5)
     assert_allclose(dense(curvature), dense(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, 5, np.nan, "0.1", True])
+def test_label_smoothing_is_a_share(value):
+    with pytest.raises(ValueError, match=re.escape(f"label_smoothing={value!r} must be a number in [0, 1)")):
+        SoftmaxLoss(value)
+
+
+@pytest.mark.parametrize("loss", [WestonWatkinsLoss, CrammerSingerLoss])
+class TestMarginOfALoss:
+    @pytest.mark.parametrize("margin", [-2, np.nan, np.inf, [[0, -1], [1, 0]]])
+    def test_is_finite_and_not_negative(self, loss, margin):
+        with pytest.raises(ValueError, match="must be finite and not negative"):
+            loss(margin)
+
+    @pytest.mark.parametrize("margin", [np.ones(3), np.ones((4, 3)), np.ones((2, 2, 2))])
+    def test_has_a_row_and_a_column_for_each_class(self, loss, margin):
+        with pytest.raises(ValueError, match=re.escape(f"margin has shape {margin.shape}; pass a number")):
+            loss(margin)
+
+    def test_may_have_anything_on_its_diagonal(self, loss):
+        scores, y = np.eye(3), np.arange(3)
+        margin = np.where(np.eye(3), np.nan, 2.0)
+        assert_allclose(loss(margin).value(scores, y), loss(2.0).value(scores, y))
