@@ -680,7 +680,7 @@ def _stored(problem: Problem, loss: Loss, result: Result) -> tuple[Array, Array,
     solved, objective = result.minimised, result.objective
     coef, intercept = result.parameters
     intercept = intercept - intercept.mean()
-    space, has_kinks = solved.space, isinstance(loss, HingeLoss) and loss.has_kinks
+    space, has_kinks = solved.space, loss.has_kinks
     mixes = space is not None and space.mixes
     if not (has_kinks or mixes or solved.rows.offset.any()):
         return coef, intercept, objective

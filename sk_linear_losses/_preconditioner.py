@@ -39,7 +39,7 @@ class Preconditioner:
     frame : array of shape (n_combinations, n_codes)
         Those combinations. ``frame.T @ frame`` is the identity, except for all second derivatives.
     cost : float
-        What taking it anew costs, in evaluations of the objective, or what replaces it does.
+        What its replacement costs, in evaluations of the objective: this curvature taken anew, or better.
     sampled : bool
         Whether the curvature comes from a small part of the samples.
     exact : bool

@@ -170,6 +170,7 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
 
 def _centre(X: Any, weight: Array) -> Array:
     """A mean of the rows in which those longer than most count less, lest the others lose digits to them."""
+    # Sparse rows in float32 would be added up in float32, dense ones be copied to multiply them.
     sizes = abs(X)
     lengths = sizes @ np.ones(X.shape[1]) if sp.issparse(X) else sizes.sum(axis=1, dtype=np.float64)
     order = np.argsort(lengths)

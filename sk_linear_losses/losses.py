@@ -68,6 +68,11 @@ class Loss:
         """
         return False
 
+    @property
+    def has_kinks(self) -> bool:
+        """Whether the loss is not differentiable everywhere."""
+        return False
+
     def value(self, scores: Array, y: Array) -> Array:
         """Loss of each sample.
 
