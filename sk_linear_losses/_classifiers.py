@@ -9,7 +9,6 @@ import copy
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -24,24 +23,15 @@ from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
 from ._checks import check_integer, check_number, check_option
-from ._cost import is_worth_turning, iterations_before_turning
-from ._envelope import HingeObjective, smoothed_term
-from ._objective import Objective, SmoothTerm, Statistics, statistics_of
+from ._fit import Fit
 from ._problem import LARGEST, Problem, make_problem
-from ._row_space import RowSpace, row_spaces
-from ._rows import ROUND_OFF, Block, Rows, single_threaded_blas
+from ._rows import single_threaded_blas
 from ._run import Iteration, Result
-from ._solver import solve
 from ._typing import Array
 from .losses import CrammerSingerLoss, HingeLoss, Loss, SoftmaxLoss, WestonWatkinsLoss
 
 # Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).
 SCORED_ENTRIES = 2**19
-# Share by which rounding of what is stored may raise the objective before longer coefficients are tried, with
-# kinks and without, and how much longer.
-KINKED_COST, SMOOTH_COST, LONGER = 1e-10, 1e-4, tuple(1 + 2.0**-k for k in range(48, 20, -2))
-# Most that rounding of what is stored may cost a fit that converged, as a share of the objective.
-MOST_LOST = 0.01
 
 
 class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -193,11 +183,19 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         """Fit this estimator itself, which leaves it half changed where something interrupts it."""
         started = time.perf_counter()
         problem = make_problem(self, X, y, sample_weight, self.class_weight, self.n_jobs)
-        loss = self._loss(problem)
+        fit = Fit(
+            problem.samples,
+            self._loss(problem),
+            C=float(self.C),
+            fit_intercept=bool(self.fit_intercept),
+            one_vector=len(problem.classes) == 2,
+            tol=float(self.tol),
+            max_iter=int(self.max_iter),
+        )
 
         def attributes(result: Result) -> dict[str, Any]:
             ended = copy.copy(self)
-            ended._store(problem, loss, result)
+            ended._store(problem, fit, result)
             return dict(vars(ended))
 
         with (
@@ -206,65 +204,20 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             np.errstate(under="ignore"),
             reporting(self, X, y, sample_weight, attributes) as reporters,
         ):
-            known, previous = self._known(problem), None
-            spaces = row_spaces(problem.X, problem.weight, bool(self.fit_intercept), len(problem.present))
-            for space, next_work in spaces:
-                objective = self._objective(problem, loss, space)
-                starts = [self._cold_start(objective)]
-                if known is not None:
-                    starts.insert(0, objective.coded_parameters(*known))
-                most = iterations_before_turning(objective, next_work, int(self.max_iter))
-                result = solve(objective, starts, float(self.tol), most, started, reporters, previous)
-                if result.is_final or len(result.history) >= self.max_iter:
-                    break
-                if not is_worth_turning(objective, next_work, result.converged):
-                    break
-                known, previous = result.parameters, result
-            # Other coordinates may find what coefficients of the features have too few digits for.
-            if previous is not None:
-                before, now = (_stored(problem, loss, each)[2] for each in (previous, result))
-                if before < now:
-                    gap = previous.objective - result.bound
-                    result = replace(previous, gap=gap, stopped=result.stopped, history=result.history)
-            self._store(problem, loss, result)
+            result = fit.minimise(self._known(problem), started, reporters)
+            self._store(problem, fit, result)
         return result
 
     def _loss(self, problem: Problem) -> Loss:
         """The loss, for the classes that have weight."""
         raise NotImplementedError
 
-    def _objective(self, problem: Problem, loss: Loss, space: RowSpace | None) -> Objective:
-        """The objective for the classes that have weight, in the coordinates of this space."""
-        rows, statistics = self._rows(problem, problem.X if space is None else space.rows)
-        C = float(self.C)
-        penalty = float(np.isfinite(C))
-        settings: dict[str, Any] = {
-            "C": C if penalty else 1.0,
-            "penalty": penalty,
-            "fit_intercept": bool(self.fit_intercept),
-            "statistics": statistics,
-            "one_vector": len(problem.classes) == 2,
-            "space": space,
-        }
-        if isinstance(loss, HingeLoss):
-            return HingeObjective(rows, smoothed_term(loss, rows, C, statistics), **settings)
-        return Objective(rows, SmoothTerm(loss), **settings)
-
-    def _rows(self, problem: Problem, X: Any) -> tuple[Rows, Statistics]:
-        """The samples with rows X, moved to zero where that keeps digits, and their statistics."""
-        rows = _samples(problem, X)
-        statistics = statistics_of(rows, bool(self.fit_intercept))
-        if statistics.is_far_from_zero() and not sp.issparse(X):
-            rows = _samples(problem, X, statistics.mean)
-            statistics = statistics_of(rows, bool(self.fit_intercept))
-        return rows, statistics
-
     def _known(self, problem: Problem) -> tuple[Array, Array] | None:
         """Coefficients (n_features, n_classes) and intercept of the previous fit, zero for unknown classes.
 
         None if they are not to be used.
         """
-        n_features = problem.X.shape[1]
+        n_features = problem.samples.X.shape[1]
         if not (self.warm_start and hasattr(self, "coef_") and self.coef_.shape[1] == n_features):
             return None
         coef = np.zeros((n_features, len(problem.present)))
@@ -280,13 +233,10 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                 coef[:, k], intercept[k] = old_coef[old], old_intercept[old]
         return coef, intercept
 
-    def _cold_start(self, objective: Objective) -> Array:
-        """Zero coefficients."""
-        return np.zeros(objective.shape)
-
-    def _store(self, problem: Problem, loss: Loss, result: Result) -> None:
+    def _store(self, problem: Problem, fit: Fit, result: Result) -> None:
         """Set the fitted attributes."""
-        coef, intercept, objective = _stored(problem, loss, result)
+        model = fit.model(result)
+        coef, intercept = model.coef, model.intercept
         n_classes = len(problem.classes)
         self.classes_ = problem.classes
         if n_classes == 2:
@@ -298,12 +248,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             # A class without weight is never predicted, which is where its intercept would tend.
             self.intercept_ = np.full(n_classes, -np.inf)
             self.intercept_[problem.present] = intercept
-        self.objective_ = objective
-        self.duality_gap_ = max(result.gap - (result.objective - objective), ROUND_OFF * objective)
-        # What storing coefficients saves can decide it, and so can what it costs.
-        spoilt = objective - result.objective > MOST_LOST * result.objective
-        converged = result.converged and not spoilt
-        self.converged_ = bool(converged or self.duality_gap_ <= self.tol * objective)
+        self.objective_, self.duality_gap_ = model.objective, model.gap
+        self.converged_ = bool(model.converged)
         self.n_iter_ = len(result.history)
         columns = zip(*result.history, strict=True) if result.history else [(), (), ()]
         self.history_ = {
@@ -457,13 +403,6 @@ class SoftmaxClassifier(_LinearClassifier):
 
     def _loss(self, problem: Problem) -> Loss:
         return SoftmaxLoss(float(self.label_smoothing))
-
-    def _cold_start(self, objective: Objective) -> Array:
-        """Zero coefficients and the class frequencies as probabilities."""
-        theta = super()._cold_start(objective)
-        if objective.fit_intercept:
-            theta[-1] = np.log(objective.statistics.class_totals) @ objective.decoding
-        return theta
 
 
 class MulticlassSVMClassifier(_LinearClassifier):
@@ -636,10 +575,10 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _logits(self, X: Any) -> Array:
         return super()._logits(X) / self.temperature_
 
-    def _store(self, problem: Problem, loss: Loss, result: Result) -> None:
-        super()._store(problem, loss, result)
-        assert isinstance(loss, HingeLoss)
-        self.temperature_ = fit_temperature(result.minimised, result.theta, loss, problem.unit)
+    def _store(self, problem: Problem, fit: Fit, result: Result) -> None:
+        super()._store(problem, fit, result)
+        assert isinstance(fit.loss, HingeLoss)
+        self.temperature_ = fit_temperature(result.minimised, result.theta, fit.loss, problem.unit)
 
     def _loss(self, problem: Problem) -> HingeLoss:
         margin = self._margin(problem)
@@ -668,49 +607,6 @@ class MulticlassSVMClassifier(_LinearClassifier):
                 f"margin={self.margin!r} must hold zeros and numbers from {1 / LARGEST:g} to {LARGEST:g}."
             )
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
-
-
-def _stored(problem: Problem, loss: Loss, result: Result) -> tuple[Array, Array, float]:
-    """Coefficients (n_features, n_classes) and intercept to store, and the objective there.
-
-    A hard margin takes all digits, an intercept far from zero has few of them, and where coordinates mix
-    features, coefficients may cancel. Where rounding costs much, the best of some that are longer by a little
-    are taken, which may meet a margin, and the objective is theirs.
-    """
-    solved, objective = result.minimised, result.objective
-    coef, intercept = result.parameters
-    intercept = intercept - intercept.mean()
-    space, has_kinks = solved.space, loss.has_kinks
-    mixes = space is not None and space.mixes
-    if not (has_kinks or mixes or solved.rows.offset.any()):
-        return coef, intercept, objective
-    rows = solved.rows
-    if space is not None:
-        rows = _samples(problem, problem.X, None if sp.issparse(problem.X) else space.shift)
-    # The intercept cancels what was taken from the rows, and what is left of it is to have all digits.
-    offset = rows.offset.astype(np.longdouble)
-
-    def objective_of(factor: float) -> float:
-        W, b = factor * coef, factor * intercept
-        b = np.asarray(b + offset @ W, dtype=np.float64)
-
-        def losses(block: Block) -> tuple[float]:
-            return (float(block.weight @ loss.value(block.scores(W, b)[:, :-1], block.y)),)
-
-        # Two classes have one vector, of which W has plus and minus a half.
-        norm = float(np.vdot(W, W)) * (2 if solved.one_vector else 1)
-        return solved.penalty * norm / 2 + solved.C * float(rows.sum(losses)[0])
-
-    stored = objective_of(1.0)
-    if stored <= (1 + (KINKED_COST if has_kinks else SMOOTH_COST)) * objective:
-        return coef, intercept, objective
-    reached, factor = min([(stored, 1.0), *((objective_of(factor), factor) for factor in LONGER)])
-    return factor * coef, factor * intercept, reached
-
-
-def _samples(problem: Problem, X: Any, offset: Array | None = None) -> Rows:
-    """The samples with rows X, less an offset."""
-    return Rows(X, problem.y, problem.weight, len(problem.present), problem.n_threads, offset)
 
 
 def _is_number(margin: Any) -> bool:

@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ._checks import as_float
-from ._rows import single_threaded_blas
+from ._rows import Samples, single_threaded_blas
 from ._typing import Array
 
 # Magnitudes of X, weights and margins between its inverse and this, and of C between the squares of both,
@@ -33,18 +33,15 @@ LARGEST = 1e100
 class Problem:
     """Validated input.
 
-    ``y`` indexes ``present``, the positions in ``classes`` of the classes that have weight; rows of the
-    others carry class 0. ``weight`` is sample weight times class weight, and ``unit`` the part of it that
-    belongs to a single row where a weight above 1 stands for repeated rows.
+    The classes of ``samples`` index ``present``, the positions in ``classes`` of those that have weight;
+    samples of the others carry class 0. Their weight is sample weight times class weight, and ``unit`` the
+    part of it that belongs to a single row where a weight above 1 stands for repeated rows.
     """
 
-    X: Any
-    y: Array
-    weight: Array
+    samples: Samples
     unit: Array
     classes: Array
     present: Array
-    n_threads: int
 
 
 def make_problem(
@@ -97,7 +94,8 @@ def make_problem(
         )
     position = np.zeros(len(classes), dtype=np.intp)
     position[present] = np.arange(len(present))
-    return Problem(_as_rows(X), position[indices], weight, unit, classes, present, _n_threads(n_jobs))
+    samples = Samples(_as_rows(X), position[indices], weight, len(present), _n_threads(n_jobs))
+    return Problem(samples, unit, classes, present)
 
 
 def _n_threads(n_jobs: int | None) -> int:

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -43,6 +44,17 @@ LARGEST_SINGLE = 1e15
 # Seed of all draws. Data are often made with small seeds, and draws with the same one would go with them: a
 # sample could be one class alone.
 SEED = 13913064135103373457
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples with their classes and weights, and how many threads share them; see `Rows`."""
+
+    X: Any
+    y: Array
+    weight: Array
+    n_classes: int
+    n_threads: int
 
 
 class _Block:

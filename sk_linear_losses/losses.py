@@ -203,6 +203,10 @@ class Loss:
         """
         return self._leeway(*_checked(gradient, y))
 
+    def _constant_scores(self, class_totals: Array) -> Array:
+        """Scores to start from, the same for all samples, given the weight of those of each class."""
+        return np.zeros_like(class_totals)
+
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         """Loss and gradient for floating scores."""
         raise NotImplementedError
@@ -263,6 +267,12 @@ class SoftmaxLoss(Loss):
     def has_minimum(self) -> bool:
         """Whether some finite scores have the least loss: with smoothed labels alone."""
         return self.label_smoothing > 0
+
+    def _constant_scores(self, class_totals: Array) -> Array:
+        # The softmax of the best ones is the mean target.
+        frequencies = class_totals / class_totals.sum()
+        targets = (1 - self.label_smoothing) * frequencies + self.label_smoothing / len(frequencies)
+        return np.asarray(np.log(targets))
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         # Classes by samples: numpy is fastest along samples.

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _certificate, _classifiers
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _certificate, _fit
 from sk_linear_losses._certificate import corrected_bound
 from sk_linear_losses._correction import Correction
 
@@ -253,8 +253,8 @@ def test_corrected_multipliers_bound_the_optimum(variant, seed, monkeypatch):
     """Where all features are corrected or one alone is, near the optimum and away from it."""
     monkeypatch.setattr(_certificate, "MOST_CORRECTED", 1 + 31 * (seed % 2))
     estimator, X, y, weight, optimum = problem(variant, seed)
-    results, solve = [], _classifiers.solve
-    monkeypatch.setattr(_classifiers, "solve", lambda *args: results.append(solve(*args)) or results[-1])
+    results, solve = [], _fit.solve
+    monkeypatch.setattr(_fit, "solve", lambda *args: results.append(solve(*args)) or results[-1])
     clone(estimator).set_params(max_iter=10_000).fit(X, y, sample_weight=weight)
     objective, theta = results[-1].minimised, results[-1].theta
     rng = np.random.default_rng(seed)
@@ -285,8 +285,8 @@ def test_powers_of_a_variable_do_not_undo_the_certificate(variant, name, C, monk
     """Their gradient is round-off of up to 1e9; away from the optimum bounds are below all objectives too."""
     estimator, parameters = VARIANTS[variant][:2]
     X, y = powers(name)
-    results, solve = [], _classifiers.solve
-    monkeypatch.setattr(_classifiers, "solve", lambda *args: results.append(solve(*args)) or results[-1])
+    results, solve = [], _fit.solve
+    monkeypatch.setattr(_fit, "solve", lambda *args: results.append(solve(*args)) or results[-1])
     model = estimator(C, **parameters).fit(X, y)
     assert model.duality_gap_ <= 1e-4 * model.objective_
     objective, theta = results[-1].minimised, results[-1].theta
@@ -298,8 +298,8 @@ def test_powers_of_a_variable_do_not_undo_the_certificate(variant, name, C, monk
 
 def test_doubt_of_a_correction_is_charged_to_each_feature_alone(monkeypatch):
     """There is most of it in features in large units, but their coefficients are tiny."""
-    results, solve = [], _classifiers.solve
-    monkeypatch.setattr(_classifiers, "solve", lambda *args: results.append(solve(*args)) or results[-1])
+    results, solve = [], _fit.solve
+    monkeypatch.setattr(_fit, "solve", lambda *args: results.append(solve(*args)) or results[-1])
     SoftmaxClassifier(1e4).fit(*powers("seconds"))
     monkeypatch.setattr(_certificate, "MOST_CORRECTED", 1)
     objective = results[-1].minimised

@@ -20,6 +20,7 @@ from sk_linear_losses import (
     SoftmaxClassifier,
     _classifiers,
     _cost,
+    _fit,
     _multipliers,
     _preconditioner,
     _row_space,
@@ -408,9 +409,7 @@ def test_rounding_is_said_to_be_what_keeps_a_fit_from_its_tolerance():
 def test_a_fit_to_the_last_digit_goes_on_in_no_other_coordinates(monkeypatch):
     """Though it fails: nothing meets a tolerance of zero."""
     solved = []
-    monkeypatch.setattr(
-        _classifiers, "solve", lambda *args: solved.append(_solver.solve(*args)) or solved[-1]
-    )
+    monkeypatch.setattr(_fit, "solve", lambda *args: solved.append(_solver.solve(*args)) or solved[-1])
     X, y = generated(0, 300, 40, 3)
     X[np.random.default_rng(0).random(X.shape) < 0.9] = 0
     model = SoftmaxClassifier(tol=0).fit(sp.csr_array(X), y)
@@ -933,7 +932,7 @@ def test_a_column_that_is_constant_but_for_its_mean(variant):
         return original(objective, *arguments)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(_classifiers, "solve", solve)
+        monkeypatch.setattr(_fit, "solve", solve)
         build(variant, tol=1e-1).fit(np.column_stack([X, np.full((len(X), 3), [0.1, 1 / 3, -31.4])]), y)
     (objective,) = objectives
     assert objective.statistics.constant.tolist() == [2, 3, 4]
@@ -1059,8 +1058,8 @@ def test_coefficients_that_cancel_are_not_stored(variant, monkeypatch):
     start, others = 1.7e18 + rng.uniform(0, 3e16, 1000), rng.normal(size=(1000, 4))
     y = (others @ rng.normal(size=(4, 3)) + rng.gumbel(size=(1000, 3))).argmax(axis=1)
     once = build(variant).fit(np.column_stack([start, others]), y)
-    ends, solve = [], _classifiers.solve
-    monkeypatch.setattr(_classifiers, "solve", lambda *args: ends.append(solve(*args)) or ends[-1])
+    ends, solve = [], _fit.solve
+    monkeypatch.setattr(_fit, "solve", lambda *args: ends.append(solve(*args)) or ends[-1])
     twice = build(variant).fit(np.column_stack([start, start + 8.64e13, others]), y)
     assert twice.objective_ == pytest.approx(once.objective_, rel=1e-3)
     loss = VARIANTS[variant][2](twice.decision_function(np.column_stack([start, start + 8.64e13, others])), y)
@@ -1069,7 +1068,7 @@ def test_coefficients_that_cancel_are_not_stored(variant, monkeypatch):
 
 
 def test_a_stop_in_other_coordinates_is_said_where_they_brought_nothing(monkeypatch):
-    ends, solve = [], _classifiers.solve
+    ends, solve = [], _fit.solve
 
     def solve_badly(*args):
         end = replace(solve(*args), converged=False, certified=False)
@@ -1077,7 +1076,7 @@ def test_a_stop_in_other_coordinates_is_said_where_they_brought_nothing(monkeypa
         ends.append(replace(end, objective=worse, gap=worse, stopped=True) if ends else end)
         return ends[-1]
 
-    monkeypatch.setattr(_classifiers, "solve", solve_badly)
+    monkeypatch.setattr(_fit, "solve", solve_badly)
     with pytest.warns(ConvergenceWarning, match="was stopped by a callback"):
         model = SoftmaxClassifier().fit(*generated(0, 60, 4, 3))
     assert len(ends) == 2
@@ -1095,7 +1094,7 @@ def test_other_coordinates_bring_a_certificate(variant):
     model = build(variant).fit(powers, y)
     assert model.duality_gap_ <= 1e-6 * model.objective_
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(_classifiers, "is_worth_turning", lambda *args: False)
+        monkeypatch.setattr(_fit, "is_worth_turning", lambda *args: False)
         alone = build(variant).fit(powers, y)
     assert alone.converged_
     assert alone.duality_gap_ > 1e-6 * alone.objective_
@@ -1128,21 +1127,21 @@ def test_digits_that_an_intercept_lacks_are_charged_to_a_smooth_loss(variant):
 def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
     """A hard margin that the solver missed by round-off may be met by longer coefficients."""
     missed = 1e-5
-    solve, stored = _classifiers.solve, _classifiers._stored
+    solve, stored = _fit.solve, _fit.Fit._stored
 
     def solve_to_less(*args):
         result = solve(*args)
         cost = missed * result.objective
         return replace(result, objective=result.objective + cost, gap=result.gap + cost, converged=False)
 
-    def round_off(problem, loss, result):
-        return stored(problem, loss, replace(result, objective=result.objective / (1 + missed)))
+    def round_off(fit, result):
+        return stored(fit, replace(result, objective=result.objective / (1 + missed)))
 
     X, y = generated(0, 60, 4, 3)
-    monkeypatch.setattr(_classifiers, "solve", solve_to_less)
+    monkeypatch.setattr(_fit, "solve", solve_to_less)
     with pytest.warns(ConvergenceWarning, match="certified to be within a relative 1e-05"):
         assert not MulticlassSVMClassifier().fit(X, y).converged_
-    monkeypatch.setattr(_classifiers, "_stored", round_off)
+    monkeypatch.setattr(_fit.Fit, "_stored", round_off)
     assert MulticlassSVMClassifier().fit(X, y).converged_
 
 
@@ -1182,7 +1181,7 @@ def test_a_hinge_takes_its_multipliers_to_other_coordinates(monkeypatch):
         ends.append((objective, result))
         return result
 
-    monkeypatch.setattr(_classifiers, "solve", solve)
+    monkeypatch.setattr(_fit, "solve", solve)
     MulticlassSVMClassifier().fit(X, y)
     (_, first), (objective, second) = ends
     assert len(first.history) == 30
@@ -1201,7 +1200,7 @@ def test_what_was_proven_in_other_coordinates_stays_proven(monkeypatch):
         calls.append((arguments, original(*arguments)))
         return calls[-1][1]
 
-    monkeypatch.setattr(_classifiers, "solve", solve)
+    monkeypatch.setattr(_fit, "solve", solve)
     SoftmaxClassifier().fit(*generated(0, 200, 20, 4))
     (((objective, starts, tol, *_), first),) = calls
     second = original(objective, starts, tol, len(first.history), 0.0, (), first)

@@ -490,6 +490,13 @@ def test_label_smoothing_is_a_share(value):
         SoftmaxLoss(value)
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
+def test_constant_scores_of_the_softmax_have_no_slope_in_all(label_smoothing):
+    loss, class_totals = SoftmaxLoss(label_smoothing), np.array([0.5, 3.0, 8.0])
+    scores = np.tile(loss._constant_scores(class_totals), (3, 1))
+    assert_allclose(class_totals @ loss.gradient(scores, np.arange(3)), 0, atol=1e-14)
+
+
 @pytest.mark.parametrize("loss", [WestonWatkinsLoss, CrammerSingerLoss])
 class TestMarginOfALoss:
     @pytest.mark.parametrize("margin", [-2, np.nan, np.inf, [[0, -1], [1, 0]]])

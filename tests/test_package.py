@@ -36,6 +36,7 @@ LAYERS = [
     "_smooth",
     "_multipliers",
     "_solver",
+    "_fit",
     "_callbacks",
     "_calibration",
     "_problem",
