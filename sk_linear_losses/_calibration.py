@@ -87,7 +87,7 @@ def fit_temperature(objective: Objective, theta: Array, loss: HingeLoss, unit: A
     `unit` (n_samples,) is the weight that is left out of each sample: that of a single row, so that a weight
     of two and a repeated row are the same.
     """
-    margin = float(np.max(loss.margin)) or 1.0
+    margin = loss._unit
     all_weight = objective.rows.weight
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     if isinstance(term := objective.term, EnvelopeTerm):

@@ -10,6 +10,10 @@ from collections.abc import Callable, Collection
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
+from ._typing import Array
+
 
 def check_number(name: str, value: Any, valid: Callable[[float], bool], wanted: str) -> None:
     """Raise ValueError unless `value` is a number that is valid in double precision."""
@@ -27,6 +31,18 @@ def check_option(name: str, value: Any, options: Collection[str]) -> None:
     """Raise ValueError unless `value` is one of the options."""
     if not (isinstance(value, str) and value in options):
         raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")
+
+
+def as_numbers(name: str, value: Any) -> Array:
+    """A new array of double precision. Raises ValueError unless `value` is a number or an array of such."""
+    try:
+        array = np.asarray(value)
+        numeric = array.dtype.kind in "iuf" or (array.dtype.kind == "b" and array.ndim > 0)
+        if numeric or (array.dtype == object and all(isinstance(entry, Real) for entry in array.flat)):
+            return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{name}={value!r} must be a number or an array of numbers.")
 
 
 def as_float(value: Real) -> float:

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
-from ._checks import check_integer, check_number, check_option
+from ._checks import as_numbers, check_integer, check_number, check_option
 from ._fit import Fit
 from ._problem import LARGEST, Problem, make_problem
 from ._rows import single_threaded_blas
@@ -590,11 +590,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         """The margin, checked, for the classes that have weight."""
         if _is_number(self.margin):
             return float(self.margin)
-        margin = _in_order_of(problem.classes, self.margin)
-        try:
-            margin = np.array(margin, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"margin={self.margin!r} must be a number or an array of numbers.") from error
+        margin = as_numbers("margin", _in_order_of(problem.classes, self.margin))
         n_classes = len(problem.classes)
         if margin.shape != (n_classes, n_classes):
             raise ValueError(

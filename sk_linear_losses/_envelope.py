@@ -65,7 +65,7 @@ def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics)
     """
     mean_weight = statistics.total_weight / np.count_nonzero(rows.weight)
     comparable = C * float(statistics.variance.sum())
-    margin = 2 * float(np.max(loss.margin)) / mean_weight
+    margin = 2 * loss._unit / mean_weight
     flows = tuple(np.zeros((rows.n_classes, len(block.y))).T for block in rows.blocks)
     return EnvelopeTerm(loss, flows, max(margin, comparable) or 1.0, min(margin, comparable))
 
@@ -109,7 +109,7 @@ class HingeObjective(Objective):
         loss = self.term.loss
         if not loss.has_kinks:
             return 0.0
-        return float(np.finfo(float).eps) * self.C * self.statistics.total_weight * float(np.max(loss.margin))
+        return float(np.finfo(float).eps) * self.C * self.statistics.total_weight * loss._unit
 
     def with_smoothing(self, factor: float) -> HingeObjective:
         """The objective with `factor` times the smoothing, or the least, around the same multipliers."""

@@ -6,7 +6,7 @@ Knows the solver and the coordinates that it may work in. Knows neither labels n
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from ._cost import is_worth_turning, iterations_before_turning
 from ._envelope import HingeObjective, smoothed_term
 from ._objective import Objective, SmoothTerm, Statistics, statistics_of
-from ._row_space import RowSpace, row_spaces
+from ._row_space import RowSpace, near_zero, row_spaces
 from ._rows import ROUND_OFF, Block, Rows, Samples
 from ._run import Reporter, Result
 from ._solver import solve
@@ -26,6 +26,7 @@ from .losses import HingeLoss, Loss
 KINKED_COST, SMOOTH_COST, LONGER = 1e-10, 1e-4, tuple(1 + 2.0**-k for k in range(48, 20, -2))
 # Most that rounding of what is stored may cost a fit that converged, as a share of the objective.
 MOST_LOST = 0.01
+EPSILON = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,20 @@ class Model:
     objective: float
     gap: float
     converged: bool
+
+
+class _Stored(NamedTuple):
+    """Coefficients and intercept as they are stored, their objective, and how much more it may be."""
+
+    coef: Array
+    intercept: Array
+    objective: float
+    doubt: float
+
+    @property
+    def worst(self) -> float:
+        """The objective without round-off in its favour."""
+        return self.objective + self.doubt
 
 
 @dataclass(frozen=True)
@@ -97,48 +112,75 @@ class Fit:
 
     def model(self, result: Result) -> Model:
         """The model of a result, in which what storing it costs and saves is accounted for."""
-        coef, intercept, objective = self._stored(result)
-        gap = max(result.gap - (result.objective - objective), ROUND_OFF * objective)
-        spoilt = objective - result.objective > MOST_LOST * result.objective
+        stored = self._stored(result)
+        objective, doubt = stored.objective, stored.doubt
+        gap = max(result.gap - (result.objective - objective) + doubt, ROUND_OFF * objective)
+        spoilt = stored.worst - result.objective > MOST_LOST * result.objective
         converged = (result.converged and not spoilt) or gap <= self.tol * objective
-        return Model(coef, intercept, objective, gap, converged)
+        return Model(stored.coef, stored.intercept, objective, gap, converged)
 
-    def _stored(self, result: Result) -> tuple[Array, Array, float]:
-        """Coefficients and intercept to store, and the objective there.
+    def _stored(self, result: Result) -> _Stored:
+        """Coefficients and intercept to store.
 
         A hard margin takes all digits, an intercept far from zero has few of them, and where coordinates mix
         features, coefficients may cancel. Where rounding costs much, the best of some that are longer by a
-        little are taken, which may meet a margin, and the objective is theirs.
+        little are taken, which may meet a margin.
         """
-        solved, objective = result.minimised, result.objective
+        solved = result.minimised
         coef, intercept = result.parameters
         intercept = intercept - intercept.mean()
-        space, has_kinks = solved.space, self.loss.has_kinks
-        mixes = space is not None and space.mixes
-        if not (has_kinks or mixes or solved.rows.offset.any()):
-            return coef, intercept, objective
-        rows = solved.rows
-        if space is not None:
-            rows = self._rows(self.samples.X, None if sp.issparse(self.samples.X) else space.shift)
-        # The intercept cancels what was taken from the rows, and what is left of it is to have all digits.
-        offset = rows.offset.astype(np.longdouble)
+        if not self._may_be_rounded(solved, coef, intercept, result.objective):
+            return _Stored(coef, intercept, result.objective, 0.0)
+        space = solved.space
+        rows, offset = (solved.rows, solved.rows.offset) if space is None else self._rows_as_given(space)
+        # Of the intercept for these rows, what cancels the offset is gone and the rest is to have all digits.
+        moved = offset.astype(np.longdouble) @ coef + intercept
+        round_off = _round_off(rows, coef, moved)
 
-        def objective_of(factor: float) -> float:
+        def stored(factor: float) -> _Stored:
             W, b = factor * coef, factor * intercept
-            b = np.asarray(b + offset @ W, dtype=np.float64)
-
-            def losses(block: Block) -> tuple[float]:
-                return (float(block.weight @ self.loss.value(block.scores(W, b)[:, :-1], block.y)),)
-
+            moved = np.asarray(offset.astype(np.longdouble) @ W + b, dtype=np.float64)
             # Two classes have one vector, of which W has plus and minus a half.
-            norm = float(np.vdot(W, W)) * (2 if self.one_vector else 1)
-            return solved.penalty * norm / 2 + solved.C * float(rows.sum(losses)[0])
+            penalty = solved.penalty * float(np.vdot(W, W)) * (1 if self.one_vector else 0.5)
+            loss, doubt = self._loss_and_doubt(rows, W, moved, factor * round_off)
+            return _Stored(W, b, penalty + solved.C * loss, solved.C * doubt)
 
-        stored = objective_of(1.0)
-        if stored <= (1 + (KINKED_COST if has_kinks else SMOOTH_COST)) * objective:
-            return coef, intercept, objective
-        reached, factor = min([(stored, 1.0), *((objective_of(factor), factor) for factor in LONGER)])
-        return factor * coef, factor * intercept, reached
+        first = stored(1.0)
+        if first.worst <= (1 + (KINKED_COST if self.loss.has_kinks else SMOOTH_COST)) * result.objective:
+            return first
+        return min([first, *map(stored, LONGER)], key=lambda longer: longer.worst)
+
+    def _may_be_rounded(self, solved: Objective, coef: Array, intercept: Array, objective: float) -> bool:
+        """Whether round-off of the scores may cost more than a loss with kinks may lose, by their size."""
+        statistics = solved.statistics
+        length = np.sqrt(statistics.variance.sum() + statistics.mean @ statistics.mean)
+        size = length * np.linalg.norm(coef) + np.linalg.norm(intercept)
+        slope = 2 * (solved.n_classes - 1) * solved.C * statistics.total_weight
+        return bool(EPSILON * size * slope > KINKED_COST * objective)
+
+    def _loss_and_doubt(
+        self, rows: Rows, coef: Array, intercept: Array, round_off: Array
+    ) -> tuple[float, float]:
+        """Weighted sum of the losses, and by how much round-off of the scores may have lowered it."""
+        loss, classes = self.loss, np.arange(rows.n_classes)
+
+        def sums(block: Block) -> tuple[float, float]:
+            scores, y = block.scores(coef, intercept)[:, :-1], block.y
+            value = float(block.weight @ loss.value(scores, y))
+            doubt = round_off[block.places, None]
+            scores += np.where(classes == y[:, None], -doubt, doubt)
+            return value, float(block.weight @ loss.value(scores, y)) - value
+
+        value, doubt = rows.sum(sums)
+        return float(value), max(float(doubt), 0.0)
+
+    def _rows_as_given(self, space: RowSpace) -> tuple[Rows, Array]:
+        """The samples by their features less an offset, with the digits of the rows of the space."""
+        X = self.samples.X
+        if sp.issparse(X):
+            moved, offset = near_zero(X, self.samples.weight)
+            return self._rows(moved), offset
+        return self._rows(X, space.shift), space.shift
 
     def _objective(self, space: RowSpace | None) -> Objective:
         """The objective in the coordinates of this space."""
@@ -176,3 +218,10 @@ class Fit:
         """The samples with rows X, less an offset."""
         samples = self.samples
         return Rows(X, samples.y, samples.weight, samples.n_classes, samples.n_threads, offset)
+
+
+def _round_off(rows: Rows, coef: Array, intercept: Array) -> Array:
+    """Round-off of each sample's scores, (n_samples,)."""
+    sizes = np.abs(intercept)
+    parts = rows.map(lambda block: (block.terms(coef) + sizes).max(axis=1))
+    return np.asarray(EPSILON * np.concatenate(parts), dtype=np.float64)

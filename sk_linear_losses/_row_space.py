@@ -65,11 +65,6 @@ class RowSpace:
     shift: Array
     constant: Array
 
-    @property
-    def mixes(self) -> bool:
-        """Whether coordinates mix features, whose coefficients may then cancel; of multiples they do not."""
-        return not sp.issparse(self.basis)
-
     def expand(self, coef: Array, intercept: Array) -> tuple[Array, Array]:
         """Coefficients (n_features, n_classes) and intercept for the features, from those for the rows."""
         given = self.basis @ coef
@@ -90,31 +85,37 @@ def row_spaces(
 
     None stands for the features as they are. The next ones are for a fit that does not get on without.
     """
-    offset = _offsets(X, weight) if fit_intercept and sp.issparse(X) else None
-    if offset is None:
+    given = X
+    if fit_intercept and sp.issparse(X):
+        X, offset = near_zero(X, weight)
+    if X is given:
         yield from _row_spaces(X, weight, fit_intercept, n_classes)
         return
-    X = sp.csr_array((X.data - offset[X.indices], X.indices, X.indptr), shape=X.shape)
     as_moved = RowSpace(X, sp.eye_array(X.shape[1], format="csr"), np.zeros(X.shape[1]), np.zeros(X.shape[1]))
     for space, next_work in _row_spaces(X, weight, fit_intercept, n_classes):
         space = space or as_moved
         yield replace(space, shift=space.shift + offset), next_work
 
 
-def _offsets(X: sp.csr_array, weight: Array) -> Array | None:
-    """Means of the sparse columns that are far from zero, zero for others; None if there are none.
+def near_zero(X: sp.csr_array, weight: Array) -> tuple[sp.csr_array, Array]:
+    """Sparse X less an offset: the means of those columns that are far from zero, zero for others.
 
-    Every row with weight stores an entry of such a column: zeros would be farther away than it varies.
+    Every row with weight stores an entry of such a column: zeros would be farther away than it varies. X
+    itself where there is no such column.
     """
+    offset = np.zeros(X.shape[1])
     weighted = X if weight.all() else X[np.flatnonzero(weight)]
     full = np.bincount(weighted.indices, minlength=X.shape[1]) == weighted.shape[0]
     if not full.any():
-        return None
+        return X, offset
     per_entry = np.repeat(weight, np.diff(X.indptr)) / weight.sum()
     mean = np.bincount(X.indices, per_entry * X.data, X.shape[1])
     variance = np.bincount(X.indices, per_entry * np.square(X.data - mean[X.indices]), X.shape[1])
     far = full & far_from_zero(mean, variance)
-    return np.where(far, mean, 0.0) if far.any() else None
+    if not far.any():
+        return X, offset
+    offset[far] = mean[far]
+    return sp.csr_array((X.data - offset[X.indices], X.indices, X.indptr), shape=X.shape), offset
 
 
 def _row_spaces(

@@ -110,6 +110,10 @@ class DenseBlock(_Block):
         scores[-1] = 0
         return scores.T
 
+    def terms(self, coef: Array) -> Array:
+        """``abs(X) @ abs(coef)``: what the scores would be if no terms cancelled."""
+        return np.asarray(np.abs(self.X) @ np.abs(coef))
+
     def pull_back(self, values: Array) -> Array:
         """``X.T @ values`` in float64, of shape (features, columns) for values of shape (rows, columns)."""
         product = values.T.astype(self.dtype, copy=False) @ self.X
@@ -157,6 +161,10 @@ class SparseBlock(_Block):
         scores[:-1] += intercept[:, None]
         scores[-1] = 0
         return scores.T
+
+    def terms(self, coef: Array) -> Array:
+        """``abs(X) @ abs(coef)``: what the scores would be if no terms cancelled."""
+        return np.asarray(abs(self.X) @ np.abs(coef))
 
     def pull_back(self, values: Array) -> Array:
         """``X.T @ values`` in float64, of shape (features, columns) for values of shape (rows, columns)."""

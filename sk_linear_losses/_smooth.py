@@ -30,7 +30,7 @@ CAUTION, MORE_CAUTION, DOUBTS = 10, 100, 5
 BALANCING_STEPS, NEARER = 3, 10
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
-# In place of a goal that is zero.
+# In place of an objective that is zero.
 SMALLEST = float(np.finfo(float).tiny)
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
 # share of the objective; near a finite optimum the change is then tiny.
@@ -216,20 +216,20 @@ class _Stages:
         """
         run = self.run
         run.estimate = decrement
-        scale = abs(run.best.objective)
+        scale = float(abs(run.best.objective)) or SMALLEST
         if not preconditioner.exact or run.in_single_precision:
             tol = run.tol / (CAUTION * MORE_CAUTION**self.doubts)
             is_met = run.is_certified or run.is_within(tol)
-            return 0.0 if is_met else run.distance / max(tol * scale, SMALLEST)
+            return 0.0 if is_met else _ratio(run.distance, tol * scale)
         goal = (run.tol / CAUTION) ** 2 * (at.penalty or scale)
         accurate = preconditioner.sampled or decrement <= goal
         if decrement <= self.balanced_at * scale and (accurate or _is_dear(preconditioner)):
             self._balance(at, decrement / scale)
         if (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale:
             return 0.0
-        excess = max(decrement, self.objective.stationarity(at)) / max(run.tol * scale, SMALLEST)
+        excess = _ratio(max(decrement, self.objective.stationarity(at)), run.tol * scale)
         if not preconditioner.sampled and not _is_dear(preconditioner):
-            excess = max(excess, decrement / max(goal, SMALLEST))
+            excess = max(excess, _ratio(decrement, goal))
         return excess if excess > 1 else math.inf
 
     def _balance(self, at: Evaluation, distance: float) -> None:
@@ -264,6 +264,11 @@ class _Stages:
         if self.objective.penalty and preconditioner is not None and not preconditioner.correlated:
             return False
         return self.run.is_within(self.run.tol / CAUTION)
+
+
+def _ratio(distance: float, goal: float) -> float:
+    """How many times the goal a distance is; infinite where float64 has no such number."""
+    return float(distance) / float(goal) if goal > 0 else math.inf
 
 
 def _is_dear(preconditioner: Preconditioner) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._checks import check_number
+from ._checks import as_numbers, check_number
 from ._typing import Array
 
 __all__ = ["CrammerSingerLoss", "SoftmaxLoss", "WestonWatkinsLoss"]
@@ -73,6 +73,11 @@ class Loss:
         """Whether the loss is not differentiable everywhere."""
         return False
 
+    @property
+    def _unit(self) -> float:
+        """Unit of the scores, in nats: 1 unless the loss has margins, of which it is the largest."""
+        return 1.0
+
     def value(self, scores: Array, y: Array) -> Array:
         """Loss of each sample.
 
@@ -90,7 +95,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row.
+            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
+            classes.
         """
         return self.value_and_gradient(scores, y)[0]
 
@@ -110,7 +116,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row.
+            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
+            classes.
         """
         return self.value_and_gradient(scores, y)[1]
 
@@ -131,9 +138,10 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row.
+            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
+            classes.
         """
-        return self._value_and_gradient(*_checked(scores, y))
+        return self._value_and_gradient(*self._checked(scores, y))
 
     def curvature(self, scores: Array, y: Array) -> Curvature:
         """Second derivative in the scores; where it jumps, that where the margin is met.
@@ -154,9 +162,10 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row.
+            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
+            classes.
         """
-        return self._curvature(*_checked(scores, y))
+        return self._curvature(*self._checked(scores, y))
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
         """Convex conjugate, infinite where `gradient` is outside its domain: the slope of no scores.
@@ -175,9 +184,10 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row.
+            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
+            classes.
         """
-        return self._conjugate(*_checked(gradient, y))
+        return self._conjugate(*self._checked(gradient, y))
 
     def leeway(self, gradient: Array, y: Array) -> Curvature:
         """How far a gradient may be moved without leaving the domain of the conjugate.
@@ -199,9 +209,28 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row.
+            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
+            classes.
         """
-        return self._leeway(*_checked(gradient, y))
+        return self._leeway(*self._checked(gradient, y))
+
+    def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
+        """The scores, in float64 unless they are floating already, and a class index for each of the rows."""
+        scores, y = np.asarray(scores), np.asarray(y)
+        if scores.ndim != 2 or scores.shape[:1] != y.shape:
+            raise ValueError(
+                f"scores has shape {scores.shape} and y {y.shape}; pass a row of scores, and a class, for "
+                "each sample."
+            )
+        last = scores.shape[1] - 1
+        valid = (y >= 0) & (y <= last) if y.dtype.kind in "iu" else np.zeros(y.shape, dtype=bool)
+        if not valid.all():
+            raise ValueError(
+                f"y holds {y[~valid].tolist()[0]!r}; pass integers from 0 to {last}, the columns of scores. "
+                "np.unique(y, return_inverse=True)[1] makes them of labels."
+            )
+        scores = scores if scores.dtype.kind == "f" else as_numbers("scores", scores)
+        return scores, y.astype(np.intp, copy=False)
 
     def _constant_scores(self, class_totals: Array) -> Array:
         """Scores to start from, the same for all samples, given the weight of those of each class."""
@@ -326,7 +355,7 @@ class HingeLoss(Loss):
     margin: float | Array = 1.0
 
     def __post_init__(self) -> None:
-        margin = np.array(self.margin, dtype=np.float64)
+        margin = as_numbers("margin", self.margin)
         if margin.ndim not in (0, 2) or len(set(margin.shape)) > 1:
             raise ValueError(
                 f"margin has shape {margin.shape}; pass a number, or an array with a row and a column for "
@@ -346,6 +375,20 @@ class HingeLoss(Loss):
     def has_kinks(self) -> bool:
         """Whether the loss is not differentiable everywhere."""
         return True
+
+    @property
+    def _unit(self) -> float:
+        return float(np.max(self.margin)) or 1.0
+
+    def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
+        scores, y = super()._checked(scores, y)
+        asked, n_classes = np.shape(self.margin), scores.shape[1]
+        if asked and asked[0] != n_classes:
+            raise ValueError(
+                f"margin has shape {asked}, but scores have {n_classes} columns; pass a number, or a margin "
+                f"of shape {(n_classes, n_classes)}."
+            )
+        return scores, y
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         shortfalls, own = self._shortfalls(scores, y)
@@ -527,7 +570,8 @@ class WestonWatkinsLoss(HingeLoss):
     Raises
     ------
     ValueError
-        If `margin` is neither a number nor a square array, or is negative or not finite off the diagonal.
+        If `margin` is neither a number nor a square array, or is negative or not finite off the diagonal; if
+        `squared` is not a boolean.
 
     References
     ----------
@@ -542,6 +586,11 @@ class WestonWatkinsLoss(HingeLoss):
     """
 
     squared: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.squared, bool | np.bool_):
+            raise ValueError(f"squared={self.squared!r} must be True or False.")
 
     @property
     def has_kinks(self) -> bool:
@@ -735,24 +784,6 @@ class CrammerSingerLoss(HingeLoss):
         # With what the right class keeps for itself the flows add up to one.
         flows[np.arange(len(y)), y] = 1 - flows.sum(axis=1)
         return _leeway_in_simplex(flows)
-
-
-def _checked(scores: Array, y: Array) -> tuple[Array, Array]:
-    """The scores, in float64 unless they are floating already, and a class index for each of their rows."""
-    scores, y = np.asarray(scores), np.asarray(y)
-    if scores.ndim != 2 or scores.shape[:1] != y.shape:
-        raise ValueError(
-            f"scores has shape {scores.shape} and y {y.shape}; pass a row of scores, and a class, for each "
-            "sample."
-        )
-    last = scores.shape[1] - 1
-    valid = (y >= 0) & (y <= last) if y.dtype.kind in "iu" else np.zeros(y.shape, dtype=bool)
-    if not valid.all():
-        raise ValueError(
-            f"y holds {y[~valid].tolist()[0]!r}; pass integers from 0 to {last}, the columns of scores. "
-            "np.unique(y, return_inverse=True)[1] makes them of labels."
-        )
-    return scores if scores.dtype.kind == "f" else scores.astype(np.float64), y.astype(np.intp, copy=False)
 
 
 def _own_entries(by_class: Array, y: Array) -> Array:

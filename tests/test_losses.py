@@ -497,12 +497,38 @@ def test_constant_scores_of_the_softmax_have_no_slope_in_all(label_smoothing):
     assert_allclose(class_totals @ loss.gradient(scores, np.arange(3)), 0, atol=1e-14)
 
 
+@pytest.mark.parametrize("squared", ["no", 1, None])
+def test_squared_is_a_boolean(squared):
+    with pytest.raises(ValueError, match=f"squared={squared!r} must be True or False"):
+        WestonWatkinsLoss(squared=squared)
+
+
+@pytest.mark.parametrize("scores", [np.eye(2) * 1j, [["1", "2"], ["3", "4"]]])
+def test_scores_are_numbers(scores):
+    with pytest.raises(ValueError, match="must be a number or an array of numbers"):
+        SoftmaxLoss().value(scores, [0, 1])
+
+
 @pytest.mark.parametrize("loss", [WestonWatkinsLoss, CrammerSingerLoss])
 class TestMarginOfALoss:
     @pytest.mark.parametrize("margin", [-2, np.nan, np.inf, [[0, -1], [1, 0]]])
     def test_is_finite_and_not_negative(self, loss, margin):
         with pytest.raises(ValueError, match="must be finite and not negative"):
             loss(margin)
+
+    @pytest.mark.parametrize("margin", ["2", None, True, 1 + 2j, 10**400, [[0, 1], [1]], np.eye(2) * 1j])
+    def test_is_made_of_numbers(self, loss, margin):
+        with pytest.raises(ValueError, match="must be a number or an array of numbers"):
+            loss(margin)
+
+    @pytest.mark.parametrize("n_classes", [1, 2, 4])
+    def test_has_the_classes_of_the_scores(self, loss, n_classes):
+        scores, y = np.eye(3), np.arange(3)
+        asking = loss(np.ones((n_classes, n_classes)))
+        message = re.escape(f"margin has shape {(n_classes, n_classes)}, but scores have 3 columns")
+        for method in (asking.value, asking.gradient, asking.curvature, asking.conjugate, asking.leeway):
+            with pytest.raises(ValueError, match=message):
+                method(scores, y)
 
     @pytest.mark.parametrize("margin", [np.ones(3), np.ones((4, 3)), np.ones((2, 2, 2))])
     def test_has_a_row_and_a_column_for_each_class(self, loss, margin):

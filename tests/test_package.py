@@ -18,8 +18,8 @@ NAME = sk_linear_losses.__name__
 
 # Each module may import those before it.
 LAYERS = [
-    "_checks",
     "_typing",
+    "_checks",
     "losses",
     "_rows",
     "_row_space",
