@@ -1,0 +1,177 @@
+"""Costs: what grows with what, which plans there are, and budgets that they must keep to."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from sk_linear_losses._cost import (
+    CostModel,
+    as_stored,
+    digits_are_cheap,
+    is_small,
+    may_be_inverted,
+    pairs_together,
+    saves_evaluations,
+)
+from sk_linear_losses._objective import Objective, SmoothTerm, Statistics
+from sk_linear_losses._rows import Rows
+from sk_linear_losses.losses import SoftmaxLoss
+
+
+def sized(n_samples=2000, n_features=20, n_classes=4, per_row=None, mean=0.0):
+    """An objective of such a size, which takes little memory: equal entries, or so many ones in each row."""
+    y = np.arange(n_samples) % n_classes
+    X = np.broadcast_to(1.0, (n_samples, n_features))
+    if per_row is not None:
+        columns = np.add.outer(np.arange(n_samples), np.arange(per_row)) % n_features
+        ends = per_row * np.arange(n_samples + 1)
+        X = sp.csr_array((np.ones(columns.size), columns.ravel(), ends), (n_samples, n_features))
+    centroids = np.zeros((n_classes, n_features))
+    statistics = Statistics(
+        np.full(n_features, mean), np.ones(n_features), np.bincount(y).astype(float), centroids
+    )
+    rows = Rows(X, y, np.ones(n_samples), n_classes, 1)
+    return Objective(rows, SmoothTerm(SoftmaxLoss()), 1.0, 1.0, True, statistics, n_classes == 2)
+
+
+def evaluations(objective, whole=None, n_iter=0):
+    return CostModel(objective, whole or objective, n_iter)
+
+
+# Each but the first is larger in one way than the one before.
+GROWING = {
+    "few": sized(),
+    "rows": sized(n_samples=200_000),
+    "features": sized(n_samples=200_000, n_features=60),
+    "classes": sized(n_samples=200_000, n_features=60, n_classes=8),
+}
+
+
+def test_evaluations_cost_more_of_more_rows_features_and_classes():
+    """Once as large as the next, an objective saves little by being a sample of it; much if far smaller."""
+    objectives = list(GROWING.values())
+    for larger, smaller in zip(objectives[1:], objectives, strict=False):
+        assert not saves_evaluations(larger, smaller)
+    assert saves_evaluations(sized(n_samples=25_000), GROWING["rows"])
+    assert not saves_evaluations(GROWING["rows"], GROWING["rows"])
+    # Of a small problem a sample saves none of what is around its products.
+    assert not saves_evaluations(sized(n_samples=200), GROWING["few"])
+
+
+def test_what_takes_no_time_is_small_and_has_cheap_digits():
+    assert is_small(GROWING["few"])
+    assert digits_are_cheap(GROWING["few"])
+    for name in ("rows", "features", "classes"):
+        assert not is_small(GROWING[name])
+        assert not digits_are_cheap(GROWING[name])
+    # Evaluations that cost little do not make all second derivatives of many parameters cheap.
+    wide = sized(n_samples=20, n_features=10_000)
+    assert is_small(wide)
+    assert not digits_are_cheap(wide)
+
+
+def test_sparse_rows_cost_what_they_store():
+    dense, stored = sized(20_000, 200), sized(20_000, 200, per_row=200)
+    sparse, sparser = sized(20_000, 200, per_row=10), sized(20_000, 200, per_row=2)
+    assert saves_evaluations(sparse, dense)
+    assert saves_evaluations(sparser, sparse)
+    assert saves_evaluations(dense, stored)
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+@pytest.mark.parametrize("n_features", [20, 300])
+def test_all_second_derivatives_cost_their_multiply_adds_in_evaluations(n_classes, n_features):
+    """Within a small factor, as not all run at one speed."""
+    n_samples = 10**6
+    objective = sized(n_samples, n_features, n_classes)
+    n_pairs, size = n_classes * (n_classes - 1) / 2, objective.n_parameters
+    of_curvature = n_pairs * n_samples * (n_features + 1) ** 2 / 2 + size**3 / 6
+    of_evaluation = 2 * n_samples * n_features * n_classes
+    cost = evaluations(objective).of_all(n_samples * n_pairs)
+    assert 0.3 < cost / (of_curvature / of_evaluation) < 2
+
+
+def test_cost_is_of_matrices_and_of_outer_products_in_evaluations_of_the_whole():
+    sample, whole = sized(20_000), GROWING["rows"]
+    model, own = evaluations(sample, whole), evaluations(sample)
+    for cost in (model.of_all, model.of_classes):
+        assert 0 < cost(0) < cost(1000) < cost(2000)
+        assert cost(2000) - cost(1000) == pytest.approx(cost(1000) - cost(0))
+    shares = [model.of_all(n) / own.of_all(n) for n in (0, 1000)]
+    assert shares[0] == pytest.approx(shares[1])
+    assert shares[0] < 0.2
+    # The factor of twice as many parameters takes eight times the multiply-adds.
+    once, twice = (evaluations(sized(20, size - 1, 2), whole) for size in (500, 1000))
+    assert twice.of_all(0) == pytest.approx(8 * once.of_all(0))
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_better_curvature_costs_more_and_comes_from_no_more_rows_than_there_are(name):
+    objective = GROWING[name]
+    model = evaluations(objective)
+    exact, by_class, shared = model.exact(), model.by_class(), model.shared()
+    assert exact.cost > by_class.cost > shared.cost * 0.99
+    n_samples = objective.rows.n_samples
+    most = n_samples if pairs_together(objective) else n_samples * objective.n_pairs
+    for plan, most_rows in ((exact, most), (by_class, n_samples), (shared, n_samples)):
+        assert 0 < plan.cost < np.inf
+        assert min(10 * objective.n_inputs, n_samples) <= plan.n_rows <= most_rows
+    # The best that may be had is one of them.
+    assert model.best in (exact.cost, by_class.cost, shared.cost)
+    assert model.best <= model.budget
+
+
+def test_a_sample_of_the_rows_makes_curvature_affordable():
+    """Of many rows, that is; few are taken all."""
+    few, many = (evaluations(sized(n_samples, 38, 30)) for n_samples in (1000, 10**6))
+    assert few.exact().n_rows == 1000
+    assert few.by_class().n_rows == 1000
+    assert many.of_all(10**6 * 435) > many.budget
+    assert many.exact().cost < many.budget / 4
+    assert many.exact().n_rows < 10**6 / 4
+    # A longer fit takes more of them.
+    later = evaluations(sized(10**6, 38, 30), n_iter=1000)
+    assert later.exact().n_rows > many.exact().n_rows
+    assert later.exact().cost <= later.budget
+
+
+def test_a_longer_fit_may_spend_more_but_never_what_takes_too_much_memory():
+    objective = sized(n_samples=100_000, n_features=1500, n_classes=3)
+    models = [evaluations(objective, n_iter=n_iter) for n_iter in (0, 10, 1000, np.inf)]
+    budgets = [model.budget for model in models]
+    assert budgets == sorted(budgets)
+    assert budgets[2] >= 1000
+    assert budgets[-1] < np.inf
+    assert models[-1].best == models[-1].exact().cost
+    assert models[0].exact().cost > models[0].budget
+    huge = evaluations(sized(n_samples=20, n_features=10**6, per_row=2), n_iter=np.inf)
+    for plan in (huge.exact(), huge.by_class(), huge.shared()):
+        assert plan.cost == np.inf
+    assert huge.best == 0
+
+
+def test_gram_matrices_are_made_of_rows_as_they_are_stored_where_these_are_empty_and_near_zero():
+    assert as_stored(sized(n_features=1000, per_row=3))
+    assert not as_stored(sized(n_features=1000, per_row=500))
+    assert not as_stored(sized(n_features=1000, per_row=3, mean=1e8))
+    assert not as_stored(sized(n_features=1000))
+
+
+def test_gram_matrices_of_pairs_are_made_together_for_many_classes_and_few_features():
+    assert pairs_together(sized(n_features=5, n_classes=10))
+    assert not pairs_together(sized(n_features=100, n_classes=2))
+    assert not pairs_together(sized(n_features=100, n_classes=20))
+
+
+def test_leaving_out_samples_is_affordable_by_samples_not_by_rows():
+    """Several rows may be one sample; what grows is what is inverted and multiplied."""
+    once, repeated = sized(500, 30), sized(50_000, 30)
+    assert may_be_inverted(once, 500, 500)
+    assert may_be_inverted(repeated, 500, 500)
+    for n_samples in (500, 500_000):
+        assert not may_be_inverted(sized(n_samples, 60, 30), 500, 0)
+    assert not may_be_inverted(sized(500, 2000), 500, 500)
+    large = sized(500, 100, 30)
+    answers = [may_be_inverted(large, 500, n_left_out) for n_left_out in (0, 10**3, 10**9)]
+    assert answers == sorted(answers, reverse=True)
+    assert not answers[-1]
