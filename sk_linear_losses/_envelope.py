@@ -58,7 +58,7 @@ class EnvelopeTerm:
 
 
 def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics) -> EnvelopeTerm:
-    """A hinge loss without multipliers, smoothed so much that curvature and penalty are comparable.
+    """A hinge loss without multipliers, smoothed until a sample's curvature is comparable to the penalty.
 
     Such a start is right also where the margin is hard and the optimal multipliers are tiny: with little
     smoothing the first subproblem would be as ill-conditioned as the hinge itself.

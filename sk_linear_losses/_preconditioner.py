@@ -38,8 +38,8 @@ class Preconditioner:
         Of the curvature of the inputs in one combination of the codes after the other.
     frame : array of shape (n_combinations, n_codes)
         Those combinations. ``frame.T @ frame`` is the identity, except for all second derivatives.
-    cost : float
-        What its replacement costs, in evaluations of the objective: this curvature taken anew, or better.
+    renewal_cost : float
+        In evaluations of the objective: this curvature taken anew, or better.
     sampled : bool
         Whether the curvature comes from a small part of the samples.
     exact : bool
@@ -53,7 +53,7 @@ class Preconditioner:
 
     root: Root
     frame: Array
-    cost: float
+    renewal_cost: float
     sampled: bool = False
     exact: bool = False
     correlated: bool = True
@@ -82,7 +82,7 @@ def precondition(
     starts = whole is None and n_iter == 0
     if starts and (min(model.best, shared.cost) if at_zero else model.best) > START_BUDGET:
         most_iterations = max(model.best / 2, START_ITERATIONS)
-        return replace(_diagonal(objective, theta), cost=model.best, most_iterations=most_iterations)
+        return replace(_diagonal(objective, theta), renewal_cost=model.best, most_iterations=most_iterations)
     if exact.cost <= budget:
         if at_zero:
             plan = Plan(exact.cost, shared.n_rows)
@@ -262,7 +262,7 @@ def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
     diagonals = _class_scale(objective) * CurvatureAt(objective, theta).by_feature(_own_curvature)
     diagonals += _penalty(objective)
     root = DiagonalRoot(_scales(diagonals, objective))
-    return Preconditioner(root, _class_frame(objective), cost=1.0, correlated=False)
+    return Preconditioner(root, _class_frame(objective), renewal_cost=1.0, correlated=False)
 
 
 def _class_frame(objective: Objective) -> Array:

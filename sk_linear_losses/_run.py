@@ -109,7 +109,11 @@ class Reporter(Protocol):
 
 @dataclass
 class Run:
-    """The best point and bound so far, how near the optimum they are estimated to be, and the history."""
+    """The best point and bound so far, how near the optimum they are estimated to be, and the history.
+
+    ``estimate`` is that of whoever looks for points, infinite while there is none to believe; ``round_off``
+    is that of the objective.
+    """
 
     tol: float
     max_iter: int
@@ -125,8 +129,16 @@ class Run:
 
     def note(self, objective: Objective, at: Evaluation) -> None:
         """Take a point and its bound into account."""
-        self.bound = max(self.bound, lower_bound(objective, at))
+        self.raise_bound(lower_bound(objective, at))
         self._take(at)
+
+    def raise_bound(self, bound: float) -> None:
+        """Take a bound into account."""
+        self.bound = max(self.bound, bound)
+
+    def round_to_single_precision(self) -> None:
+        """From here on until the restart, points and bounds come from rounded sums."""
+        self.in_single_precision = True
 
     def restart(self, objective: Objective, at: Evaluation) -> None:
         """Forget points and bounds that came from rounded sums, all but this point."""
@@ -136,7 +148,7 @@ class Run:
     def accept(self, objective: Objective, at: Evaluation) -> None:
         """Take an iterate into account, its bound where that says something new."""
         if not self.is_certified and objective.stationarity(at) <= NEAR * self.tol * abs(at.objective):
-            self.bound = max(self.bound, lower_bound(objective, at))
+            self.raise_bound(lower_bound(objective, at))
         self._take(at)
 
     def begin(self, objective: Objective) -> None:

@@ -40,16 +40,14 @@ DIVERGING_STEP, STATIONARY = 0.1, 1e-10
 class Stop(Enum):
     """Why stages ended."""
 
-    CERTAIN = "The goal is met by exact curvature."
-    ESTIMATED = "The goal is met by curvature that is not exact."
-    GUESSED = "The goal is met by the curvature of each feature alone."
+    MET = "The goal is met, as far as this curvature can tell."
     STALLED = "A stage made no progress."
     LIMIT = "No iterations are left, or none that promise anything."
     UNBOUNDED = "The optimum is at infinity."
 
 
 class SmoothEnd(NamedTuple):
-    """Where stages ended, why, and the curvature to go on with."""
+    """Where stages ended, why, and the last curvature, with which others may go on."""
 
     at: Evaluation
     why: Stop
@@ -69,7 +67,7 @@ def minimise_smooth(
     # Half the precision saves nothing where an evaluation costs little.
     if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
         # Bounds say when to go on in full precision, but prove nothing until then.
-        run.in_single_precision = True
+        run.round_to_single_precision()
         preconditioner = _Stages(run, rounded, most_iterations).minimise(at, preconditioner).preconditioner
         at = objective.evaluate(run.best.theta)
         run.restart(objective, at)
@@ -85,7 +83,7 @@ def certify(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) ->
     if objective.fit_intercept and not run.is_certified:
         at = _balance_intercept(run, objective, at)
     if thoroughly and objective.penalty and not run.is_certified:
-        run.bound = max(run.bound, corrected_bound(objective, at))
+        run.raise_bound(corrected_bound(objective, at))
 
 
 def _balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evaluation:
@@ -138,7 +136,7 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
         slope = preconditioner.gradient(at.gradient)
         error = preconditioner.gradient(start.gradient - at.gradient)
         if error @ error >= slope @ slope:
-            return at, replace(preconditioner, cost=cost)
+            return at, replace(preconditioner, renewal_cost=cost)
     end, stuck = StageEnd(start, np.inf, 0, False), 0
     # The first curvature may be that of a smaller sample and allow no step where its own does.
     while trial.iterations_left > 0 and not end.finished and stuck < 2:
@@ -147,12 +145,11 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
         stuck = 0 if end.iterations else stuck + 1
         preconditioner = precondition(sample, end.at.theta, whole=objective)
     trial.note(sample, end.at)
-    trial.reporters = run.reporters
-    trial.milestone("sample", f" of {sample.rows.n_samples} rows")
+    replace(trial, reporters=run.reporters).milestone("sample", f" of {sample.rows.n_samples} rows")
     moved = objective.evaluate(end.at.theta)
     if not moved.objective < at.objective:
         return at, None
-    return moved, replace(preconditioner, cost=cost)
+    return moved, replace(preconditioner, renewal_cost=cost)
 
 
 class _Stages:
@@ -182,7 +179,7 @@ class _Stages:
             known = end.preconditioner if self.doubts <= DOUBTS else None
             end = self.minimise(end.at, known)
         if not run.is_certified and not self._is_trusted(end.preconditioner):
-            run.estimate = np.inf
+            run.estimate = math.inf
         return end
 
     def minimise(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
@@ -200,7 +197,7 @@ class _Stages:
             run.milestone("stage")
             # For digits that the certificate does not ask for, dear curvature is not taken anew.
             if end.finished or (run.is_certified and _is_dear(preconditioner)):
-                return SmoothEnd(end.at, _met_by(preconditioner), preconditioner)
+                return SmoothEnd(end.at, Stop.MET, preconditioner)
             # Of numbers that overflowed none is less than another.
             if not end.at.value < at.value and not end.decrement < decrement / 10:
                 return SmoothEnd(end.at, Stop.STALLED, preconditioner)
@@ -248,11 +245,12 @@ class _Stages:
 
         Where it is that of each feature alone, going on ends with better curvature at any cost.
         """
-        if self.run.is_certified or self.objective.penalty == 0 or self.run.iterations_left == 0:
+        run, known = self.run, end.preconditioner
+        if run.is_certified or self.objective.penalty == 0 or run.iterations_left == 0:
             return False
-        if end.why is Stop.GUESSED:
-            return self.doubts <= DOUBTS
-        return end.why is Stop.ESTIMATED and self.doubts < DOUBTS
+        if end.why is not Stop.MET or known is None or known.exact:
+            return False
+        return self.doubts < (DOUBTS if known.correlated else DOUBTS + 1)
 
     def _is_trusted(self, preconditioner: Preconditioner | None) -> bool:
         """Whether the estimate of the distance may stand for a certificate, however the stages ended.
@@ -273,14 +271,7 @@ def _ratio(distance: float, goal: float) -> float:
 
 def _is_dear(preconditioner: Preconditioner) -> bool:
     """Whether taking this curvature anew costs more than the longest stage that it is kept for."""
-    return preconditioner.cost > EXACT_STAGE[1]
-
-
-def _met_by(preconditioner: Preconditioner) -> Stop:
-    """The end of stages whose goal is met with this curvature."""
-    if preconditioner.exact:
-        return Stop.CERTAIN
-    return Stop.ESTIMATED if preconditioner.correlated else Stop.GUESSED
+    return preconditioner.renewal_cost > EXACT_STAGE[1]
 
 
 def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluation) -> bool:

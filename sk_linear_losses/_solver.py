@@ -35,9 +35,8 @@ def solve(
         objective = objective.resumed(previous.minimised)
     first = objective.without_smoothing() or objective
     at = min(map(first.start, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
-    run = Run(tol, max_iter, reporters, at, started)
-    if previous is not None:
-        run.bound, run.history = previous.bound, list(previous.history)
+    bound, history = (-np.inf, ()) if previous is None else (previous.bound, previous.history)
+    run = Run(tol, max_iter, reporters, at, started, bound, history=list(history))
     run.note(first, at)
     unbounded = False
     if isinstance(objective, HingeObjective):

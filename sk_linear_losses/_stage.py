@@ -44,9 +44,9 @@ def stage_length(preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT
     """Iterations after which the curvature is taken anew, within these bounds where it is exact."""
     if preconditioner.exact:
         least, most = bounds
-        return int(min(max(preconditioner.cost, least), most))
+        return int(min(max(preconditioner.renewal_cost, least), most))
     least, most = INEXACT_STAGE
-    length = min(max(preconditioner.cost / 2, least), most)
+    length = min(max(preconditioner.renewal_cost / 2, least), most)
     return int(min(length, preconditioner.most_iterations))
 
 
@@ -171,7 +171,7 @@ class Stage:
         before, now = self.decrements[0], self.decrements[-1]
         if not now < before:
             return True
-        return math.log(excess) > (self.preconditioner.cost + 1) * math.log(before / now) / n_steps
+        return math.log(excess) > (self.preconditioner.renewal_cost + 1) * math.log(before / now) / n_steps
 
     def _curvature_has_aged(self) -> bool:
         """Whether exact curvature has brought less than it promised, and promises more than at the start."""

@@ -188,8 +188,8 @@ def test_dear_curvature_waits_for_as_many_iterations_as_it_costs_half(start):
     theta = np.full(objective.shape, start)
     first, second = precondition(objective, theta), precondition(objective, theta + 1, n_iter=8)
     assert isinstance(first.root, DiagonalRoot)
-    assert second.cost / 2 >= _cost.START_ITERATIONS
-    assert_allclose(first.most_iterations, second.cost / 2)
+    assert second.renewal_cost / 2 >= _cost.START_ITERATIONS
+    assert_allclose(first.most_iterations, second.renewal_cost / 2)
     assert second.most_iterations == np.inf
     # What costs little beside the whole that it is to save evaluations of waits for nothing.
     assert precondition(objective, theta, whole=objective).most_iterations == np.inf
@@ -311,7 +311,7 @@ def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
     first, later = precondition(objective, theta), precondition(objective, theta, n_iter=100)
     assert sum(first.root.n_blocks) == 11
     assert len(later.root.roots) == 12
-    assert 1 < later.cost < 100
+    assert 1 < later.renewal_cost < 100
 
 
 def test_other_coordinates_wait_for_the_iterations_that_they_cost_but_not_for_more_than_half():

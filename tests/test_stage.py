@@ -205,7 +205,7 @@ def misleading(objective, theta, exact=True, factors=(0.5, 3.0)):
     hessian = slopes(lambda theta: objective.evaluate(theta).gradient.ravel(), theta)
     scales = np.sqrt(hessian.diagonal()).reshape(theta.shape).T.ravel()
     scales *= np.resize(factors, scales.size)
-    return Preconditioner(DiagonalRoot(scales), np.eye(N_CLASSES - 1), cost=1.0, exact=exact)
+    return Preconditioner(DiagonalRoot(scales), np.eye(N_CLASSES - 1), renewal_cost=1.0, exact=exact)
 
 
 def test_exact_curvature_that_brings_less_than_it_promises_is_given_up_once_tried():
