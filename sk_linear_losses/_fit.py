@@ -153,8 +153,12 @@ class Fit:
     def _may_be_rounded(self, solved: Objective, coef: Array, intercept: Array, objective: float) -> bool:
         """Whether round-off of the scores may cost more than a loss with kinks may lose, by their size."""
         statistics = solved.statistics
-        length = np.sqrt(statistics.variance.sum() + statistics.mean @ statistics.mean)
-        size = length * np.linalg.norm(coef) + np.linalg.norm(intercept)
+        sizes = np.hypot(np.sqrt(statistics.variance), statistics.mean)
+        weights = np.linalg.norm(coef, axis=1)
+        if solved.space is not None:
+            # Its coordinates are no features, but have the same length.
+            sizes, weights = np.linalg.norm(sizes, keepdims=True), np.linalg.norm(weights, keepdims=True)
+        size = sizes @ weights + np.linalg.norm(intercept)
         slope = 2 * (solved.n_classes - 1) * solved.C * statistics.total_weight
         return bool(EPSILON * size * slope > KINKED_COST * objective)
 

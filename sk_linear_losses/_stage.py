@@ -171,7 +171,8 @@ class Stage:
         before, now = self.decrements[0], self.decrements[-1]
         if not now < before:
             return True
-        return math.log(excess) > (self.preconditioner.renewal_cost + 1) * math.log(before / now) / n_steps
+        needed, per_iteration = math.log(excess), math.log(before / now) / n_steps
+        return needed > per_iteration * (self.preconditioner.renewal_cost + 1)
 
     def _curvature_has_aged(self) -> bool:
         """Whether exact curvature has brought less than it promised, and promises more than at the start."""
