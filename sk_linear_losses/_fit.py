@@ -157,7 +157,7 @@ class Fit:
         weights = np.linalg.norm(coef, axis=1)
         if solved.space is not None:
             # Its coordinates are no features, but have the same length.
-            sizes, weights = np.linalg.norm(sizes, keepdims=True), np.linalg.norm(weights, keepdims=True)
+            sizes, weights = (np.linalg.norm(part, axis=0, keepdims=True) for part in (sizes, weights))
         size = sizes @ weights + np.linalg.norm(intercept)
         slope = 2 * (solved.n_classes - 1) * solved.C * statistics.total_weight
         return bool(EPSILON * size * slope > KINKED_COST * objective)
