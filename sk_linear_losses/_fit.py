@@ -21,9 +21,12 @@ from ._solver import solve
 from ._typing import Array
 from .losses import HingeLoss, Loss
 
-# Share by which rounding of what is stored may raise the objective before longer coefficients are tried, with
-# kinks and without, and how much longer.
-KINKED_COST, SMOOTH_COST, LONGER = 1e-10, 1e-4, tuple(1 + 2.0**-k for k in range(48, 20, -2))
+# Share of the objective that round-off of scores may cost without being measured: the digits that matter.
+UNMEASURED = 1e-10
+# Share that it may cost, once measured, before longer coefficients are tried: with kinks, and without.
+KINKED_COST, SMOOTH_COST = 1e-10, 1e-4
+# How much longer, from a few roundings to a four-millionth.
+LONGER = tuple(1 + 2.0**-k for k in range(48, 20, -2))
 # Most that rounding of what is stored may cost a fit that converged, as a share of the objective.
 MOST_LOST = 0.01
 EPSILON = float(np.finfo(float).eps)
@@ -43,8 +46,11 @@ class Model:
     converged: bool
 
 
-class _Stored(NamedTuple):
-    """Coefficients and intercept as they are stored, their objective, and how much more it may be."""
+class _Candidate(NamedTuple):
+    """Coefficients and intercept that may be stored, their objective, and its increase at the worst.
+
+    That is with all scores rounded against the model.
+    """
 
     coef: Array
     intercept: Array
@@ -53,7 +59,7 @@ class _Stored(NamedTuple):
 
     @property
     def worst(self) -> float:
-        """The objective without round-off in its favour."""
+        """The objective with all scores rounded against the model."""
         return self.objective + self.doubt
 
 
@@ -95,15 +101,16 @@ class Fit:
         for space, next_work in spaces:
             objective = self._objective(space)
             starts = [self._start(objective)]
-            if known is not None:
-                starts.insert(0, objective.coded_parameters(*known))
+            nearer = known if previous is None else previous.parameters
+            if nearer is not None:
+                starts.insert(0, objective.coded_parameters(*nearer))
             most = iterations_before_turning(objective, next_work, self.max_iter)
             result = solve(objective, starts, self.tol, most, started, reporters, previous)
             if result.is_final or len(result.history) >= self.max_iter:
                 break
             if not is_worth_turning(objective, next_work, result.converged):
                 break
-            known, previous = result.parameters, result
+            previous = result
         # Other coordinates may find what coefficients of the features have too few digits for.
         if previous is not None and self.model(previous).objective < self.model(result).objective:
             gap = previous.objective - result.bound
@@ -112,60 +119,56 @@ class Fit:
 
     def model(self, result: Result) -> Model:
         """The model of a result, in which what storing it costs and saves is accounted for."""
-        stored = self._stored(result)
-        objective, doubt = stored.objective, stored.doubt
-        gap = max(result.gap - (result.objective - objective) + doubt, ROUND_OFF * objective)
-        spoilt = stored.worst - result.objective > MOST_LOST * result.objective
+        chosen = self._chosen(result)
+        objective = chosen.objective
+        gap = max(result.gap - (result.objective - objective) + chosen.doubt, ROUND_OFF * objective)
+        spoilt = chosen.worst - result.objective > MOST_LOST * result.objective
         converged = (result.converged and not spoilt) or gap <= self.tol * objective
-        return Model(stored.coef, stored.intercept, objective, gap, converged)
+        return Model(chosen.coef, chosen.intercept, objective, gap, converged)
 
-    def _stored(self, result: Result) -> _Stored:
-        """Coefficients and intercept to store.
+    def _chosen(self, result: Result) -> _Candidate:
+        """What to store of a result.
 
         A hard margin takes all digits, an intercept far from zero has few of them, and where coordinates mix
-        features, coefficients may cancel. Where rounding costs much, the best of some that are longer by a
-        little are taken, which may meet a margin.
+        features, coefficients may cancel. Where rounding costs much, the best of some coefficients that are
+        longer by a little are taken, which may meet a margin.
         """
-        solved = result.minimised
+        solved, space = result.minimised, result.minimised.space
         coef, intercept = result.parameters
         intercept = intercept - intercept.mean()
-        if not self._may_be_rounded(solved, coef, intercept, result.objective):
-            return _Stored(coef, intercept, result.objective, 0.0)
-        space = solved.space
+        # From other coordinates, coefficients of the features have roundings of their own.
+        if space is None and self._round_off_bound(solved, coef, intercept) <= UNMEASURED * result.objective:
+            return _Candidate(coef, intercept, result.objective, 0.0)
         rows, offset = (solved.rows, solved.rows.offset) if space is None else self._rows_as_given(space)
-        # Of the intercept for these rows, what cancels the offset is gone and the rest is to have all digits.
-        moved = offset.astype(np.longdouble) @ coef + intercept
-        round_off = _round_off(rows, coef, moved)
+        offset = offset.astype(np.longdouble)
+        # The intercept cancels the offset, and what is left of it for these rows is to have all digits.
+        round_off = _round_off(rows, coef, offset @ coef + intercept)
 
-        def stored(factor: float) -> _Stored:
+        def candidate(factor: float) -> _Candidate:
             W, b = factor * coef, factor * intercept
-            moved = np.asarray(offset.astype(np.longdouble) @ W + b, dtype=np.float64)
             # Two classes have one vector, of which W has plus and minus a half.
             penalty = solved.penalty * float(np.vdot(W, W)) * (1 if self.one_vector else 0.5)
+            moved = np.asarray(offset @ W + b, dtype=np.float64)
             loss, doubt = self._loss_and_doubt(rows, W, moved, factor * round_off)
-            return _Stored(W, b, penalty + solved.C * loss, solved.C * doubt)
+            return _Candidate(W, b, penalty + solved.C * loss, solved.C * doubt)
 
-        first = stored(1.0)
-        if first.worst <= (1 + (KINKED_COST if self.loss.has_kinks else SMOOTH_COST)) * result.objective:
-            return first
-        return min([first, *map(stored, LONGER)], key=lambda longer: longer.worst)
+        plain = candidate(1.0)
+        if plain.worst <= (1 + (KINKED_COST if self.loss.has_kinks else SMOOTH_COST)) * result.objective:
+            return plain
+        return min([plain, *map(candidate, LONGER)], key=lambda each: each.worst)
 
-    def _may_be_rounded(self, solved: Objective, coef: Array, intercept: Array, objective: float) -> bool:
-        """Whether round-off of the scores may cost more than a loss with kinks may lose, by their size."""
+    def _round_off_bound(self, solved: Objective, coef: Array, intercept: Array) -> float:
+        """What round-off of the scores may cost at most, or near it, by the mean squares of the features."""
         statistics = solved.statistics
         sizes = np.hypot(np.sqrt(statistics.variance), statistics.mean)
-        weights = np.linalg.norm(coef, axis=1)
-        if solved.space is not None:
-            # Its coordinates are no features, but have the same length.
-            sizes, weights = (np.linalg.norm(part, axis=0, keepdims=True) for part in (sizes, weights))
-        size = sizes @ weights + np.linalg.norm(intercept)
+        terms = sizes @ np.linalg.norm(coef, axis=1) + np.linalg.norm(intercept)
         slope = 2 * (solved.n_classes - 1) * solved.C * statistics.total_weight
-        return bool(EPSILON * size * slope > KINKED_COST * objective)
+        return float(EPSILON * terms * slope)
 
     def _loss_and_doubt(
         self, rows: Rows, coef: Array, intercept: Array, round_off: Array
     ) -> tuple[float, float]:
-        """Weighted sum of the losses, and by how much round-off of the scores may have lowered it."""
+        """Weighted sum of the losses, and what it gains where all scores are rounded against the model."""
         loss, classes = self.loss, np.arange(rows.n_classes)
 
         def sums(block: Block) -> tuple[float, float]:
@@ -203,7 +206,7 @@ class Fit:
         return Objective(rows, SmoothTerm(self.loss), **settings)
 
     def _start(self, objective: Objective) -> Array:
-        """No coefficients, and the intercept that is best without, or near it."""
+        """No coefficients, and the constant scores that the loss starts from."""
         theta = np.zeros(objective.shape)
         if self.fit_intercept:
             theta[-1] = self.loss._constant_scores(objective.statistics.class_totals) @ objective.decoding

@@ -1145,6 +1145,18 @@ def test_round_off_of_scores_is_charged(variant, shape, fill):
         assert not model.converged_
 
 
+@pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
+def test_coefficients_out_of_a_space_are_measured(variant):
+    """They are sums over the rows, with roundings that neither size nor length of the scores tells of."""
+    rng = np.random.default_rng(0)
+    X, y = np.abs(rng.normal(size=(12, 5000))) + 1, np.arange(12) % 3
+    model = build(variant, fit_intercept=False).fit(sp.csr_array(X), y)
+    scores = X.astype(np.longdouble) @ model.coef_.T.astype(np.longdouble)
+    true = float((model.coef_**2).sum() / 2 + VARIANTS[variant][2](scores, y).sum())
+    assert true <= model.objective_ + model.duality_gap_
+    assert model.converged_
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("n_classes", [3, 7])
 @pytest.mark.parametrize("fill", [1e9, 1e12])
@@ -1190,7 +1202,7 @@ def test_ratios_to_a_tolerance_of_zero_do_not_overflow():
 def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
     """A hard margin that the solver missed by round-off may be met by longer coefficients."""
     missed = 1e-5
-    solve, stored = _fit.solve, _fit.Fit._stored
+    solve, stored = _fit.solve, _fit.Fit._chosen
 
     def solve_to_less(*args):
         result = solve(*args)
@@ -1204,7 +1216,7 @@ def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
     X += 1e6
     monkeypatch.setattr(_fit, "solve", solve_to_less)
     assert MulticlassSVMClassifier().fit(X, y).converged_
-    monkeypatch.setattr(_fit.Fit, "_stored", store_no_better)
+    monkeypatch.setattr(_fit.Fit, "_chosen", store_no_better)
     with pytest.warns(ConvergenceWarning, match="certified to be within a relative 1e-05"):
         assert not MulticlassSVMClassifier().fit(X, y).converged_
 
