@@ -73,11 +73,6 @@ class Loss:
         """Whether the loss is not differentiable everywhere."""
         return False
 
-    @property
-    def _unit(self) -> float:
-        """Unit of the scores, in nats: 1 unless the loss has margins, of which it is the largest."""
-        return 1.0
-
     def value(self, scores: Array, y: Array) -> Array:
         """Loss of each sample.
 
@@ -378,6 +373,7 @@ class HingeLoss(Loss):
 
     @property
     def _unit(self) -> float:
+        """Unit of the scores: the largest margin, or 1 where there is none."""
         return float(np.max(self.margin)) or 1.0
 
     def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
