@@ -29,6 +29,10 @@ FORMING, STORED_PAIR = 8, 150
 # Where each pair of classes draws rows of its own, to weight and draw one costs so much (30 to 70 nanoseconds
 # measured). It counts for whether curvature is taken; stages that lasted as much longer would cost more.
 DRAWING = 400
+# To know how many samples curve takes a pass over the rows, which counts for so many evaluations and is made
+# where factors of all second derivatives cost more. Beside products, each pair of the samples' own factors
+# costs so many multiply-adds.
+COUNTING, FACTOR_PAIR = 1, 100
 # Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
 # with all pairs of classes makes their Gram matrices faster than one product each: it has half the
 # multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
@@ -137,6 +141,14 @@ class CostModel:
     def of_classes(self, n_products: float) -> float:
         """Cost of a matrix of the inputs for each class from so many outer products of rows in all."""
         return self._factors(self.objective.n_classes, self.objective.n_inputs) + n_products * self._product
+
+    def of_active(self, n_active: int, n_factors: int) -> float:
+        """Cost of all second derivatives by way of so many samples that curve, which have so many factors."""
+        n_inputs = self.objective.n_inputs
+        if max(n_factors, n_inputs) * max(n_factors, n_active) > MAX_ENTRIES:
+            return np.inf
+        work = n_factors**3 / 6 + n_active**2 * n_inputs / 2 + FACTOR_PAIR * n_factors**2
+        return COUNTING + work / self._evaluation
 
     @cached_property
     def _evaluation(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,44 @@ from .losses import Curvature
 T = TypeVar("T")
 Weightings = Callable[[Curvature], Array]
 Choice = Callable[[Block, Curvature], Array]
+
+
+class ActiveCurvature(NamedTuple):
+    """Samples that curve, ascending, and their weighted curvature."""
+
+    samples: Array
+    curvature: Curvature
+
+    @property
+    def n_factors(self) -> int:
+        """How many outer products it is: of each sample one less than it has classes that curve."""
+        return int((np.count_nonzero(self.curvature.diagonal, axis=1) - 1).sum())
+
+    def factors(self) -> tuple[Array, Array]:
+        """Factors (n_factors, n_classes) whose outer products add up to it, and which sample's each is.
+
+        Between the classes of a sample that curve, what all but the last leave has a Cholesky factor, and
+        rows sum to zero.
+        """
+        diagonal, left, right = self.curvature
+        sizes = np.count_nonzero(diagonal, axis=1)
+        owners, factors = [np.empty(0, np.intp)], [np.empty((0, diagonal.shape[1]))]
+        for size in np.unique(sizes):
+            chosen = np.flatnonzero(sizes == size)
+            classes = np.nonzero(diagonal[chosen])[1].reshape(-1, size)
+            all_but_last = chosen[:, None], classes[:, :-1]
+            cross = left[all_but_last][:, :, None] * right[all_but_last][:, None]
+            matrices = -(cross + cross.swapaxes(1, 2)) / 2
+            matrices[:, np.arange(size - 1), np.arange(size - 1)] += diagonal[all_but_last]
+            upper = np.linalg.cholesky(matrices).swapaxes(1, 2)
+            entries = np.concatenate([upper, -upper.sum(axis=2, keepdims=True)], axis=2)
+            part = np.zeros((len(chosen), size - 1, diagonal.shape[1]))
+            np.put_along_axis(part, np.broadcast_to(classes[:, None], entries.shape), entries, axis=2)
+            owners.append(np.repeat(chosen, size - 1))
+            factors.append(part.reshape(-1, diagonal.shape[1]))
+        owner = np.concatenate(owners)
+        order = np.argsort(owner, kind="stable")
+        return np.concatenate(factors)[order], owner[order]
 
 
 @dataclass(frozen=True)
@@ -96,6 +134,17 @@ class CurvatureAt:
         squares, totals = self.sum(contribution)
         diagonals = np.vstack([squares, totals]) if self.objective.fit_intercept else squares
         return np.asarray(self.objective.C * diagonals.T)
+
+    def active(self) -> ActiveCurvature:
+        """That of the samples that curve alone."""
+
+        def selection(block: Block, curvature: Curvature) -> tuple[Array, Curvature]:
+            chosen = np.flatnonzero(np.count_nonzero(curvature.diagonal, axis=1) > 1)
+            return chosen + block.start, curvature.take(chosen)
+
+        samples, curvatures = zip(*self.objective.rows.map(self._on_blocks(selection)), strict=True)
+        curvature = Curvature(*map(np.concatenate, zip(*curvatures, strict=True)))
+        return ActiveCurvature(np.concatenate(samples), curvature)
 
     def product(self) -> Callable[[Array], Array]:
         """What multiplies directions, of the shape of theta, by the second derivative."""

@@ -10,13 +10,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ._cost import AS_GOOD_AS_ALL, START_BUDGET, START_ITERATIONS, CostModel, Plan, as_stored, pairs_together
+from ._cost import (
+    AS_GOOD_AS_ALL,
+    COUNTING,
+    START_BUDGET,
+    START_ITERATIONS,
+    CostModel,
+    Plan,
+    as_stored,
+    pairs_together,
+)
 from ._curvature import CurvatureAt, pairs, products_of_pairs
+from ._low_rank import OuterProducts, low_rank_root
 from ._objective import Objective
 from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
 from ._rows import Block, generator
 from ._typing import Array
-from .losses import Curvature
+from .losses import Curvature, HingeLoss
 
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
@@ -83,6 +93,8 @@ def precondition(
     if starts and (min(model.best, shared.cost) if at_zero else model.best) > START_BUDGET:
         most_iterations = max(model.best / 2, START_ITERATIONS)
         return replace(_diagonal(objective, theta), renewal_cost=model.best, most_iterations=most_iterations)
+    if not at_zero and (active := _active(objective, theta, model)) is not None:
+        return active
     if exact.cost <= budget:
         if at_zero:
             plan = Plan(exact.cost, shared.n_rows)
@@ -211,6 +223,23 @@ def precondition_exactly(objective: Objective, theta: Array, plan: Plan) -> Prec
     return Preconditioner(factor, objective.contrast_decoding, plan.cost, sampled, exact=True)
 
 
+def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditioner | None:
+    """From all second derivatives, by way of the samples that curve; None where there is a cheaper way."""
+    may_be_few = objective.penalty > 0 and isinstance(objective.term.loss, HingeLoss)
+    if not may_be_few or model.of_all(0) <= COUNTING:
+        return None
+    active = CurvatureAt(objective, theta).active()
+    cost = model.of_active(len(active.samples), active.n_factors)
+    if cost > min(model.budget, model.exact().cost):
+        return None
+    factors, owners = active.factors()
+    factors = np.sqrt(objective.C) * (factors @ objective.coding)
+    rows = objective.centred_rows(objective.rows, active.samples)[:, : objective.rows.n_features]
+    least = _least_curvature(np.einsum("ij,ij->j", factors, factors), objective)
+    root = low_rank_root(OuterProducts(rows, owners, factors), least if objective.fit_intercept else None)
+    return None if root is None else Preconditioner(root, np.eye(objective.n_classes - 1), cost, exact=True)
+
+
 def _penalised_factor(gram: Array, objective: Objective) -> Factor:
     """Factor of a Gram matrix of the inputs with the penalty added; written over the matrix."""
     gram.flat[:: len(gram) + 1] += _penalty(objective)
@@ -303,7 +332,11 @@ def _scales(diagonal: Array, objective: Objective) -> Array:
     # Round-off is all that the data say of a constant feature.
     diagonal[:, statistics.constant] = objective.penalty
     if objective.fit_intercept:
-        floor = INTERCEPT_FLOOR * diagonal[:, -1].max()
-        flat = FLAT_INTERCEPT * objective.C * statistics.total_weight
-        diagonal[:, -1] = np.maximum(diagonal[:, -1], floor or flat)
+        diagonal[:, -1] = np.maximum(diagonal[:, -1], _least_curvature(diagonal[:, -1], objective))
     return np.where(diagonal > 0, np.sqrt(diagonal), np.inf).ravel()
+
+
+def _least_curvature(curvature: Array, objective: Objective) -> float:
+    """What each code's intercept has of curvature at least, given that of all."""
+    flat = FLAT_INTERCEPT * objective.C * objective.statistics.total_weight
+    return float(INTERCEPT_FLOOR * curvature.max() or flat)

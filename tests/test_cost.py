@@ -105,6 +105,20 @@ def test_cost_is_of_matrices_and_of_outer_products_in_evaluations_of_the_whole()
     assert twice.of_all(0) == pytest.approx(8 * once.of_all(0))
 
 
+def test_few_active_samples_make_second_derivatives_cheap_where_parameters_are_many():
+    """Cheaper than their own factor by the cube of how many times fewer they are; not where all curve."""
+    objective = sized(5000, 800, 10)
+    model = evaluations(objective)
+    assert model.of_active(0, 0) < model.of_active(500, 500) < model.of_active(500, 1000)
+    assert model.of_active(500, 1000) < model.of_active(1000, 1000)
+    assert model.exact().cost == np.inf
+    assert model.of_active(1200, 1700) < model.budget
+    assert model.of_active(5000, 45_000) == np.inf
+    # Too many factors, and too many entries of the rows, for the memory that curvature may take.
+    assert model.of_active(1000, 5000) == np.inf
+    assert evaluations(sized(5000, 100_000, 2)).of_active(200, 200) == np.inf
+
+
 @pytest.mark.parametrize("name", GROWING)
 def test_better_curvature_costs_more_and_comes_from_no_more_rows_than_there_are(name):
     objective = GROWING[name]

@@ -30,6 +30,7 @@ LAYERS = [
     "_certificate",
     "_cost",
     "_roots",
+    "_low_rank",
     "_preconditioner",
     "_run",
     "_stage",

@@ -1,16 +1,20 @@
 """Preconditioners against second derivatives written out, and the budget they are chosen by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _cost, _rows
+from sk_linear_losses import _cost, _preconditioner, _rows
 from sk_linear_losses._cost import CostModel, Plan, is_worth_turning, iterations_before_turning, n_corrections
 from sk_linear_losses._curvature import CurvatureAt
+from sk_linear_losses._envelope import HingeObjective, smoothed_term
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
+    _active,
     _by_class,
     _curvature_trace,
     _groups,
@@ -23,9 +27,9 @@ from sk_linear_losses._preconditioner import (
 )
 from sk_linear_losses._roots import BlockRoot, DiagonalRoot, Factor
 from sk_linear_losses._rows import Rows
-from sk_linear_losses.losses import SoftmaxLoss
+from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
-from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_SAMPLES, WEIGHT, Y, generated
+from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_SAMPLES, WEIGHT, Y, generated, slopes
 
 C = 2.5
 ALL_ROWS = Plan(1.0, np.inf)
@@ -71,6 +75,59 @@ def test_exact_curvature_is_the_inverse_root(storage, few_features, fit_intercep
     assert_allclose(transposed, T.T, rtol=1e-12, atol=1e-12)
     hessian = hessian_in_codes(objective, INTEGERS, WEIGHT, theta)
     assert_allclose(T.T @ hessian @ T, units, rtol=0, atol=1e-9)
+
+
+HINGES = {
+    "Weston-Watkins": WestonWatkinsLoss(),
+    "squared": WestonWatkinsLoss(squared=True),
+    "Crammer-Singer": CrammerSingerLoss(),
+}
+
+
+def hinge_objective(loss, storage=np.asarray, fit_intercept=True, penalty=1.0, unit=1.0):
+    rows = Rows(storage(unit * INTEGERS), Y, WEIGHT, N_CLASSES, 1)
+    statistics = statistics_of(rows, fit_intercept)
+    term = replace(smoothed_term(loss, rows, C, statistics), smoothing=0.5)
+    return HingeObjective(rows, term, C, penalty, fit_intercept, statistics, False)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("loss", HINGES.values(), ids=HINGES)
+def test_curvature_by_way_of_the_active_samples_is_exact(storage, fit_intercept, loss, monkeypatch):
+    """Some samples have none, some have it between two classes and some between all three."""
+    monkeypatch.setattr(_preconditioner, "COUNTING", 0)
+    objective = hinge_objective(loss, storage, fit_intercept)
+    theta = objective.coded_parameters(COEF / 8, INTERCEPT / 8)
+    model = CostModel(objective, objective, np.inf)
+    monkeypatch.setattr(CostModel, "exact", lambda self: Plan(np.inf, np.inf))
+    preconditioner = _active(objective, theta, model)
+    assert preconditioner.exact
+    assert set(np.bincount(preconditioner.root.products.owners)) == {1, 2}
+    assert len(preconditioner.root.products.rows) < N_SAMPLES
+
+    order = np.arange(theta.size).reshape(theta.shape).T.ravel()
+    hessian = slopes(lambda theta: objective.evaluate(theta).gradient.ravel(), theta)[np.ix_(order, order)]
+    units = np.eye(theta.size)
+    T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in units])
+    assert_allclose(T.T @ hessian @ T, units, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        softmax_objective(INTEGERS, Y, WEIGHT, N_CLASSES),
+        hinge_objective(WestonWatkinsLoss(), penalty=0.0),
+        hinge_objective(WestonWatkinsLoss(), unit=1e8),
+    ],
+    ids=["all samples curve", "no penalty", "too few digits"],
+)
+def test_the_active_samples_are_not_always_a_way(objective, monkeypatch):
+    monkeypatch.setattr(_preconditioner, "COUNTING", 0)
+    monkeypatch.setattr(CostModel, "exact", lambda self: Plan(np.inf, np.inf))
+    theta = objective.coded_parameters(COEF / 5e8, INTERCEPT / 5)
+    assert _active(objective, theta, CostModel(objective, objective, np.inf)) is None
 
 
 @pytest.mark.parametrize("few_features", [0, 1000])

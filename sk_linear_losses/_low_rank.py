@@ -1,0 +1,154 @@
+"""Curvature that few samples have: the penalty's identity and a sum of few outer products.
+
+Knows matrices. Near a hinge's optimum the samples that curve are those at their margins, which leave a matrix
+of far fewer rows than there are parameters, as in the semismooth Newton methods for support vector machines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg.blas import dtrsv
+from scipy.linalg.lapack import dpotrf, dpotrs
+
+from ._roots import RIDGE, Factor, factorise
+from ._typing import Array
+
+# Rows of a product of Gram matrices made at a time.
+CHUNK = 256
+# Largest entry of the Gram matrix beside the identity: what curves more has too few digits left in it.
+LARGEST = 1e12
+
+
+@dataclass(frozen=True)
+class OuterProducts:
+    """Outer products of vectors that are themselves outer products: of a row with a factor of codes.
+
+    Parameters
+    ----------
+    rows : array of shape (n_rows, n_features)
+    owners : array of shape (n_factors,)
+        The row that each factor goes with: ascending, and none left out.
+    factors : array of shape (n_factors, n_codes)
+    """
+
+    rows: Array
+    owners: Array
+    factors: Array
+
+    def moments(self, directions: Array) -> Array:
+        """Inner product of each vector with directions (n_features, n_codes)."""
+        return np.asarray(np.einsum("ij,ij->i", (self.rows @ directions)[self.owners], self.factors))
+
+    def combined(self, weights: Array) -> Array:
+        """Weighted sum of the vectors, (n_features, n_codes)."""
+        by_row = np.zeros((len(self.rows), self.factors.shape[1]))
+        starts = np.searchsorted(self.owners, np.arange(len(self.rows)))
+        if len(starts):
+            by_row = np.add.reduceat(weights[:, None] * self.factors, starts, axis=0)
+        return np.asarray(self.rows.T @ by_row)
+
+    def gram(self) -> Array:
+        """Inner products of the vectors, above the diagonal and on it."""
+        of_rows = self.rows @ self.rows.T
+        gram = np.asarray(self.factors @ self.factors.T)
+        for start in range(0, len(gram), CHUNK):
+            part = of_rows[self.owners[start : start + CHUNK]]
+            gram[start : start + CHUNK, start:] *= part.take(self.owners[start:], axis=1)
+        return gram
+
+
+@dataclass(frozen=True)
+class LowRankRoot:
+    """A root of the identity plus outer products B'B, and of what these leave of an intercept's curvature.
+
+    Its inverse is the ``T = I - B' inv(L).T inv(L + I) B`` of [1]_, with ``L L' = I + B B'``, bordered by the
+    intercept's.
+
+    Parameters
+    ----------
+    products : OuterProducts
+        The rows of B.
+    lower : array of shape (n_factors, n_factors)
+        L.
+    diagonal : array of shape (n_factors,)
+        That of L, which solutions for ``L + I`` overwrite.
+    intercept : Factor, optional
+        Of the intercept's curvature where the coefficients follow it.
+    following : array of shape (n_factors, n_codes), optional
+        What each factor's weight loses as the intercept moves.
+
+    References
+    ----------
+    .. [1] Andrews, A., "A square root formulation of the Kalman covariance equations", AIAA Journal, 1968.
+    """
+
+    products: OuterProducts
+    lower: Array
+    diagonal: Array
+    intercept: Factor | None
+    following: Array
+
+    def solve(self, vector: Array) -> Array:
+        """``T' vector``, for a vector of each code's inputs, intercept last."""
+        given, solved = self._by_input(vector)
+        n_features = self.products.rows.shape[1]
+        moments = self.products.moments(given[:n_features])
+        weights = self._solve(self._solve(moments, 0.0), 1.0, transposed=True)
+        solved[:n_features] = given[:n_features] - self.products.combined(weights)
+        if self.intercept is not None:
+            solved[-1] = self.intercept.solve(given[-1] - self.following.T @ moments)
+        return solved.T.ravel()
+
+    def solve_transposed(self, vector: Array) -> Array:
+        """``T vector``, for a vector of each code's inputs, intercept last."""
+        given, solved = self._by_input(vector)
+        n_features = self.products.rows.shape[1]
+        moments = self.products.moments(given[:n_features])
+        weights = self._solve(self._solve(moments, 1.0), 0.0, transposed=True)
+        if self.intercept is not None:
+            solved[-1] = self.intercept.solve_transposed(given[-1])
+            weights += self.following @ solved[-1]
+        solved[:n_features] = given[:n_features] - self.products.combined(weights)
+        return solved.T.ravel()
+
+    def _by_input(self, vector: Array) -> tuple[Array, Array]:
+        """The vector as an array of inputs by codes, and an array like it."""
+        given = vector.reshape(self.products.factors.shape[1], -1).T
+        return given, np.empty(given.shape)
+
+    def _solve(self, vector: Array, shift: float, transposed: bool = False) -> Array:
+        """Solution for L plus `shift` on its diagonal."""
+        if not len(vector):
+            return vector
+        self.lower.T.flat[:: len(vector) + 1] = self.diagonal + shift
+        return np.asarray(dtrsv(self.lower, vector, lower=True, trans=transposed))
+
+
+def low_rank_root(products: OuterProducts, least_curvature: float | None) -> LowRankRoot | None:
+    """The root, or None where that would have too few digits.
+
+    With an intercept, each code's has at least so much curvature while the coefficients stay put; None stands
+    for no intercept.
+    """
+    gram = products.gram()
+    if not gram.diagonal().max(initial=0.0) <= LARGEST:
+        return None
+    gram.flat[:: len(gram) + 1] += 1
+    # LAPACK's own order is that of the transpose, which has its lower part where this has its upper.
+    lower = gram.T
+    if len(gram):
+        lower, failed = dpotrf(lower, lower=True, clean=False, overwrite_a=True)
+        if failed:
+            return None
+    factors, intercept, following = products.factors, None, np.zeros_like(products.factors)
+    if least_curvature is not None:
+        if len(gram):
+            following, _ = dpotrs(lower, factors, lower=True)
+        alone = np.einsum("ij,ij->j", factors, factors)
+        curvature = factors.T @ following
+        curvature.flat[:: len(curvature) + 1] += np.maximum(least_curvature - alone, 0)
+        least = RIDGE * np.maximum(least_curvature, alone)
+        intercept = factorise(curvature, np.sqrt(np.maximum(curvature.diagonal(), least)))
+    return LowRankRoot(products, lower, lower.diagonal().copy(), intercept, following)

@@ -1,0 +1,90 @@
+"""Roots of the identity plus few outer products, against dense matrices."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from sk_linear_losses._low_rank import CHUNK, LARGEST, OuterProducts, low_rank_root
+
+N_ROWS, N_FEATURES, N_CODES = 7, 12, 3
+# The rows that factors go with: one, several or a single one each.
+OWNERS = np.array([0, 0, 1, 2, 2, 2, 3, 4, 5, 5, 6])
+
+
+def products(owners=OWNERS, size=1.0):
+    rng = np.random.default_rng(0)
+    n_rows = len(np.unique(owners))
+    rows = size * rng.normal(size=(n_rows, N_FEATURES))
+    return OuterProducts(rows, owners, rng.normal(size=(len(owners), N_CODES)))
+
+
+def vectors(of):
+    """Each outer product as one vector, for parameters in the order of a matrix of features by codes."""
+    return np.einsum("ij,ik->ijk", of.rows[of.owners], of.factors).reshape(
+        len(of.factors), N_FEATURES * N_CODES
+    )
+
+
+MANY = np.sort(np.r_[np.arange(N_ROWS), np.random.default_rng(1).integers(N_ROWS, size=2 * CHUNK)])
+
+
+@pytest.mark.parametrize("owners", [OWNERS, MANY, np.empty(0, int)], ids=["few", "many", "none"])
+def test_sums_and_products_are_those_of_the_vectors(owners):
+    of = products(owners)
+    B, rng = vectors(of), np.random.default_rng(2)
+    direction, weights = rng.normal(size=(N_FEATURES, N_CODES)), rng.normal(size=len(owners))
+    assert_allclose(of.moments(direction), B @ direction.ravel(), rtol=1e-10, atol=1e-12)
+    assert_allclose(of.combined(weights).ravel(), weights @ B, rtol=1e-10, atol=1e-11)
+    assert_allclose(np.triu(of.gram()), np.triu(B @ B.T), rtol=1e-10, atol=1e-12)
+
+
+def dense(solve, size):
+    return np.column_stack([solve(unit) for unit in np.eye(size)])
+
+
+def curvature(of, fit_intercept):
+    """The identity plus the outer products, codes before inputs; an intercept's input is one."""
+    inputs = np.column_stack([of.rows, np.ones((len(of.rows), int(fit_intercept)))])[of.owners]
+    B = np.einsum("ik,ij->ikj", of.factors, inputs).reshape(len(of.factors), inputs.shape[1] * N_CODES)
+    penalty = np.tile(np.r_[np.ones(N_FEATURES), np.zeros(int(fit_intercept))], N_CODES)
+    return np.diag(penalty) + B.T @ B
+
+
+@pytest.mark.parametrize("least_curvature", [None, 1e-8])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
+def test_the_root_makes_the_curvature_the_identity(least_curvature, size):
+    of = products(size=size)
+    matrix = curvature(of, least_curvature is not None)
+    root = low_rank_root(of, least_curvature)
+    T, transposed = (dense(solve, len(matrix)) for solve in (root.solve_transposed, root.solve))
+    # Where curvature is 1e8, so many digits of the identity beside it are lost.
+    assert_allclose(T.T @ matrix @ T, np.eye(len(matrix)), rtol=0, atol=1e-12 * (1 + size**2))
+    assert_allclose(transposed, T.T, rtol=1e-12, atol=1e-12)
+
+
+def test_solutions_in_any_order_leave_the_root_as_it_is():
+    root, given = low_rank_root(products(), 1e-8), np.arange(float((N_FEATURES + 1) * N_CODES))
+    before = root.solve(given)
+    root.solve_transposed(given)
+    assert_allclose(root.solve(given), before, rtol=0, atol=0)
+    assert_allclose(given, np.arange(len(given)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("least_curvature", [None, 4.0])
+def test_without_outer_products_only_the_intercept_is_scaled(least_curvature):
+    of = products(np.empty(0, int))
+    root = low_rank_root(of, least_curvature)
+    inputs = np.ones((N_CODES, N_FEATURES + (least_curvature is not None)))
+    expected = inputs.copy()
+    if least_curvature is not None:
+        expected[:, -1] = 1 / np.sqrt(least_curvature)
+    for solve in (root.solve, root.solve_transposed):
+        assert_allclose(solve(inputs.ravel()).reshape(inputs.shape), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1e8, 1e200, np.nan])
+def test_what_curves_too_much_has_no_root(size):
+    of = products(size=size)
+    with np.errstate(all="ignore"):
+        assert not (vectors(of) ** 2).sum(axis=1).max() <= LARGEST
+        assert low_rank_root(of, None) is None
