@@ -33,10 +33,15 @@ def check_option(name: str, value: Any, options: Collection[str]) -> None:
         raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")
 
 
-def as_numbers(name: str, value: Any) -> Array:
-    """A new array of double precision. Raises ValueError unless `value` is a number or an array of such."""
+def as_numbers(name: str, value: Any, but_diagonal: bool = False) -> Array:
+    """A new array of double precision. Raises ValueError unless `value` is a number or an array of such.
+
+    Asked for all `but_diagonal`, that of a matrix may hold anything, and becomes zero.
+    """
     try:
-        array = np.asarray(value)
+        array = np.array(value)
+        if but_diagonal and array.ndim == 2:
+            np.fill_diagonal(array, 0)
         numeric = array.dtype.kind in "iuf" or (array.dtype.kind == "b" and array.ndim > 0)
         if numeric or (array.dtype == object and all(isinstance(entry, Real) for entry in array.flat)):
             return array.astype(np.float64)

@@ -23,7 +23,7 @@ from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
 from ._checks import as_numbers, check_integer, check_number, check_option
-from ._fit import Fit
+from ._fit import Fit, Model
 from ._problem import LARGEST, Problem, make_problem
 from ._rows import single_threaded_blas
 from ._run import Iteration, Result
@@ -195,7 +195,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
         def attributes(result: Result) -> dict[str, Any]:
             ended = copy.copy(self)
-            ended._store(problem, fit, result)
+            ended._store(problem, result, fit.model(result))
             return dict(vars(ended))
 
         with (
@@ -204,8 +204,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             np.errstate(under="ignore"),
             reporting(self, X, y, sample_weight, attributes) as reporters,
         ):
-            result = fit.minimise(self._known(problem), started, reporters)
-            self._store(problem, fit, result)
+            result, model = fit.minimise(self._known(problem), started, reporters)
+            self._store(problem, result, model)
         return result
 
     def _loss(self, problem: Problem) -> Loss:
@@ -233,9 +233,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                 coef[:, k], intercept[k] = old_coef[old], old_intercept[old]
         return coef, intercept
 
-    def _store(self, problem: Problem, fit: Fit, result: Result) -> None:
+    def _store(self, problem: Problem, result: Result, model: Model) -> None:
         """Set the fitted attributes."""
-        model = fit.model(result)
         coef, intercept = model.coef, model.intercept
         n_classes = len(problem.classes)
         self.classes_ = problem.classes
@@ -575,10 +574,11 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _logits(self, X: Any) -> Array:
         return super()._logits(X) / self.temperature_
 
-    def _store(self, problem: Problem, fit: Fit, result: Result) -> None:
-        super()._store(problem, fit, result)
-        assert isinstance(fit.loss, HingeLoss)
-        self.temperature_ = fit_temperature(result.minimised, result.theta, fit.loss, problem.unit)
+    def _store(self, problem: Problem, result: Result, model: Model) -> None:
+        super()._store(problem, result, model)
+        loss = result.minimised.term.loss
+        assert isinstance(loss, HingeLoss)
+        self.temperature_ = fit_temperature(result.minimised, result.theta, loss, problem.unit)
 
     def _loss(self, problem: Problem) -> HingeLoss:
         margin = self._margin(problem)
@@ -590,14 +590,13 @@ class MulticlassSVMClassifier(_LinearClassifier):
         """The margin, checked, for the classes that have weight."""
         if _is_number(self.margin):
             return float(self.margin)
-        margin = as_numbers("margin", _in_order_of(problem.classes, self.margin))
+        margin = as_numbers("margin", _in_order_of(problem.classes, self.margin), but_diagonal=True)
         n_classes = len(problem.classes)
         if margin.shape != (n_classes, n_classes):
             raise ValueError(
                 f"margin has shape {margin.shape}; expected a number or shape {(n_classes, n_classes)}, one "
                 "entry for each pair of right and wrong class."
             )
-        np.fill_diagonal(margin, 0)
         if not ((margin == 0) | (margin >= 1 / LARGEST) & (margin <= LARGEST)).all():
             raise ValueError(
                 f"margin={self.margin!r} must hold zeros and numbers from {1 / LARGEST:g} to {LARGEST:g}."

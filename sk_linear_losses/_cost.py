@@ -120,8 +120,8 @@ class CostModel:
                 n_rows = n_samples
             return Plan(self.of_all(n_rows * n_pairs), n_rows)
         n_rows = min(max(EXACT_ROWS * size, budget / self._product), n_samples * n_pairs)
-        cost, drawing = self.of_all(n_rows), DRAWING * n_samples * n_pairs / self._evaluation
-        return Plan(cost if cost + drawing <= self.budget else np.inf, n_rows)
+        cost = self.of_all(n_rows)
+        return Plan(cost if cost + self._drawing <= self.budget else np.inf, n_rows)
 
     def by_class(self) -> Plan:
         """The second derivatives of each class alone."""
@@ -149,6 +149,20 @@ class CostModel:
             return np.inf
         work = n_factors**3 / 6 + n_active**2 * n_inputs / 2 + FACTOR_PAIR * n_factors**2
         return COUNTING + work / self._evaluation
+
+    def prefers_active(self, n_active: int, n_factors: int) -> bool:
+        """Whether that is the cheapest way to all second derivatives, and cheap enough."""
+        cost, together = self.of_active(n_active, n_factors), pairs_together(self.objective)
+        pair_by_pair = np.inf
+        if self.exact().cost <= self.budget:
+            n_products = n_active * self.objective.n_pairs if together else n_factors
+            pair_by_pair = self.of_all(n_products) + (0 if together else self._drawing)
+        return cost <= min(pair_by_pair, self.budget)
+
+    @property
+    def _drawing(self) -> float:
+        """Cost of choosing rows for each pair of classes."""
+        return DRAWING * self.objective.rows.n_samples * self.objective.n_pairs / self._evaluation
 
     @cached_property
     def _evaluation(self) -> float:

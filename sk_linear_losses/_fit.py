@@ -6,6 +6,7 @@ Knows the solver and the coordinates that it may work in. Knows neither labels n
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,14 +91,14 @@ class Fit:
 
     def minimise(
         self, known: tuple[Array, Array] | None, started: float, reporters: tuple[Reporter, ...] = ()
-    ) -> Result:
-        """Where the fit ends, from no coefficients or, if that is better, from those `known`.
+    ) -> tuple[Result, Model]:
+        """Where the fit ends, from no coefficients or, if that is better, from those `known`; and its model.
 
         Those are an array (n_features, n_classes) and an intercept. Seconds are since `time.perf_counter` was
         at `started`.
         """
         samples, previous = self.samples, None
-        spaces = row_spaces(samples.X, samples.weight, self.fit_intercept, samples.n_classes)
+        spaces = row_spaces(*self._near_zero, samples.weight, self.fit_intercept, samples.n_classes)
         for space, next_work in spaces:
             objective = self._objective(space)
             starts = [self._start(objective)]
@@ -111,11 +112,12 @@ class Fit:
             if not is_worth_turning(objective, next_work, result.converged):
                 break
             previous = result
-        # Other coordinates may find what coefficients of the features have too few digits for.
-        if previous is not None and self.model(previous).objective < self.model(result).objective:
+        ends = [result]
+        if previous is not None:
             gap = previous.objective - result.bound
-            return replace(previous, gap=gap, stopped=result.stopped, history=result.history)
-        return result
+            ends.append(replace(previous, gap=gap, stopped=result.stopped, history=result.history))
+        # Other coordinates may find what coefficients of the features have too few digits for.
+        return min(((end, self.model(end)) for end in ends), key=lambda end: end[1].objective)
 
     def model(self, result: Result) -> Model:
         """The model of a result, in which what storing it costs and saves is accounted for."""
@@ -144,50 +146,74 @@ class Fit:
         # The intercept cancels the offset, and what is left of it for these rows is to have all digits.
         round_off = _round_off(rows, coef, offset @ coef + intercept)
 
-        def candidate(factor: float) -> _Candidate:
-            W, b = factor * coef, factor * intercept
+        def candidates(
+            coef: Array, intercept: Array, round_off: Array, factors: tuple[float, ...]
+        ) -> list[_Candidate]:
+            pairs = [(factor * coef, factor * intercept) for factor in factors]
+            moved = [np.asarray(offset @ W + b, dtype=np.float64) for W, b in pairs]
+            losses, doubts = self._losses_and_doubts(rows, coef, moved, factors, round_off)
             # Two classes have one vector, of which W has plus and minus a half.
-            penalty = solved.penalty * float(np.vdot(W, W)) * (1 if self.one_vector else 0.5)
-            moved = np.asarray(offset @ W + b, dtype=np.float64)
-            loss, doubt = self._loss_and_doubt(rows, W, moved, factor * round_off)
-            return _Candidate(W, b, penalty + solved.C * loss, solved.C * doubt)
+            strength = solved.penalty * (1 if self.one_vector else 0.5)
+            return [
+                _Candidate(W, b, strength * float(np.vdot(W, W)) + solved.C * loss, solved.C * doubt)
+                for (W, b), loss, doubt in zip(pairs, losses, doubts, strict=True)
+            ]
 
-        plain = candidate(1.0)
+        (plain,) = candidates(coef, intercept, round_off, (1.0,))
         if plain.worst <= (1 + (KINKED_COST if self.loss.has_kinks else SMOOTH_COST)) * result.objective:
             return plain
-        return min([plain, *map(candidate, LONGER)], key=lambda each: each.worst)
+        # One product of the rows serves all that are longer, with roundings that are not those of each.
+        longer = min(candidates(coef, intercept, 2 * round_off, LONGER), key=lambda each: each.worst)
+        (longer,) = candidates(longer.coef, longer.intercept, round_off, (1.0,))
+        return min(plain, longer, key=lambda each: each.worst)
 
     def _round_off_bound(self, solved: Objective, coef: Array, intercept: Array) -> float:
         """What round-off of the scores may cost at most, or near it, by the mean squares of the features."""
         statistics = solved.statistics
-        sizes = np.hypot(np.sqrt(statistics.variance), statistics.mean)
+        # The intercept cancels what lies between zero and the rows, be it their mean or an offset.
+        sizes = np.hypot(np.sqrt(statistics.variance), np.abs(statistics.mean) + np.abs(solved.rows.offset))
         terms = sizes @ np.linalg.norm(coef, axis=1) + np.linalg.norm(intercept)
         slope = 2 * (solved.n_classes - 1) * solved.C * statistics.total_weight
         return float(EPSILON * terms * slope)
 
-    def _loss_and_doubt(
-        self, rows: Rows, coef: Array, intercept: Array, round_off: Array
-    ) -> tuple[float, float]:
-        """Weighted sum of the losses, and what it gains where all scores are rounded against the model."""
+    def _losses_and_doubts(
+        self, rows: Rows, coef: Array, intercepts: list[Array], factors: tuple[float, ...], round_off: Array
+    ) -> tuple[Array, Array]:
+        """Weighted sums of the losses, and what they gain where all scores are rounded against the model.
+
+        Of coefficients times each of the factors, with an intercept each.
+        """
         loss, classes = self.loss, np.arange(rows.n_classes)
+        none = np.zeros(rows.n_classes)
 
-        def sums(block: Block) -> tuple[float, float]:
-            scores, y = block.scores(coef, intercept)[:, :-1], block.y
-            value = float(block.weight @ loss.value(scores, y))
+        def sums(block: Block) -> tuple[Array, Array]:
+            products, y = block.scores(coef, none)[:, :-1], block.y
             doubt = round_off[block.places, None]
-            scores += np.where(classes == y[:, None], -doubt, doubt)
-            return value, float(block.weight @ loss.value(scores, y)) - value
+            against = np.where(classes == y[:, None], -doubt, doubt)
+            values, rounded = np.empty(len(factors)), np.empty(len(factors))
+            for k, (factor, intercept) in enumerate(zip(factors, intercepts, strict=True)):
+                scores = factor * products + intercept
+                values[k] = block.weight @ loss.value(scores, y)
+                rounded[k] = block.weight @ loss.value(scores + factor * against, y)
+            return values, rounded - values
 
-        value, doubt = rows.sum(sums)
-        return float(value), max(float(doubt), 0.0)
+        values, doubts = rows.sum(sums)
+        return values, np.maximum(doubts, 0)
 
     def _rows_as_given(self, space: RowSpace) -> tuple[Rows, Array]:
         """The samples by their features less an offset, with the digits of the rows of the space."""
-        X = self.samples.X
+        X, offset = self._near_zero
         if sp.issparse(X):
-            moved, offset = near_zero(X, self.samples.weight)
-            return self._rows(moved), offset
+            return self._rows(X), np.zeros(X.shape[1]) if offset is None else offset
         return self._rows(X, space.shift), space.shift
+
+    @cached_property
+    def _near_zero(self) -> tuple[Any, Array | None]:
+        """The features less an offset, and that; none where they are as they were given."""
+        X = self.samples.X
+        if self.fit_intercept and sp.issparse(X):
+            return near_zero(X, self.samples.weight)
+        return X, None
 
     def _objective(self, space: RowSpace | None) -> Objective:
         """The objective in the coordinates of this space."""

@@ -229,15 +229,17 @@ def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditio
     if not may_be_few or model.of_all(0) <= COUNTING:
         return None
     active = CurvatureAt(objective, theta).active()
-    cost = model.of_active(len(active.samples), active.n_factors)
-    if cost > min(model.budget, model.exact().cost):
+    size = len(active.samples), active.n_factors
+    if not model.prefers_active(*size):
         return None
     factors, owners = active.factors()
     factors = np.sqrt(objective.C) * (factors @ objective.coding)
     rows = objective.centred_rows(objective.rows, active.samples)[:, : objective.rows.n_features]
     least = _least_curvature(np.einsum("ij,ij->j", factors, factors), objective)
     root = low_rank_root(OuterProducts(rows, owners, factors), least if objective.fit_intercept else None)
-    return None if root is None else Preconditioner(root, np.eye(objective.n_classes - 1), cost, exact=True)
+    if root is None:
+        return None
+    return Preconditioner(root, np.eye(objective.n_classes - 1), model.of_active(*size), exact=True)
 
 
 def _penalised_factor(gram: Array, objective: Objective) -> Factor:

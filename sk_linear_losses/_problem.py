@@ -87,6 +87,13 @@ def make_problem(
             "float64 in products. Divide the weights by their maximum."
         )
     present = np.flatnonzero(totals > 0)
+    if totals[present].min(initial=np.inf) < LARGEST**-3 * totals.sum():
+        rarest = present[totals[present].argmin()]
+        raise ValueError(
+            f"The samples of class {classes.tolist()[rarest]!r} have a share of {totals[rarest]:.3g} / "
+            f"{totals.sum():.3g} in the weights, which leaves the range of float64 in quotients. Give them "
+            "weight 0 to leave the class out."
+        )
     if len(present) < 2:
         raise ValueError(
             f"{name} needs weight on samples of at least 2 classes: sample_weight times class_weight is zero "

@@ -79,16 +79,14 @@ class RowSpace:
 
 
 def row_spaces(
-    X: Any, weight: Array, fit_intercept: bool, n_classes: int
+    X: Any, offset: Array | None, weight: Array, fit_intercept: bool, n_classes: int
 ) -> Iterator[tuple[RowSpace | None, float]]:
     """Coordinates to fit in, from cheap to dear, and with each the multiply-adds that the next ones take.
 
-    None stands for the features as they are. The next ones are for a fit that does not get on without.
+    None stands for the features as they were given. The next ones are for a fit that does not get on without.
+    Of features that were moved, X is less their `offset`.
     """
-    given = X
-    if fit_intercept and sp.issparse(X):
-        X, offset = near_zero(X, weight)
-    if X is given:
+    if offset is None:
         yield from _row_spaces(X, weight, fit_intercept, n_classes)
         return
     as_moved = RowSpace(X, sp.eye_array(X.shape[1], format="csr"), np.zeros(X.shape[1]), np.zeros(X.shape[1]))
@@ -97,24 +95,23 @@ def row_spaces(
         yield replace(space, shift=space.shift + offset), next_work
 
 
-def near_zero(X: sp.csr_array, weight: Array) -> tuple[sp.csr_array, Array]:
+def near_zero(X: sp.csr_array, weight: Array) -> tuple[sp.csr_array, Array | None]:
     """Sparse X less an offset: the means of those columns that are far from zero, zero for others.
 
     Every row with weight stores an entry of such a column: zeros would be farther away than it varies. X
-    itself where there is no such column.
+    itself, and no offset, where there is no such column.
     """
-    offset = np.zeros(X.shape[1])
     weighted = X if weight.all() else X[np.flatnonzero(weight)]
     full = np.bincount(weighted.indices, minlength=X.shape[1]) == weighted.shape[0]
     if not full.any():
-        return X, offset
+        return X, None
     per_entry = np.repeat(weight, np.diff(X.indptr)) / weight.sum()
     mean = np.bincount(X.indices, per_entry * X.data, X.shape[1])
     variance = np.bincount(X.indices, per_entry * np.square(X.data - mean[X.indices]), X.shape[1])
     far = full & far_from_zero(mean, variance)
     if not far.any():
-        return X, offset
-    offset[far] = mean[far]
+        return X, None
+    offset = np.where(far, mean, 0)
     return sp.csr_array((X.data - offset[X.indices], X.indices, X.indptr), shape=X.shape), offset
 
 

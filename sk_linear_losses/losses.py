@@ -6,6 +6,7 @@ Knows scores and integer classes. Knows nothing of features, weights, solvers or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -90,8 +91,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
-            classes.
+            If `y` does not hold one class index for each row, or scores have not a column for each class that
+            the loss knows of.
         """
         return self.value_and_gradient(scores, y)[0]
 
@@ -111,8 +112,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
-            classes.
+            If `y` does not hold one class index for each row, or scores have not a column for each class that
+            the loss knows of.
         """
         return self.value_and_gradient(scores, y)[1]
 
@@ -133,8 +134,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
-            classes.
+            If `y` does not hold one class index for each row, or scores have not a column for each class that
+            the loss knows of.
         """
         return self._value_and_gradient(*self._checked(scores, y))
 
@@ -157,8 +158,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
-            classes.
+            If `y` does not hold one class index for each row, or scores have not a column for each class that
+            the loss knows of.
         """
         return self._curvature(*self._checked(scores, y))
 
@@ -179,8 +180,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
-            classes.
+            If `y` does not hold one class index for each row, or scores have not a column for each class that
+            the loss knows of.
         """
         return self._conjugate(*self._checked(gradient, y))
 
@@ -204,8 +205,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or an array of margins not one for each pair of
-            classes.
+            If `y` does not hold one class index for each row, or scores have not a column for each class that
+            the loss knows of.
         """
         return self._leeway(*self._checked(gradient, y))
 
@@ -293,10 +294,10 @@ class SoftmaxLoss(Loss):
         return self.label_smoothing > 0
 
     def _constant_scores(self, class_totals: Array) -> Array:
-        # The softmax of the best ones is the mean target.
-        frequencies = class_totals / class_totals.sum()
-        targets = (1 - self.label_smoothing) * frequencies + self.label_smoothing / len(frequencies)
-        return np.asarray(np.log(targets))
+        # The softmax of the best ones is the mean target, here times the total: shares of rare classes may be
+        # too small for float64.
+        evenly = self.label_smoothing * class_totals.mean()
+        return np.asarray(np.log((1 - self.label_smoothing) * class_totals + evenly))
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         # Classes by samples: numpy is fastest along samples.
@@ -350,14 +351,12 @@ class HingeLoss(Loss):
     margin: float | Array = 1.0
 
     def __post_init__(self) -> None:
-        margin = as_numbers("margin", self.margin)
+        margin = self._required
         if margin.ndim not in (0, 2) or len(set(margin.shape)) > 1:
             raise ValueError(
                 f"margin has shape {margin.shape}; pass a number, or an array with a row and a column for "
                 "each class."
             )
-        if margin.ndim == 2:
-            np.fill_diagonal(margin, 0)
         if not ((margin >= 0) & np.isfinite(margin)).all():
             raise ValueError(f"margin={self.margin!r} must be finite and not negative.")
 
@@ -371,14 +370,19 @@ class HingeLoss(Loss):
         """Whether the loss is not differentiable everywhere."""
         return True
 
+    @cached_property
+    def _required(self) -> Array:
+        """The margins in double precision, zero for the right class."""
+        return as_numbers("margin", self.margin, but_diagonal=True)
+
     @property
     def _unit(self) -> float:
         """Unit of the scores: the largest margin, or 1 where there is none."""
-        return float(np.max(self.margin)) or 1.0
+        return float(self._required.max()) or 1.0
 
     def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
         scores, y = super()._checked(scores, y)
-        asked, n_classes = np.shape(self.margin), scores.shape[1]
+        asked, n_classes = self._required.shape, scores.shape[1]
         if asked and asked[0] != n_classes:
             raise ValueError(
                 f"margin has shape {asked}, but scores have {n_classes} columns; pass a number, or a margin "
@@ -501,7 +505,7 @@ class HingeLoss(Loss):
 
     def _margins(self, y: Array) -> Array:
         """The margin that each sample asks of each class: of shape () or (n_samples, n_classes)."""
-        margin = np.asarray(self.margin, dtype=np.float64)
+        margin = self._required
         return margin if margin.ndim == 0 else margin.T[:, y].T
 
     def _margin_gain(self, flows: Array, total: Array, y: Array) -> Array:

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sk_linear_losses._checks import as_float, check_integer, check_number, check_option
+from sk_linear_losses._checks import as_float, as_numbers, check_integer, check_number, check_option
 
 NUMBERS = [2, 0.5, math.inf, Fraction(1, 3), np.float32(0.1), np.int64(3)]
 NO_NUMBERS = [True, np.True_, "1", None, 1j, [1.0], np.ones(1)]
@@ -72,3 +72,12 @@ def test_numbers_that_double_precision_does_not_hold_are_none():
     assert as_float(Fraction(1, 4)) == 0.25
     assert as_float(np.float32(0.1)) == float(np.float32(0.1))
     assert math.isnan(as_float(10**400))
+
+
+def test_the_diagonal_of_numbers_may_be_anything_where_it_is_not_asked_for():
+    given = [[None, 1], [2, "x"]]
+    assert as_numbers("margin", given, but_diagonal=True).tolist() == [[0, 1], [2, 0]]
+    assert given == [[None, 1], [2, "x"]]
+    for value in (given, [[1, None], [2, 3]]):
+        with pytest.raises(ValueError, match=r"margin=.* must be a number or an array of numbers"):
+            as_numbers("margin", value, but_diagonal=value is not given)

@@ -1145,6 +1145,33 @@ def test_round_off_of_scores_is_charged(variant, shape, fill):
         assert not model.converged_
 
 
+@pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer", "squared"])
+@pytest.mark.parametrize("offset", [1e8, 1e10, 1e12])
+def test_an_offset_that_cancels_in_the_intercept_is_charged(variant, offset):
+    """Of two columns equally far from zero, whose coefficients are each other's negative, nothing is left."""
+    rng = np.random.default_rng(0)
+    half = np.round(64 * rng.normal(size=(60, 2))) / 64 + [0, 3]
+    above = half[:, 0] - half[:, 1] + 3 + rng.normal(size=60) / 2 > 0
+    X, y = offset + np.vstack([half, half[:, ::-1]]), np.concatenate([above, ~above])
+    model = build(variant).fit(X, y)
+    assert abs(model.intercept_[0]) < 1e-3 * offset
+    coef, intercept = (np.vectorize(Fraction)(array) for array in (model.coef_, model.intercept_))
+    lead = (np.vectorize(Fraction)(X) @ coef.T + intercept).astype(float)
+    losses = VARIANTS[variant][2](np.hstack([0 * lead, lead]), y.astype(int))
+    true = float((model.coef_**2).sum() / 2 + losses.sum())
+    assert true <= model.objective_ * (1 + 1e-13) + model.duality_gap_
+
+
+@pytest.mark.parametrize("variant", ["weston_watkins", "squared"])
+def test_longer_coefficients_share_one_product_of_the_rows(variant):
+    """That of the coefficients as they are, one for all that are longer, and that of the best of these."""
+    rng = np.random.default_rng(0)
+    X, y = 1e12 + rng.normal(size=(60, 3)), np.arange(60) % 3
+    with counted(_fit.Fit, "_losses_and_doubts") as measured:
+        build(variant, C=100).fit(X, y)
+    assert 1 <= measured.call_count <= 3
+
+
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
 def test_coefficients_out_of_a_space_are_measured(variant):
     """They are sums over the rows, with roundings that neither size nor length of the scores tells of."""

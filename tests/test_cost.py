@@ -112,11 +112,24 @@ def test_few_active_samples_make_second_derivatives_cheap_where_parameters_are_m
     assert model.of_active(0, 0) < model.of_active(500, 500) < model.of_active(500, 1000)
     assert model.of_active(500, 1000) < model.of_active(1000, 1000)
     assert model.exact().cost == np.inf
-    assert model.of_active(1200, 1700) < model.budget
+    assert model.prefers_active(1200, 1700)
+    assert not model.prefers_active(5000, 45_000)
     assert model.of_active(5000, 45_000) == np.inf
     # Too many factors, and too many entries of the rows, for the memory that curvature may take.
     assert model.of_active(1000, 5000) == np.inf
     assert evaluations(sized(5000, 100_000, 2)).of_active(200, 200) == np.inf
+
+
+@pytest.mark.parametrize(("n_features", "n_classes"), [(300, 3), (60, 10), (20, 12)])
+def test_where_parameters_are_few_active_samples_must_be_fewer(n_features, n_classes):
+    """Pair by pair their own Gram matrices are cheap as well, the fewer there are."""
+    objective = sized(5000, n_features, n_classes)
+    model = evaluations(objective)
+    assert model.exact().cost <= model.budget
+    preferred = [model.prefers_active(n, n) for n in range(0, 2 * objective.n_parameters, 10)]
+    assert preferred[0] == (model.of_all(0) > 1)
+    assert preferred == sorted(preferred, reverse=True)
+    assert not preferred[-1]
 
 
 @pytest.mark.parametrize("name", GROWING)

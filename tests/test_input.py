@@ -226,6 +226,10 @@ BAD_DATA = {
     "weights short": ({"sample_weight": ONES[:-1]}, r"sample_weight.*\(149,\).*150"),
     "weights 2-D": ({"sample_weight": ONES[:, None]}, r"sample_weight.*\(150, 1\).*150.*ravel"),
     "weights strings": ({"sample_weight": np.full(len(Y), "a")}, "could not convert|numeric"),
+    "weight of a class tiny": (
+        {"sample_weight": np.where(Y == 2, 1e-310, 1.0)},
+        r"class 2 have a share of 5e-309 / 100 in the weights.*weight 0",
+    ),
     "weight on one class": ({"sample_weight": 1.0 * (Y == 2)}, "weight.*2"),
 }
 

@@ -537,5 +537,8 @@ class TestMarginOfALoss:
 
     def test_may_have_anything_on_its_diagonal(self, loss):
         scores, y = np.eye(3), np.arange(3)
-        margin = np.where(np.eye(3), np.nan, 2.0)
-        assert_allclose(loss(margin).value(scores, y), loss(2.0).value(scores, y))
+        for nothing in (np.nan, 1e9, None):
+            margin = np.where(np.eye(3), nothing, 2.0)
+            assert_allclose(loss(margin).value(scores, y), loss(2.0).value(scores, y))
+            assert_allclose(loss(margin).gradient(scores, y), loss(2.0).gradient(scores, y))
+            assert loss(margin)._unit == 2.0

@@ -101,7 +101,7 @@ def test_curvature_by_way_of_the_active_samples_is_exact(storage, fit_intercept,
     objective = hinge_objective(loss, storage, fit_intercept)
     theta = objective.coded_parameters(COEF / 8, INTERCEPT / 8)
     model = CostModel(objective, objective, np.inf)
-    monkeypatch.setattr(CostModel, "exact", lambda self: Plan(np.inf, np.inf))
+    monkeypatch.setattr(CostModel, "prefers_active", lambda *arguments: True)
     preconditioner = _active(objective, theta, model)
     assert preconditioner.exact
     assert set(np.bincount(preconditioner.root.products.owners)) == {1, 2}
@@ -125,7 +125,7 @@ def test_curvature_by_way_of_the_active_samples_is_exact(storage, fit_intercept,
 )
 def test_the_active_samples_are_not_always_a_way(objective, monkeypatch):
     monkeypatch.setattr(_preconditioner, "COUNTING", 0)
-    monkeypatch.setattr(CostModel, "exact", lambda self: Plan(np.inf, np.inf))
+    monkeypatch.setattr(CostModel, "prefers_active", lambda *arguments: True)
     theta = objective.coded_parameters(COEF / 5e8, INTERCEPT / 5)
     assert _active(objective, theta, CostModel(objective, objective, np.inf)) is None
 

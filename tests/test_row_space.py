@@ -27,7 +27,7 @@ WIDE = {
 
 def row_space(X, weight, fit_intercept):
     """The first coordinates to fit in."""
-    return next(row_spaces(X, weight, fit_intercept, 3))[0]
+    return next(row_spaces(X, None, weight, fit_intercept, 3))[0]
 
 
 def assert_same_scores_and_norm(space, X):
@@ -211,7 +211,7 @@ def test_the_work_of_huge_sparse_rows_has_room():
     """Their coordinates would take more multiply-adds than an integer of 64 bits counts."""
     n = 2 * 10**6
     X = sp.csr_array((np.ones(3), (np.arange(3), np.arange(3))), shape=(n, n))
-    assert list(row_spaces(X, np.ones(n), True, 2)) == [(None, np.inf)]
+    assert list(row_spaces(X, None, np.ones(n), True, 2)) == [(None, np.inf)]
 
 
 def test_few_rows_with_weight_among_many_are_left_in_their_features():
@@ -259,7 +259,7 @@ class TestLastCoordinates:
         monkeypatch.setattr(_row_space, "MAX_ROWS", 10)
         X = RNG.normal(size=(100, n_features))
         X[:, 1] = X[:, 0] + 1e-9 * RNG.normal(size=100)
-        (first, _), (last, never) = row_spaces(storage(X), np.ones(100), True, 3)
+        (first, _), (last, never) = row_spaces(storage(X), None, np.ones(100), True, 3)
         assert first is None or n_features > 100
         assert never == np.inf
         assert_same_scores_and_norm(last, X)
@@ -271,9 +271,9 @@ class TestLastCoordinates:
     def test_are_for_what_fits_into_memory(self, limit, least, monkeypatch):
         X = RNG.normal(size=(60, 10))
         monkeypatch.setattr(_row_space, limit, least)
-        assert len(list(row_spaces(X, np.ones(60), True, 3))) == 2
+        assert len(list(row_spaces(X, None, np.ones(60), True, 3))) == 2
         monkeypatch.setattr(_row_space, limit, least - 1)
-        assert len(list(row_spaces(X, np.ones(60), True, 3))) == 1
+        assert len(list(row_spaces(X, None, np.ones(60), True, 3))) == 1
 
 
 @pytest.mark.parametrize("n_weighted", [40, 200])

@@ -263,3 +263,13 @@ def test_newton_is_logistic_regression(seed):
     coef, intercept = softmax_newton(X, y, C, weight, fit_intercept)
     assert relative_error(coef, theirs.coef_) <= 1e-9
     np.testing.assert_allclose(intercept, theirs.intercept_, atol=1e-9)
+
+
+@pytest.mark.parametrize("tiny", [1e-270, 1e-60])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_a_class_that_has_hardly_any_weight(tiny, label_smoothing):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), np.arange(60) % 3
+    model = SoftmaxClassifier(1e-20, label_smoothing=label_smoothing).fit(X, y, np.where(y == 2, tiny, 1e20))
+    assert model.converged_
+    assert np.isfinite(model.predict_proba(X)).all()
