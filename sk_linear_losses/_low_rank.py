@@ -17,8 +17,8 @@ from ._typing import Array
 
 # Rows of a product of Gram matrices made at a time.
 CHUNK = 256
-# Largest entry of the Gram matrix beside the identity: what curves more has too few digits left in it.
-LARGEST = 1e12
+# Largest entry of the Gram matrix: beside it the identity has six digits left.
+LARGEST = 1e10
 
 
 @dataclass(frozen=True)
