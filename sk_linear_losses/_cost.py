@@ -145,7 +145,7 @@ class CostModel:
     def of_active(self, n_active: int, n_factors: int) -> float:
         """Cost of all second derivatives by way of so many samples that curve, which have so many factors."""
         n_inputs = self.objective.n_inputs
-        if max(n_factors, n_inputs) * max(n_factors, n_active) > MAX_ENTRIES:
+        if n_factors**2 + n_active**2 + n_active * n_inputs > MAX_ENTRIES:
             return np.inf
         work = n_factors**3 / 6 + n_active**2 * n_inputs / 2 + FACTOR_PAIR * n_factors**2
         return COUNTING + work / self._evaluation
