@@ -33,6 +33,9 @@ DRAWING = 400
 # where factors of all second derivatives cost more. Beside products, each pair of the samples' own factors
 # costs so many multiply-adds.
 COUNTING, FACTOR_PAIR = 1, 100
+# Most evaluations that this may cost where pair by pair of classes it costs too much. Beyond, as samples come
+# and go every few iterations, curvature by class was as good.
+ACTIVE_BUDGET = 40
 # Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
 # with all pairs of classes makes their Gram matrices faster than one product each: it has half the
 # multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
@@ -153,11 +156,12 @@ class CostModel:
     def prefers_active(self, n_active: int, n_factors: int) -> bool:
         """Whether that is the cheapest way to all second derivatives, and cheap enough."""
         cost, together = self.of_active(n_active, n_factors), pairs_together(self.objective)
-        pair_by_pair = np.inf
+        most: float = ACTIVE_BUDGET
         if self.exact().cost <= self.budget:
+            # Of a sample that curves between few classes there are about as many pairs as factors.
             n_products = n_active * self.objective.n_pairs if together else n_factors
-            pair_by_pair = self.of_all(n_products) + (0 if together else self._drawing)
-        return cost <= min(pair_by_pair, self.budget)
+            most = self.of_all(n_products) + (0 if together else self._drawing)
+        return cost <= min(most, self.budget)
 
     @property
     def _drawing(self) -> float:

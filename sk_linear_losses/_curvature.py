@@ -18,46 +18,21 @@ from ._typing import Array
 from .losses import Curvature
 
 T = TypeVar("T")
+# Curvature of a score that counts for none: that of weights near the end of float64 has too few digits.
+NO_CURVATURE = 1e-250
 Weightings = Callable[[Curvature], Array]
 Choice = Callable[[Block, Curvature], Array]
 
 
-class ActiveCurvature(NamedTuple):
-    """Samples that curve, ascending, and their weighted curvature."""
+class Factors(NamedTuple):
+    """Curvature as outer products of factors (n_factors, n_classes).
+
+    ``owners`` (n_factors,), ascending, says which of the ``samples`` each belongs to.
+    """
 
     samples: Array
-    curvature: Curvature
-
-    @property
-    def n_factors(self) -> int:
-        """How many outer products it is: of each sample one less than it has classes that curve."""
-        return int((np.count_nonzero(self.curvature.diagonal, axis=1) - 1).sum())
-
-    def factors(self) -> tuple[Array, Array]:
-        """Factors (n_factors, n_classes) whose outer products add up to it, and which sample's each is.
-
-        Between the classes of a sample that curve, what all but the last leave has a Cholesky factor, and
-        rows sum to zero.
-        """
-        diagonal, left, right = self.curvature
-        sizes = np.count_nonzero(diagonal, axis=1)
-        owners, factors = [np.empty(0, np.intp)], [np.empty((0, diagonal.shape[1]))]
-        for size in np.unique(sizes):
-            chosen = np.flatnonzero(sizes == size)
-            classes = np.nonzero(diagonal[chosen])[1].reshape(-1, size)
-            all_but_last = chosen[:, None], classes[:, :-1]
-            cross = left[all_but_last][:, :, None] * right[all_but_last][:, None]
-            matrices = -(cross + cross.swapaxes(1, 2)) / 2
-            matrices[:, np.arange(size - 1), np.arange(size - 1)] += diagonal[all_but_last]
-            upper = np.linalg.cholesky(matrices).swapaxes(1, 2)
-            entries = np.concatenate([upper, -upper.sum(axis=2, keepdims=True)], axis=2)
-            part = np.zeros((len(chosen), size - 1, diagonal.shape[1]))
-            np.put_along_axis(part, np.broadcast_to(classes[:, None], entries.shape), entries, axis=2)
-            owners.append(np.repeat(chosen, size - 1))
-            factors.append(part.reshape(-1, diagonal.shape[1]))
-        owner = np.concatenate(owners)
-        order = np.argsort(owner, kind="stable")
-        return np.concatenate(factors)[order], owner[order]
+    owners: Array
+    factors: Array
 
 
 @dataclass(frozen=True)
@@ -135,16 +110,22 @@ class CurvatureAt:
         diagonals = np.vstack([squares, totals]) if self.objective.fit_intercept else squares
         return np.asarray(self.objective.C * diagonals.T)
 
-    def active(self) -> ActiveCurvature:
-        """That of the samples that curve alone."""
+    def ranks(self) -> Array:
+        """How many factors each sample's curvature has, (n_samples,): one less than classes that curve."""
+        return np.concatenate(
+            self.objective.rows.map(self._on_blocks(lambda block, curvature: _ranks(curvature)))
+        )
+
+    def factors(self) -> Factors:
+        """The samples that curve, with their factors times the root of C."""
 
         def selection(block: Block, curvature: Curvature) -> tuple[Array, Curvature]:
-            chosen = np.flatnonzero(np.count_nonzero(curvature.diagonal, axis=1) > 1)
+            chosen = np.flatnonzero(_ranks(curvature))
             return chosen + block.start, curvature.take(chosen)
 
         samples, curvatures = zip(*self.objective.rows.map(self._on_blocks(selection)), strict=True)
-        curvature = Curvature(*map(np.concatenate, zip(*curvatures, strict=True)))
-        return ActiveCurvature(np.concatenate(samples), curvature)
+        owners, factors = _factors(Curvature(*map(np.concatenate, zip(*curvatures, strict=True))))
+        return Factors(np.concatenate(samples), owners, np.sqrt(self.objective.C) * factors)
 
     def product(self) -> Callable[[Array], Array]:
         """What multiplies directions, of the shape of theta, by the second derivative."""
@@ -181,6 +162,40 @@ class CurvatureAt:
             return function(block, scaled)
 
         return on_block
+
+
+def _ranks(curvature: Curvature) -> Array:
+    """The rank of each sample's curvature: rows sum to zero, and classes that curve hang together."""
+    sizes = np.count_nonzero(curvature.diagonal > NO_CURVATURE, axis=1)
+    return np.asarray(np.maximum(sizes - 1, 0))
+
+
+def _factors(curvature: Curvature) -> tuple[Array, Array]:
+    """Samples, ascending, and factors (n_factors, n_classes) whose outer products are their curvature.
+
+    Between the classes of a sample that curve, what all but the last leave has a Cholesky factor, and rows
+    sum to zero.
+    """
+    diagonal, left, right = curvature
+    curves = diagonal > NO_CURVATURE
+    sizes = curves.sum(axis=1)
+    owners, factors = [np.empty(0, np.intp)], [np.empty((0, diagonal.shape[1]))]
+    for size in np.unique(sizes):
+        chosen = np.flatnonzero(sizes == size)
+        classes = np.nonzero(curves[chosen])[1].reshape(-1, size)
+        all_but_last = chosen[:, None], classes[:, :-1]
+        cross = left[all_but_last][:, :, None] * right[all_but_last][:, None]
+        matrices = -(cross + cross.swapaxes(1, 2)) / 2
+        matrices[:, np.arange(size - 1), np.arange(size - 1)] += diagonal[all_but_last]
+        upper = np.linalg.cholesky(matrices).swapaxes(1, 2)
+        entries = np.concatenate([upper, -upper.sum(axis=2, keepdims=True)], axis=2)
+        part = np.zeros((len(chosen), size - 1, diagonal.shape[1]))
+        np.put_along_axis(part, np.broadcast_to(classes[:, None], entries.shape), entries, axis=2)
+        owners.append(np.repeat(chosen, size - 1))
+        factors.append(part.reshape(-1, diagonal.shape[1]))
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    return owner[order], np.concatenate(factors)[order]
 
 
 def _gathered_gram(objective: Objective, rows: Array, factors: Array) -> Array:

@@ -18,6 +18,8 @@ from .losses import Curvature, HingeLoss, flows_of
 # Least smoothing, relative to the natural one. Below, multipliers lose more digits to round-off than outer
 # steps still bring: with a thousandth some fits stall at a relative gap of 1e-6.
 LEAST_SMOOTHING = 1e-7
+# Least smoothing of a sample, which it has if its weight is as tiny: what is divided by it has room.
+TINY = 1e-200
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class EnvelopeTerm:
     def _smoothing(self, block: Block) -> Array:
         """Smoothing of each sample, (n_samples, 1): in proportion to its weight, so that all curve alike."""
         weight = np.where(block.weight > 0, block.weight, 1)
-        return np.asarray(self.smoothing * weight[:, None])
+        return np.maximum(self.smoothing * weight[:, None], TINY)
 
 
 def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics) -> EnvelopeTerm:

@@ -12,13 +12,13 @@ import numpy as np
 from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf, dpotrs
 
-from ._roots import RIDGE, Factor, factorise
+from ._roots import Factor, factorise
 from ._typing import Array
 
 # Rows of a product of Gram matrices made at a time.
 CHUNK = 256
-# Largest entry of the Gram matrix: beside it the identity has six digits left.
-LARGEST = 1e10
+# Largest squared length of a vector: beside it the identity has six digits left.
+LARGEST_CURVATURE = 1e10
 
 
 @dataclass(frozen=True)
@@ -126,29 +126,24 @@ class LowRankRoot:
         return np.asarray(dtrsv(self.lower, vector, lower=True, trans=transposed))
 
 
-def low_rank_root(products: OuterProducts, least_curvature: float | None) -> LowRankRoot | None:
+def low_rank_root(products: OuterProducts, added: Array | None) -> LowRankRoot | None:
     """The root, or None where that would have too few digits.
 
-    With an intercept, each code's has at least so much curvature while the coefficients stay put; None stands
-    for no intercept.
+    With an intercept, `added` (n_codes,) is what each code's has of curvature beside that of the vectors;
+    None stands for no intercept.
     """
     gram = products.gram()
-    if not gram.diagonal().max(initial=0.0) <= LARGEST:
+    if not gram.diagonal().max(initial=0.0) <= LARGEST_CURVATURE:
         return None
     gram.flat[:: len(gram) + 1] += 1
     # LAPACK's own order is that of the transpose, which has its lower part where this has its upper.
     lower = gram.T
     if len(gram):
-        lower, failed = dpotrf(lower, lower=True, clean=False, overwrite_a=True)
-        if failed:
-            return None
+        lower, _ = dpotrf(lower, lower=True, clean=False, overwrite_a=True)
     factors, intercept, following = products.factors, None, np.zeros_like(products.factors)
-    if least_curvature is not None:
+    if added is not None:
         if len(gram):
             following, _ = dpotrs(lower, factors, lower=True)
-        alone = np.einsum("ij,ij->j", factors, factors)
-        curvature = factors.T @ following
-        curvature.flat[:: len(curvature) + 1] += np.maximum(least_curvature - alone, 0)
-        least = RIDGE * np.maximum(least_curvature, alone)
-        intercept = factorise(curvature, np.sqrt(np.maximum(curvature.diagonal(), least)))
+        curvature = factors.T @ following + np.diag(added)
+        intercept = factorise(curvature, np.sqrt(curvature.diagonal()))
     return LowRankRoot(products, lower, lower.diagonal().copy(), intercept, following)

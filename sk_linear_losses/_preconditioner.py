@@ -228,15 +228,19 @@ def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditio
     may_be_few = objective.penalty > 0 and isinstance(objective.term.loss, HingeLoss)
     if not may_be_few or model.of_all(0) <= COUNTING:
         return None
-    active = CurvatureAt(objective, theta).active()
-    size = len(active.samples), active.n_factors
+    curvature = CurvatureAt(objective, theta)
+    ranks = curvature.ranks()
+    size = int(np.count_nonzero(ranks)), int(ranks.sum())
     if not model.prefers_active(*size):
         return None
-    factors, owners = active.factors()
-    factors = np.sqrt(objective.C) * (factors @ objective.coding)
-    rows = objective.centred_rows(objective.rows, active.samples)[:, : objective.rows.n_features]
-    least = _least_curvature(np.einsum("ij,ij->j", factors, factors), objective)
-    root = low_rank_root(OuterProducts(rows, owners, factors), least if objective.fit_intercept else None)
+    active, owners, factors = curvature.factors()
+    coded = factors @ objective.coding
+    added = None
+    if objective.fit_intercept:
+        alone = np.einsum("ij,ij->j", coded, coded)
+        added = np.maximum(_least_curvature(alone, objective) - alone, 0)
+    rows = objective.centred_rows(objective.rows, active)[:, : objective.rows.n_features]
+    root = low_rank_root(OuterProducts(rows, owners, coded), added)
     if root is None:
         return None
     return Preconditioner(root, np.eye(objective.n_classes - 1), model.of_active(*size), exact=True)

@@ -6,7 +6,6 @@ Knows scores and integer classes. Knows nothing of features, weights, solvers or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -351,7 +350,7 @@ class HingeLoss(Loss):
     margin: float | Array = 1.0
 
     def __post_init__(self) -> None:
-        margin = self._required
+        margin = self._margin_array
         if margin.ndim not in (0, 2) or len(set(margin.shape)) > 1:
             raise ValueError(
                 f"margin has shape {margin.shape}; pass a number, or an array with a row and a column for "
@@ -370,19 +369,19 @@ class HingeLoss(Loss):
         """Whether the loss is not differentiable everywhere."""
         return True
 
-    @cached_property
-    def _required(self) -> Array:
+    @property
+    def _margin_array(self) -> Array:
         """The margins in double precision, zero for the right class."""
         return as_numbers("margin", self.margin, but_diagonal=True)
 
     @property
     def _unit(self) -> float:
         """Unit of the scores: the largest margin, or 1 where there is none."""
-        return float(self._required.max()) or 1.0
+        return float(self._margin_array.max()) or 1.0
 
     def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
         scores, y = super()._checked(scores, y)
-        asked, n_classes = self._required.shape, scores.shape[1]
+        asked, n_classes = self._margin_array.shape, scores.shape[1]
         if asked and asked[0] != n_classes:
             raise ValueError(
                 f"margin has shape {asked}, but scores have {n_classes} columns; pass a number, or a margin "
@@ -505,7 +504,7 @@ class HingeLoss(Loss):
 
     def _margins(self, y: Array) -> Array:
         """The margin that each sample asks of each class: of shape () or (n_samples, n_classes)."""
-        margin = self._required
+        margin = self._margin_array
         return margin if margin.ndim == 0 else margin.T[:, y].T
 
     def _margin_gain(self, flows: Array, total: Array, y: Array) -> Array:

@@ -348,11 +348,14 @@ def test_few_vectors_are_enough_for_a_trace_where_they_agree(estimates, enough):
 
 @pytest.mark.parametrize("make", [lambda: crowd(400), lambda: ill_conditioned(60, 300)])
 def test_a_weight_of_two_is_a_row_twice_for_many_coefficients(make, monkeypatch):
-    """Solved to the last digit, which fits with so many coefficients are only if they are asked to."""
+    """Solved to the last digit, which fits with so many coefficients are only if they are asked to.
+
+    All in the coordinates of the features: signs in others are other signs.
+    """
     monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
     X, y = make()
     times = 1 + np.arange(len(y)) % 2
-    model = MulticlassSVMClassifier(loss="squared_hinge", tol=1e-12, max_iter=499)
+    model = MulticlassSVMClassifier(loss="squared_hinge", tol=1e-12, max_iter=2 * _cost.TURN_ITERATIONS - 1)
     weighted = model.fit(X, y, times).temperature_
     repeated = model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).temperature_
     assert repeated == pytest.approx(weighted, rel=1e-6)

@@ -1,5 +1,6 @@
 """Second derivatives as sums over samples, against differences of gradients and sums written out."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -168,3 +169,32 @@ def test_products_of_pairs_come_in_the_order_of_the_pairs(distinct):
     assert_array_equal(
         products_of_pairs(left.T.copy().T, distinct=distinct), [left[i] * left[j] for i, j in listed]
     )
+
+
+@pytest.mark.parametrize("weight", [1.0, 1e-240, 1e300])
+@pytest.mark.parametrize("loss", [WestonWatkinsLoss(squared=True), SoftmaxLoss()])
+def test_factors_are_those_of_each_samples_curvature(loss, weight):
+    rows = Rows(INTEGERS, Y, weight * WEIGHT, N_CLASSES, 1)
+    objective = Objective(rows, SmoothTerm(loss), 1.0, 1.0, True, statistics_of(rows, True), False)
+    at = CurvatureAt(objective, objective.coded_parameters(COEF / 3, INTERCEPT))
+    samples, owners, factors = at.factors()
+    ranks = at.ranks()
+    assert_array_equal(samples, np.flatnonzero(ranks))
+    assert_array_equal(np.bincount(owners, minlength=len(samples)), ranks[samples])
+    coef, intercept = objective.score_parameters(at.theta)
+    scores = np.column_stack([INTEGERS @ coef + intercept, np.zeros(N_SAMPLES)])
+    diagonal, left, right = loss.curvature(scores, Y)
+    cross = left[:, :, None] * right[:, None]
+    expected = np.einsum("ij,jk->ijk", diagonal, np.eye(N_CLASSES)) - (cross + cross.swapaxes(1, 2)) / 2
+    found = np.zeros_like(expected)
+    np.add.at(found, samples[owners], factors[:, :, None] * factors[:, None] / weight)
+    assert_allclose(found, WEIGHT[:, None, None] * expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("weight", [5e-324, 1e-310, 1e-260])
+def test_weights_near_the_end_of_float64_leave_no_curvature(weight):
+    at = curvature_at(loss=WestonWatkinsLoss(squared=True))
+    tiny = Rows(INTEGERS, Y, weight * (WEIGHT > 0), N_CLASSES, 1)
+    at = CurvatureAt(replace(at.objective, rows=tiny), at.theta)
+    assert not at.ranks().any()
+    assert [part.size for part in at.factors()] == [0, 0, 0]

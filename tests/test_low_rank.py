@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from sk_linear_losses._low_rank import CHUNK, LARGEST, OuterProducts, low_rank_root
+from sk_linear_losses._low_rank import CHUNK, LARGEST_CURVATURE, OuterProducts, low_rank_root
 
 N_ROWS, N_FEATURES, N_CODES = 7, 12, 3
 # The rows that factors go with: one, several or a single one each.
@@ -42,20 +42,23 @@ def dense(solve, size):
     return np.column_stack([solve(unit) for unit in np.eye(size)])
 
 
-def curvature(of, fit_intercept):
+def curvature(of, added):
     """The identity plus the outer products, codes before inputs; an intercept's input is one."""
-    inputs = np.column_stack([of.rows, np.ones((len(of.rows), int(fit_intercept)))])[of.owners]
+    fit_intercept = int(added is not None)
+    inputs = np.column_stack([of.rows, np.ones((len(of.rows), fit_intercept))])[of.owners]
     B = np.einsum("ik,ij->ikj", of.factors, inputs).reshape(len(of.factors), inputs.shape[1] * N_CODES)
-    penalty = np.tile(np.r_[np.ones(N_FEATURES), np.zeros(int(fit_intercept))], N_CODES)
-    return np.diag(penalty) + B.T @ B
+    own = np.ones((N_CODES, inputs.shape[1]))
+    if fit_intercept:
+        own[:, -1] = added
+    return np.diag(own.ravel()) + B.T @ B
 
 
-@pytest.mark.parametrize("least_curvature", [None, 1e-8])
+@pytest.mark.parametrize("added", [None, np.zeros(N_CODES), np.arange(float(N_CODES))], ids=str)
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
-def test_the_root_makes_the_curvature_the_identity(least_curvature, size):
+def test_the_root_makes_the_curvature_the_identity(added, size):
     of = products(size=size)
-    matrix = curvature(of, least_curvature is not None)
-    root = low_rank_root(of, least_curvature)
+    matrix = curvature(of, added)
+    root = low_rank_root(of, added)
     T, transposed = (dense(solve, len(matrix)) for solve in (root.solve_transposed, root.solve))
     # As many digits are lost of the identity as the curvature beside it has more.
     assert_allclose(T.T @ matrix @ T, np.eye(len(matrix)), rtol=0, atol=1e-12 * (1 + size**2))
@@ -63,21 +66,21 @@ def test_the_root_makes_the_curvature_the_identity(least_curvature, size):
 
 
 def test_solutions_in_any_order_leave_the_root_as_it_is():
-    root, given = low_rank_root(products(), 1e-8), np.arange(float((N_FEATURES + 1) * N_CODES))
+    root, given = low_rank_root(products(), np.zeros(N_CODES)), np.arange(float((N_FEATURES + 1) * N_CODES))
     before = root.solve(given)
     root.solve_transposed(given)
     assert_allclose(root.solve(given), before, rtol=0, atol=0)
     assert_allclose(given, np.arange(len(given)), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("least_curvature", [None, 4.0])
-def test_without_outer_products_only_the_intercept_is_scaled(least_curvature):
+@pytest.mark.parametrize("added", [None, np.full(N_CODES, 4.0)], ids=["coefficients", "intercept"])
+def test_without_outer_products_only_the_intercept_is_scaled(added):
     of = products(np.empty(0, int))
-    root = low_rank_root(of, least_curvature)
-    inputs = np.ones((N_CODES, N_FEATURES + (least_curvature is not None)))
+    root = low_rank_root(of, added)
+    inputs = np.ones((N_CODES, N_FEATURES + (added is not None)))
     expected = inputs.copy()
-    if least_curvature is not None:
-        expected[:, -1] = 1 / np.sqrt(least_curvature)
+    if added is not None:
+        expected[:, -1] = 1 / 2
     for solve in (root.solve, root.solve_transposed):
         assert_allclose(solve(inputs.ravel()).reshape(inputs.shape), expected, rtol=1e-10)
 
@@ -86,5 +89,13 @@ def test_without_outer_products_only_the_intercept_is_scaled(least_curvature):
 def test_what_curves_too_much_has_no_root(size):
     of = products(size=size)
     with np.errstate(all="ignore"):
-        assert not (vectors(of) ** 2).sum(axis=1).max() <= LARGEST
+        assert not (vectors(of) ** 2).sum(axis=1).max() <= LARGEST_CURVATURE
         assert low_rank_root(of, None) is None
+
+
+@pytest.mark.parametrize(("share", "enough"), [(0.9, True), (1.1, False)])
+def test_the_longest_vector_decides_whether_there_is_a_root(share, enough):
+    of = products()
+    largest = (vectors(of) ** 2).sum(axis=1).max()
+    scaled = OuterProducts(of.rows * np.sqrt(share * LARGEST_CURVATURE / largest), of.owners, of.factors)
+    assert (low_rank_root(scaled, None) is not None) == enough

@@ -12,6 +12,7 @@ from sk_linear_losses import _cost, _preconditioner, _rows
 from sk_linear_losses._cost import CostModel, Plan, is_worth_turning, iterations_before_turning, n_corrections
 from sk_linear_losses._curvature import CurvatureAt
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
+from sk_linear_losses._low_rank import LowRankRoot
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
     _active,
@@ -29,7 +30,7 @@ from sk_linear_losses._roots import BlockRoot, DiagonalRoot, Factor
 from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
-from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_SAMPLES, WEIGHT, Y, generated, slopes
+from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_SAMPLES, WEIGHT, Y, counted, generated, slopes
 
 C = 2.5
 ALL_ROWS = Plan(1.0, np.inf)
@@ -104,6 +105,8 @@ def test_curvature_by_way_of_the_active_samples_is_exact(storage, fit_intercept,
     monkeypatch.setattr(CostModel, "prefers_active", lambda *arguments: True)
     preconditioner = _active(objective, theta, model)
     assert preconditioner.exact
+    samples = preconditioner.root.products
+    assert preconditioner.renewal_cost == model.of_active(len(samples.rows), len(samples.factors))
     assert set(np.bincount(preconditioner.root.products.owners)) == {1, 2}
     assert len(preconditioner.root.products.rows) < N_SAMPLES
 
@@ -128,6 +131,35 @@ def test_the_active_samples_are_not_always_a_way(objective, monkeypatch):
     monkeypatch.setattr(CostModel, "prefers_active", lambda *arguments: True)
     theta = objective.coded_parameters(COEF / 5e8, INTERCEPT / 5)
     assert _active(objective, theta, CostModel(objective, objective, np.inf)) is None
+
+
+def many_parameters():
+    """A hinge of 15 classes, at a point where a third of the samples curve."""
+    X, y = generated(0, 120, 80, 15)
+    rows = Rows(X, y, np.ones(120), 15, 1)
+    statistics = statistics_of(rows, True)
+    term = replace(smoothed_term(WestonWatkinsLoss(), rows, C, statistics), smoothing=0.1)
+    objective = HingeObjective(rows, term, C, 1.0, True, statistics, False)
+    theta = np.random.default_rng(0).normal(size=objective.shape)
+    return objective, theta
+
+
+def test_the_active_samples_are_taken_where_they_are_few():
+    objective, theta = many_parameters()
+    assert isinstance(precondition(objective, theta, 20).root, LowRankRoot)
+
+
+def test_the_active_samples_are_not_counted_where_that_cannot_help(monkeypatch):
+    """Where there are no coefficients, all samples are active; of few parameters the matrix is small."""
+    objective, theta = many_parameters()
+    small = hinge_objective(WestonWatkinsLoss())
+    with counted(CurvatureAt, "ranks") as ranks:
+        precondition(objective, 0 * theta, 20)
+        precondition(small, small.coded_parameters(COEF / 8, INTERCEPT / 8), 20)
+        assert ranks.call_count == 0
+        monkeypatch.setattr(CostModel, "prefers_active", lambda *arguments: False)
+        assert not isinstance(precondition(objective, theta, 20).root, LowRankRoot)
+        assert ranks.call_count == 1
 
 
 @pytest.mark.parametrize("few_features", [0, 1000])

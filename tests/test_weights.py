@@ -133,3 +133,18 @@ def test_one_weight_far_above_the_others(model):
         np.append(others[2], [4e5, 6e5]),
     ]
     assert_same(found, fitted(model, *split))
+
+
+@pytest.mark.parametrize("tiny", [5e-324, 1e-308, 1e-250])
+@pytest.mark.parametrize(
+    "settings",
+    [{"loss": "squared_hinge"}, {}, {"multi_class": "crammer_singer"}, {"margin": 1e-9}],
+    ids=str,
+)
+def test_a_weight_that_underflows_is_none(settings, tiny):
+    X, y = generated(0, 300, 100, 8)
+    weight = np.where(np.arange(300) % 10, 1.0, tiny)
+    model = MulticlassSVMClassifier(**settings).fit(X, y, weight)
+    reference = MulticlassSVMClassifier(**settings).fit(X, y, np.where(weight < 1, 0, 1))
+    assert model.converged_
+    assert model.objective_ == pytest.approx(reference.objective_, rel=3e-6)
