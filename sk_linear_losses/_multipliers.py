@@ -25,9 +25,6 @@ from ._stage import LINE_SEARCH, Stage, StageEnd, stage_length
 KINKED_STAGE = (2, 10)
 # Iterations after which exact curvature may be found to have aged: without, fits took twice as many.
 TRIED = 2
-# Both are longer where curvature is dear, by these shares of the evaluations that it costs: a hundred classes
-# would take three times as long without.
-KINKED_SHARE, TRIED_SHARE = 0.2, 0.1
 # Factor on the smoothing once a subproblem took no more than so many iterations, or left more than this share
 # of the distance that the one before had left.
 SHRINK, EASY, SLOW = 0.3, 10, 0.7
@@ -123,12 +120,9 @@ class _MethodOfMultipliers:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         smoother = objective.with_smoothing(self.widening)
         preconditioner = precondition(smoother, self.at.theta, len(run.history))
-        least, most = KINKED_STAGE
-        cost = preconditioner.renewal_cost
-        planned = stage_length(preconditioner, (least, max(most, KINKED_SHARE * cost)))
-        tried = max(TRIED, TRIED_SHARE * cost)
+        most = stage_length(preconditioner, KINKED_STAGE)
         assess = partial(_assess, run, objective)
-        end = Stage(run, objective, preconditioner, self.at, assess, tried).minimise(planned)
+        end = Stage(run, objective, preconditioner, self.at, assess, TRIED).minimise(most)
         run.milestone("stage")
         self.at = end.at
         self.iterations += end.iterations

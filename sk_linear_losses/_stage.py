@@ -40,7 +40,7 @@ class StageEnd(NamedTuple):
     finished: bool
 
 
-def stage_length(preconditioner: Preconditioner, bounds: tuple[float, float] = EXACT_STAGE) -> int:
+def stage_length(preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT_STAGE) -> int:
     """Iterations after which the curvature is taken anew, within these bounds where it is exact."""
     if preconditioner.exact:
         least, most = bounds
