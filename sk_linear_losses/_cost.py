@@ -32,7 +32,7 @@ DRAWING = 400
 # To know how many samples curve takes a pass over the rows, which counts for so many evaluations and is made
 # where factors of all second derivatives cost more. Beside products, each pair of the samples' own factors
 # costs so many multiply-adds.
-COUNTING, FACTOR_PAIR = 1, 100
+COUNTING, FACTOR_PAIR = 1.5, 100
 # Most evaluations that this may cost where pair by pair of classes it costs too much. Beyond, as samples come
 # and go every few iterations, curvature by class was as good.
 ACTIVE_BUDGET = 40

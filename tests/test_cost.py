@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from sk_linear_losses._cost import (
+    COUNTING,
     CostModel,
     as_stored,
     digits_are_cheap,
@@ -127,7 +128,7 @@ def test_where_parameters_are_few_active_samples_must_be_fewer(n_features, n_cla
     model = evaluations(objective)
     assert model.exact().cost <= model.budget
     preferred = [model.prefers_active(n, n) for n in range(0, 2 * objective.n_parameters, 10)]
-    assert preferred[0] == (model.of_all(0) > 1)
+    assert preferred[0] == (model.of_all(0) > COUNTING)
     assert preferred == sorted(preferred, reverse=True)
     assert not preferred[-1]
 
