@@ -145,6 +145,11 @@ class CostModel:
         """Cost of a matrix of the inputs for each class from so many outer products of rows in all."""
         return self._factors(self.objective.n_classes, self.objective.n_inputs) + n_products * self._product
 
+    @property
+    def counts_active(self) -> bool:
+        """Whether to count the samples that curve, by way of which second derivatives may be cheaper."""
+        return self.of_all(0) > COUNTING
+
     def of_active(self, n_active: int, n_factors: int) -> float:
         """Cost of all second derivatives by way of so many samples that curve, which have so many factors."""
         n_inputs = self.objective.n_inputs

@@ -76,8 +76,8 @@ class LowRankRoot:
         That of L, which solutions for ``L + I`` overwrite.
     intercept : Factor, optional
         Of the intercept's curvature where the coefficients follow it.
-    following : array of shape (n_factors, n_codes), optional
-        What each factor's weight loses as the intercept moves.
+    following : array of shape (n_factors, n_codes)
+        What each factor's weight loses as the intercept moves; zero without one.
 
     References
     ----------

@@ -12,7 +12,6 @@ import numpy as np
 
 from ._cost import (
     AS_GOOD_AS_ALL,
-    COUNTING,
     START_BUDGET,
     START_ITERATIONS,
     CostModel,
@@ -226,7 +225,7 @@ def precondition_exactly(objective: Objective, theta: Array, plan: Plan) -> Prec
 def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditioner | None:
     """From all second derivatives, by way of the samples that curve; None where there is a cheaper way."""
     may_be_few = objective.penalty > 0 and isinstance(objective.term.loss, HingeLoss)
-    if not may_be_few or model.of_all(0) <= COUNTING:
+    if not (may_be_few and model.counts_active):
         return None
     curvature = CurvatureAt(objective, theta)
     ranks = curvature.ranks()

@@ -1162,14 +1162,20 @@ def test_an_offset_that_cancels_in_the_intercept_is_charged(variant, offset):
     assert true <= model.objective_ * (1 + 1e-13) + model.duality_gap_
 
 
-@pytest.mark.parametrize("variant", ["weston_watkins", "squared"])
-def test_longer_coefficients_share_one_product_of_the_rows(variant):
-    """That of the coefficients as they are, one for all that are longer, and that of the best of these."""
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_longer_coefficients_share_one_product_of_the_rows():
+    """That of the coefficients as they are, one for all that are longer, and that of the best of these.
+
+    The one for all has roundings that are not those of what is stored, so it allows for twice as many.
+    """
     rng = np.random.default_rng(0)
     X, y = 1e12 + rng.normal(size=(60, 3)), np.arange(60) % 3
     with counted(_fit.Fit, "_losses_and_doubts") as measured:
-        build(variant, C=100).fit(X, y)
-    assert 1 <= measured.call_count <= 3
+        MulticlassSVMClassifier(100).fit(X, y)
+    round_offs = [call.args[-1] for call in measured.call_args_list]
+    assert len(round_offs) == 3
+    assert round_offs[1] == pytest.approx(2 * round_offs[0])
+    assert round_offs[2] == pytest.approx(round_offs[0])
 
 
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])

@@ -128,9 +128,21 @@ def test_where_parameters_are_few_active_samples_must_be_fewer(n_features, n_cla
     model = evaluations(objective)
     assert model.exact().cost <= model.budget
     preferred = [model.prefers_active(n, n) for n in range(0, 2 * objective.n_parameters, 10)]
-    assert preferred[0] == (model.of_all(0) > COUNTING)
+    assert preferred[0] == model.counts_active == (model.of_all(0) > COUNTING)
     assert preferred == sorted(preferred, reverse=True)
     assert not preferred[-1]
+
+
+def test_active_samples_may_cost_so_much_and_no_more():
+    """Where pair by pair is too dear, 40 evaluations; else what that costs, with drawing rows for it."""
+    many = evaluations(sized(5000, 800, 10), n_iter=1000)
+    sizes = [n for n in range(0, 4000, 50) if many.of_active(n // 2, n) <= many.budget]
+    assert [many.prefers_active(n // 2, n) for n in sizes] == [many.of_active(n // 2, n) <= 40 for n in sizes]
+    assert many.of_active(sizes[-1] // 2, sizes[-1]) > 40
+    few = evaluations(sized(5000, 60, 10))
+    between = [n for n in range(0, 1000, 10) if few.of_all(n) < few.of_active(n, n) < few.of_all(n) + 2]
+    assert between
+    assert all(few.prefers_active(n, n) for n in between)
 
 
 @pytest.mark.parametrize("name", GROWING)

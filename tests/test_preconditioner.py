@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _cost, _preconditioner, _rows
+from sk_linear_losses import _cost, _rows
 from sk_linear_losses._cost import CostModel, Plan, is_worth_turning, iterations_before_turning, n_corrections
 from sk_linear_losses._curvature import CurvatureAt
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
@@ -98,7 +98,7 @@ def hinge_objective(loss, storage=np.asarray, fit_intercept=True, penalty=1.0, u
 @pytest.mark.parametrize("loss", HINGES.values(), ids=HINGES)
 def test_curvature_by_way_of_the_active_samples_is_exact(storage, fit_intercept, loss, monkeypatch):
     """Some samples have none, some have it between two classes and some between all three."""
-    monkeypatch.setattr(_preconditioner, "COUNTING", 0)
+    monkeypatch.setattr(CostModel, "counts_active", True)
     objective = hinge_objective(loss, storage, fit_intercept)
     theta = objective.coded_parameters(COEF / 8, INTERCEPT / 8)
     model = CostModel(objective, objective, np.inf)
@@ -127,7 +127,7 @@ def test_curvature_by_way_of_the_active_samples_is_exact(storage, fit_intercept,
     ids=["all samples curve", "no penalty", "too few digits"],
 )
 def test_the_active_samples_are_not_always_a_way(objective, monkeypatch):
-    monkeypatch.setattr(_preconditioner, "COUNTING", 0)
+    monkeypatch.setattr(CostModel, "counts_active", True)
     monkeypatch.setattr(CostModel, "prefers_active", lambda *arguments: True)
     theta = objective.coded_parameters(COEF / 5e8, INTERCEPT / 5)
     assert _active(objective, theta, CostModel(objective, objective, np.inf)) is None
