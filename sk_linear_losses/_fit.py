@@ -131,15 +131,13 @@ class Fit:
     def _chosen(self, result: Result) -> _Candidate:
         """What to store of a result.
 
-        A hard margin takes all digits, an intercept far from zero has few of them, and where coordinates mix
-        features, coefficients may cancel. Where rounding costs much, the best of some coefficients that are
-        longer by a little are taken, which may meet a margin.
+        A hard margin takes all digits, and an intercept far from zero has few of them. Where rounding costs
+        much, the best of some coefficients that are longer by a little are taken, which may meet a margin.
         """
         solved, space = result.minimised, result.minimised.space
         coef, intercept = result.parameters
         intercept = intercept - intercept.mean()
-        # From other coordinates, coefficients of the features have roundings of their own.
-        if space is None and self._round_off_bound(solved, coef, intercept) <= UNMEASURED * result.objective:
+        if self._round_off_bound(solved, result.theta, intercept) <= UNMEASURED * result.objective:
             return _Candidate(coef, intercept, result.objective, 0.0)
         rows, offset = (solved.rows, solved.rows.offset) if space is None else self._rows_as_given(space)
         offset = offset.astype(np.longdouble)
@@ -167,14 +165,16 @@ class Fit:
         (longer,) = candidates(longer.coef, longer.intercept, round_off, (1.0,))
         return min(plain, longer, key=lambda each: each.worst)
 
-    def _round_off_bound(self, solved: Objective, coef: Array, intercept: Array) -> float:
+    def _round_off_bound(self, solved: Objective, theta: Array, intercept: Array) -> float:
         """What round-off of the scores may cost at most, or near it, by the mean squares of the features."""
         statistics = solved.statistics
+        coef = theta[: solved.rows.n_features] @ solved.coding.T
         # The intercept cancels what lies between zero and the rows, be it their mean or an offset.
         sizes = np.hypot(np.sqrt(statistics.variance), np.abs(statistics.mean) + np.abs(solved.rows.offset))
         terms = sizes @ np.linalg.norm(coef, axis=1) + np.linalg.norm(intercept)
         slope = 2 * (solved.n_classes - 1) * solved.C * statistics.total_weight
-        return float(EPSILON * terms * slope)
+        round_off = EPSILON if solved.space is None else solved.space.round_off
+        return round_off * float(terms * slope)
 
     def _losses_and_doubts(
         self, rows: Rows, coef: Array, intercepts: list[Array], factors: tuple[float, ...], round_off: Array

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import helmert
+from scipy.linalg.blas import dger
 
 from ._row_space import RowSpace
 from ._rows import Block, Rows, chunks, far_from_zero
@@ -352,12 +353,11 @@ class Objective:
         What a class has given in all is shared out among others. No class both gives and receives.
         """
         statistics = self.statistics
-        passed = np.outer(statistics.centroids.T @ given, shares @ self.coding)
-        pull = self.C * (passed - (statistics.centroids.T * given) @ self.coding)
+        moved = (self.C * given)[:, None] * (shares @ self.coding - self.coding)
         flows = np.outer(given / statistics.class_totals, shares)
         # The diagonal is free for what a class gives.
         np.fill_diagonal(flows, -given / statistics.class_totals)
-        return pull, self._class_conjugate(flows)
+        return statistics.centroids.T @ moved, self._class_conjugate(flows)
 
     def _class_conjugate(self, flows: Array) -> float:
         """C times the weighted sum of the conjugates at one row of flows for each class."""
@@ -439,13 +439,13 @@ class Objective:
     def coded_pull(self, pull_coef: Array, pull_intercept: Array) -> Array:
         """C times the adjoint of `score_parameters`, of the shape of theta."""
         pull = np.empty(self.shape)
-        centred = pull[: len(pull_coef)]
-        total = pull_intercept @ self.contrast
-        np.matmul(pull_coef, self.contrast, out=centred)
-        centred -= self.statistics.mean[:, None] * total
+        centred, contrast = pull[: len(pull_coef)], self.C * self.contrast
+        total = pull_intercept @ contrast
+        np.matmul(pull_coef, contrast, out=centred)
+        # In one pass: centred -= np.outer(mean, total).
+        dger(-1.0, total, self.statistics.mean, a=centred.T, overwrite_a=True)
         # Of a constant feature nothing is left but round-off, which a huge constant would blow up.
         centred[self.statistics.constant] = 0
         if self.fit_intercept:
             pull[-1] = total
-        pull *= self.C
         return pull

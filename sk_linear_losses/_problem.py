@@ -184,11 +184,12 @@ def _check_values(X: Any, estimator: Any) -> None:
 
 
 def _as_rows(X: Any) -> Any:
-    """X as an array or a CSR array with sorted, summed entries."""
+    """X as an array or a CSR array that stores no entry twice."""
     if not sp.issparse(X):
         return X
     rows = sp.csr_array(X)
-    if not rows.has_canonical_format:
+    # By column entries are in order, whichever order those of a row have.
+    if not (rows.has_canonical_format or rows.tocsc().has_canonical_format):
         rows = rows.copy()
         rows.sum_duplicates()
     return rows

@@ -1190,6 +1190,21 @@ def test_coefficients_out_of_a_space_are_measured(variant):
     assert model.converged_
 
 
+@pytest.mark.parametrize("variant", ["softmax", "weston_watkins"])
+def test_coefficients_out_of_merged_columns_need_not_be_measured(variant):
+    """Their terms of a score are no larger than those of their coordinate."""
+    rng = np.random.default_rng(0)
+    X = sp.random(1200, 1500, 0.01, random_state=0, format="csr")
+    X, y = sp.csr_array(sp.hstack([X, 3 * X])), rng.integers(0, 3, 1200)
+    with counted(_fit.Fit, "_losses_and_doubts") as measured:
+        model = build(variant, C=0.1).fit(X, y)
+    assert not measured.called
+    coef, intercept = model.coef_.astype(np.longdouble), model.intercept_.astype(np.longdouble)
+    scores = X.astype(np.longdouble).toarray() @ coef.T + intercept
+    true = float((model.coef_**2).sum() / 2 + 0.1 * VARIANTS[variant][2](scores, y).sum())
+    assert model.objective_ == pytest.approx(true, rel=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("n_classes", [3, 7])
 @pytest.mark.parametrize("fill", [1e9, 1e12])

@@ -19,7 +19,7 @@ from sklearn.datasets import load_breast_cancer, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _rows
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _problem, _rows
 from sk_linear_losses._envelope import HingeObjective
 from sk_linear_losses._objective import Objective
 
@@ -471,6 +471,14 @@ class TestAcceptedInput:
             assert_array_equal(data, before)
         assert_array_equal(labels, SPECIES)
         assert_array_equal(weight, 1.0 + Y)
+
+    def test_sparse_rows_are_copied_only_to_add_up_what_they_store_twice(self):
+        shuffled = sp.csr_array(([1.0, 2.0, 3.0], [2, 0, 1], [0, 2, 3]), shape=(2, 3))
+        assert np.shares_memory(_problem._as_rows(shuffled).data, shuffled.data)
+        twice = sp.csr_array(([1.0, 2.0, 3.0], [2, 0, 2], [0, 3, 3]), shape=(2, 3))
+        rows = _problem._as_rows(twice)
+        assert_array_equal(np.sort(rows.data), [2.0, 4.0])
+        assert_array_equal(twice.data, [1.0, 2.0, 3.0])
 
     def test_pair_margins_are_left_alone(self):
         margin = np.full((3, 3), 2.0)

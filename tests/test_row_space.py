@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.sparse.linalg import LinearOperator
 
 from sk_linear_losses import SoftmaxClassifier, _row_space
-from sk_linear_losses._row_space import MAX_ROWS, row_spaces
+from sk_linear_losses._row_space import MAX_ROWS, near_zero, row_spaces
 
 from .oracles import generated
 
@@ -160,6 +160,36 @@ def test_multiples_among_sparse_columns_are_merged(dtype):
     assert_same_scores_and_norm(space, X)
     opposite = sp.csr_array(sp.hstack([columns, -columns]), dtype=dtype)
     assert row_space(opposite, np.ones(n_rows), True).rows.dtype == dtype
+
+
+def test_terms_of_scores_are_known_unless_features_are_mixed_or_moved():
+    """Merged columns share the terms of their coordinate: their sum of sizes is the same."""
+    n_rows = MAX_ROWS + 1
+    columns = sparse_rows(n_rows, 2 * MAX_ROWS)
+    X, weight = sp.csr_array(sp.hstack([columns, 3 * columns])), np.ones(n_rows)
+    merged = row_space(X, weight, True)
+    inner = RNG.normal(size=(merged.rows.shape[1], 3))
+    outer, _ = merged.expand(inner, np.zeros(3))
+    assert_allclose(abs(X) @ np.abs(outer), abs(merged.rows) @ np.abs(inner), rtol=1e-12)
+    assert merged.round_off < 1e-14
+    moved, _ = next(row_spaces(X, np.ones(X.shape[1]), weight, True, 3))
+    assert moved.round_off == np.inf
+    assert all(row_space(WIDE[name], WEIGHT, True).round_off == np.inf for name in WIDE)
+
+
+def test_offset_of_sparse_columns():
+    """Of those that every row with weight stores, far from zero beside how much they vary."""
+    weight = np.array([1.0, 2.0, 1.0, 0.0])
+    far, near, constant = [1e6, 1e6 + 1, 1e6 + 2, 0], [1.0, 2.0, 3.0, 4.0], [1e6, 1e6, 1e6, 0]
+    absent = [0, 1e6, 1e6 + 1, 0]
+    X = sp.csr_array(np.column_stack([near, far, constant, absent]))
+    moved, offset = near_zero(X, weight)
+    assert_allclose(offset, [0, 1e6 + 1, 0, 0], rtol=1e-15)
+    assert_allclose(moved.toarray()[:3], X.toarray()[:3] - offset)
+    assert moved.nnz == X.nnz
+    unmoved, none = near_zero(X[:, [0, 3]], weight)
+    assert none is None
+    assert_allclose(unmoved.toarray(), X[:, [0, 3]].toarray())
 
 
 @pytest.mark.parametrize("difference", [1e-12, 1.0])
