@@ -137,8 +137,9 @@ class Fit:
         solved, space = result.minimised, result.minimised.space
         coef, intercept = result.parameters
         intercept = intercept - intercept.mean()
-        if self._round_off_bound(solved, result.theta, intercept) <= UNMEASURED * result.objective:
-            return _Candidate(coef, intercept, result.objective, 0.0)
+        doubt = self._round_off_bound(solved, result.theta, intercept)
+        if doubt <= UNMEASURED * result.objective:
+            return _Candidate(coef, intercept, result.objective, doubt)
         rows, offset = (solved.rows, solved.rows.offset) if space is None else self._rows_as_given(space)
         offset = offset.astype(np.longdouble)
         # The intercept cancels the offset, and what is left of it for these rows is to have all digits.

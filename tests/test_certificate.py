@@ -155,10 +155,9 @@ def test_history_is_consistent(variant, max_iter):
     assert {column.dtype for column in model.history_.values()} == {np.dtype(float)}
     assert (np.diff(model.history_["seconds"]) >= 0).all()
     assert model.history_["seconds"][0] >= 0
-    # The solution is the best point met, with the best bound met, but for round-off.
-    round_off = 1e-13 * model.objective_
-    assert model.objective_ <= model.history_["objective"].min() + round_off
-    assert model.duality_gap_ <= model.history_["gap"].min() + round_off
+    # The solution is the best point met, with the best bound met, but for what storing it may cost.
+    assert model.objective_ <= (1 + 1e-13) * model.history_["objective"].min()
+    assert model.duality_gap_ <= model.history_["gap"].min() + _fit.UNMEASURED * model.objective_
 
 
 @each_variant

@@ -1178,6 +1178,21 @@ def test_longer_coefficients_share_one_product_of_the_rows():
     assert round_offs[2] == pytest.approx(round_offs[0])
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_certificates_hold_to_the_last_digit(seed):
+    """Against exact arithmetic, where the hinge is solved to as many digits as its objective has."""
+    rng = np.random.default_rng(seed)
+    n, p, K = rng.integers(10, 40), rng.integers(1, 5), rng.integers(3, 5)
+    X = rng.normal(size=(n, p)) * 10.0 ** rng.integers(-2, 3, p) + rng.choice([0, 1e2, 1e3], p)
+    y, C = np.arange(n) % K, 10.0 ** rng.integers(-2, 3)
+    model = MulticlassSVMClassifier(C).fit(X, y)
+    X, coef, intercept = (np.vectorize(Fraction)(array) for array in (X, model.coef_, model.intercept_))
+    scores = X @ coef.T + intercept
+    shortfalls = np.maximum(scores - scores[np.arange(n), y][:, None] + 1, 0)
+    true = (coef**2).sum() / 2 + Fraction(C) * (shortfalls.sum() - n)
+    assert true <= Fraction(model.objective_) + Fraction(model.duality_gap_)
+
+
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
 def test_coefficients_out_of_a_space_are_measured(variant):
     """They are sums over the rows, with roundings that neither size nor length of the scores tells of."""
