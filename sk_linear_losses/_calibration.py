@@ -38,7 +38,7 @@ from ._objective import Objective, SmoothTerm
 from ._preconditioner import hessian_factor, precondition_by_class
 from ._rows import Block, chunks, generator
 from ._typing import Array
-from .losses import Curvature, HingeLoss, SoftmaxLoss
+from .losses import Curvature, SoftmaxLoss
 
 # The kinks of a hinge are spread to give it curvature, over the margin times this power of the number of
 # samples: the rate that suits a density at one point, here that of shortfalls at zero. Half and twice as much
@@ -78,16 +78,16 @@ class _SpreadTerm(EnvelopeTerm):
 
     def curvature(self, scores: Array, block: Block) -> Curvature:
         """Second derivative of the loss with its kinks spread over the width."""
-        return self.loss.kink_curvature(scores, block.y, self.width)
+        return self.loss._kink_curvature(scores, block.y, self.width)
 
 
-def fit_temperature(objective: Objective, theta: Array, loss: HingeLoss, unit: Array) -> float:
+def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     """Temperature for the scores of a solved objective with a hinge.
 
     `unit` (n_samples,) is the weight that is left out of each sample: that of a single row, so that a weight
     of two and a repeated row are the same.
     """
-    margin = loss._unit
+    margin = objective.term.loss._unit
     all_weight = objective.rows.weight
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     if isinstance(term := objective.term, EnvelopeTerm):
@@ -102,7 +102,7 @@ def fit_temperature(objective: Objective, theta: Array, loss: HingeLoss, unit: A
     return margin * float(f"{temperature / margin:.{DIGITS}g}")
 
 
-def _likeliest(scores: Array, y: Array, weight: Array, coldest: float, warmest: float) -> float:
+def _likeliest(scores: Array, y: Array, weight: Array, coldest: float, hottest: float) -> float:
     """The temperature between these with which the softmax of the scores makes y likeliest."""
     likelihood = SoftmaxLoss()
 
@@ -111,9 +111,9 @@ def _likeliest(scores: Array, y: Array, weight: Array, coldest: float, warmest: 
         gradient = likelihood.gradient(scores * np.exp(log_inverse), y)
         return float(weight @ np.einsum("ij,ij->i", gradient, scores))
 
-    low, high = -np.log(warmest), -np.log(coldest)
+    low, high = -np.log(hottest), -np.log(coldest)
     if slope(low) >= 0:
-        return warmest
+        return hottest
     if slope(high) <= 0:
         return coldest
     return float(np.exp(-brentq(slope, low, high, xtol=1e-12)))
@@ -198,11 +198,11 @@ def _roughly_left_out_scores(
 
     def pulls(block: Block) -> _Pulls:
         scores = block.scores(coef, intercept)
-        length = block.lengths(objective.statistics.mean, scale)
+        squared_norm = block.squared_norms(objective.statistics.mean, scale)
         curvature = objective.term.curvature(scores, block)
         return _Pulls(
-            objective.C * block.weight * length,
-            (objective.C * unit[block.places] * length)[:, None],
+            objective.C * block.weight * squared_norm,
+            (objective.C * unit[block.places] * squared_norm)[:, None],
             curvature,
             softmax.curvature(scores / softness, block.y).diagonal,
         )

@@ -27,6 +27,12 @@ def check_integer(name: str, value: Any, valid: Callable[[int], bool], wanted: s
         raise ValueError(f"{name}={value!r} must be {wanted}.")
 
 
+def check_boolean(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is true or false, numpy's included."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r} must be True or False.")
+
+
 def check_option(name: str, value: Any, options: Collection[str]) -> None:
     """Raise ValueError unless `value` is one of the options."""
     if not (isinstance(value, str) and value in options):

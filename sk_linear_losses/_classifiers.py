@@ -1,6 +1,6 @@
 """The estimators: parameters, fitted attributes, prediction.
 
-Knows scikit-learn. The work of a fit is a handful of calls into the modules below.
+Knows scikit-learn. The work of a fit is a handful of calls into the modules that it imports.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
-from ._checks import as_numbers, check_integer, check_number, check_option
+from ._checks import as_numbers, check_boolean, check_integer, check_number, check_option
 from ._fit import Fit, Model
 from ._problem import LARGEST, Problem, make_problem
 from ._rows import single_threaded_blas
@@ -53,9 +53,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         y : array-like of shape (n_samples,)
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; weight 2 is the same as repeating a row, weight 0 as leaving it out, except
-            where that leaves two of more classes: each keeps a weight vector of its own, where two classes
-            alone share one.
+            Non-negative weights. A weight of 2 is the same as repeating the row, a weight of 0 as leaving it
+            out. One exception: if weights of 0 leave two of three or more classes, both keep a weight vector,
+            whereas a problem with two classes has one.
 
         Returns
         -------
@@ -94,6 +94,13 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         array of shape (n_samples, n_classes), or (n_samples,) for two classes
             With two classes, the score of ``classes_[1]`` less that of ``classes_[0]``. Minus infinity for
             a class of which no sample had weight.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X has other features than in `fit`, or values that are not finite.
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
@@ -115,10 +122,16 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         -------
         array of shape (n_samples,)
             Labels out of `classes_`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X has other features than in `fit`, or values that are not finite.
         """
-        scores = self.decision_function(X)
-        winner = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-        return np.asarray(self.classes_[winner])
+        winners = self._class_scores(X).argmax(axis=1)
+        return np.asarray(self.classes_[winners])
 
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities.
@@ -132,11 +145,19 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         -------
         array of shape (n_samples, n_classes)
             Each row sums to one; columns in the order of `classes_`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X has other features than in `fit`, or values that are not finite.
         """
-        return np.asarray(scipy.special.softmax(self._logits(X), axis=1))
+        scores = self._class_scores(X)
+        return _led_by(scores.argmax(axis=1), scipy.special.softmax(scores / self._temperature, axis=1))
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of the class probabilities, finite however sure the model is of a class.
+        """Logarithms of the class probabilities, finite for every class that had weight in `fit`.
 
         Parameters
         ----------
@@ -147,18 +168,31 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         -------
         array of shape (n_samples, n_classes)
             Columns in the order of `classes_`; ``-inf`` for a class of which no sample had weight.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X has other features than in `fit`, or values that are not finite.
         """
-        return np.asarray(scipy.special.log_softmax(self._logits(X), axis=1))
+        scores = self._class_scores(X)
+        return _led_by(scores.argmax(axis=1), scipy.special.log_softmax(scores / self._temperature, axis=1))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
 
-    def _logits(self, X: Any) -> Array:
-        """What the softmax turns into probabilities, of shape (n_samples, n_classes)."""
+    @property
+    def _temperature(self) -> float:
+        """What scores are divided by before the softmax makes probabilities of them."""
+        return 1.0
+
+    def _class_scores(self, X: Any) -> Array:
+        """Scores of shape (n_samples, n_classes)."""
         scores = self.decision_function(X)
-        return np.stack([-scores / 2, scores / 2], axis=1) if scores.ndim == 1 else scores
+        return np.stack([np.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores
 
     def _check_parameters(self) -> None:
         """Raise on parameters that no data could make sense of."""
@@ -175,8 +209,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         if not isinstance(self.verbose, bool | np.bool_):
             check_integer("verbose", self.verbose, lambda level: level >= 0, "an integer of at least 0")
         for name in ("fit_intercept", "warm_start"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be True or False.")
+            check_boolean(name, getattr(self, name))
 
     @tearing_down
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Result:
@@ -423,9 +456,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
         Whether all wrong classes cost or only the worst; the latter with ``loss="hinge"`` alone, since its
         square is not differentiable at ties.
     margin : float or array of shape (n_classes, n_classes), default=1.0
-        How far the right class y must lead a wrong class j: a number from 1e-100 to 1e100, or one or zero
-        for each pair ``[y, j]``, in the order of `classes_` or in a pandas DataFrame with their labels. The
-        diagonal is ignored.
+        How far the right class y must lead a wrong class j: a number from 1e-100 to 1e100, or an array
+        with such a number, or zero, for each pair ``[y, j]``, in the order of `classes_` or in a pandas
+        DataFrame with their labels. The diagonal is ignored.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
@@ -551,10 +584,10 @@ class MulticlassSVMClassifier(_LinearClassifier):
         A hinge says nothing of probabilities, and its scores of the training samples are too sure of them,
         without bound where the classes can be separated. The temperature is therefore fitted to the scores
         that each sample would have had, to first order, had it been left out: held-out probabilities from
-        one fit. They are deterministic and rank classes as `predict` does. Where the curvature of all
-        coefficients is cheap enough to invert, each sample is left out by that inverse, of more than 4000 a
-        random selection, those with a slope of the loss apart from those without; a weight of two and a
-        repeated row are the same unless there are more. Elsewhere all samples are left out, by what their
+        one fit. They are deterministic, and largest for the class that `predict` names. Where the curvature
+        of all coefficients is cheap enough to invert, each sample is left out by that inverse, of more than
+        4000 a random selection, those with a slope of the loss apart from those without; a weight of two and
+        a repeated row are the same unless there are more. Elsewhere all samples are left out, by what their
         curvature is on average.
 
         Parameters
@@ -566,19 +599,23 @@ class MulticlassSVMClassifier(_LinearClassifier):
         -------
         array of shape (n_samples, n_classes)
             Each row sums to one; columns in the order of `classes_`.
-        """
-        scores = super()._logits(X)
-        probabilities = scipy.special.softmax(scores / self.temperature_, axis=1)
-        return _ranked_as(scores, probabilities)
 
-    def _logits(self, X: Any) -> Array:
-        return super()._logits(X) / self.temperature_
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X has other features than in `fit`, or values that are not finite.
+        """
+        return super().predict_proba(X)
+
+    @property
+    def _temperature(self) -> float:
+        return float(self.temperature_)
 
     def _store(self, problem: Problem, result: Result, model: Model) -> None:
         super()._store(problem, result, model)
-        loss = result.minimised.term.loss
-        assert isinstance(loss, HingeLoss)
-        self.temperature_ = fit_temperature(result.minimised, result.theta, loss, problem.unit)
+        self.temperature_ = fit_temperature(result.minimised, result.theta, problem.unit)
 
     def _loss(self, problem: Problem) -> HingeLoss:
         margin = self._margin(problem)
@@ -623,14 +660,8 @@ def _in_order_of(classes: Array, margin: Any) -> Any:
     return margin.reindex(index=labels, columns=labels)
 
 
-def _ranked_as(scores: Array, probabilities: Array) -> Array:
-    """The probabilities; those that rounding made equal are set apart, in the order of their scores."""
-    order = scores.argsort(axis=1)
-    scores = np.take_along_axis(scores, order, axis=1)
-    ranked = np.take_along_axis(probabilities, order, axis=1)
-    for k in range(1, scores.shape[1]):
-        above = scores[:, k] > scores[:, k - 1]
-        least = np.where(above, np.nextafter(ranked[:, k - 1], 1), ranked[:, k - 1])
-        np.maximum(ranked[:, k], least, out=ranked[:, k])
-    np.put_along_axis(probabilities, order, ranked, axis=1)
+def _led_by(winners: Array, probabilities: Array) -> Array:
+    """The probabilities, the winner's the largest of each sample though rounding made another as large."""
+    tied = np.flatnonzero(probabilities.argmax(axis=1) != winners)
+    probabilities[tied, winners[tied]] = np.nextafter(probabilities[tied].max(axis=1), np.inf)
     return probabilities

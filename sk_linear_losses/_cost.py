@@ -9,6 +9,7 @@ objective.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import cached_property
 from typing import NamedTuple
 
@@ -34,8 +35,9 @@ DRAWING = 400
 # costs so many multiply-adds.
 COUNTING, FACTOR_PAIR = 1.5, 100
 # Most evaluations that this may cost where pair by pair of classes it costs too much. Beyond, as samples come
-# and go every few iterations, curvature by class was as good.
-ACTIVE_BUDGET = 40
+# and go every few iterations, curvature by class was as good. And most that each iteration may cost more by
+# it: the samples' dense rows are dear beside an evaluation of sparse ones.
+ACTIVE_BUDGET, ACTIVE_STEP = 30, 1.5
 # Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
 # with all pairs of classes makes their Gram matrices faster than one product each: it has half the
 # multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
@@ -71,9 +73,19 @@ TURN_ITERATIONS = 250
 PAIR, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
 
 
-class Plan(NamedTuple):
-    """Curvature that may be taken: its cost in evaluations, and how many rows it comes from."""
+class Form(Enum):
+    """Forms of curvature, from the best to the cheapest."""
 
+    EXACT = auto()
+    BY_CLASS = auto()
+    SHARED = auto()
+    DIAGONAL = auto()
+
+
+class Plan(NamedTuple):
+    """Curvature that may be taken: its form, its cost in evaluations, and how many rows it comes from."""
+
+    form: Form
     cost: float
     n_rows: float
 
@@ -100,11 +112,12 @@ class CostModel:
         """Most that curvature may cost: finite, as what takes too much memory costs infinitely much."""
         return min(max(BUDGET, SMALL_WORK / self._evaluation, self.n_iter), np.finfo(float).max)
 
-    @property
-    def best(self) -> float:
-        """Cost of the best curvature that is worth it; zero where that of each feature alone is all."""
-        plans = (self.exact(), self.by_class(), self.shared())
-        return next((plan.cost for plan in plans if plan.cost <= self.budget), 0.0)
+    @cached_property
+    def best(self) -> Plan:
+        """The best curvature that is worth its cost; the diagonal counts as free."""
+        plans = self.exact(), self.by_class(), self.shared()
+        diagonal = Plan(Form.DIAGONAL, 0.0, self.objective.rows.n_samples)
+        return next((plan for plan in plans if plan.cost <= self.budget), diagonal)
 
     def exact(self) -> Plan:
         """All second derivatives.
@@ -121,21 +134,21 @@ class CostModel:
             n_rows = self._n_rows(EXACT_ROWS, n_pairs, budget)
             if n_rows >= AS_GOOD_AS_ALL * n_samples:
                 n_rows = n_samples
-            return Plan(self.of_all(n_rows * n_pairs), n_rows)
+            return Plan(Form.EXACT, self.of_all(n_rows * n_pairs), n_rows)
         n_rows = min(max(EXACT_ROWS * size, budget / self._product), n_samples * n_pairs)
         cost = self.of_all(n_rows)
-        return Plan(cost if cost + self._drawing <= self.budget else np.inf, n_rows)
+        return Plan(Form.EXACT, cost if cost + self._drawing <= self.budget else np.inf, n_rows)
 
     def by_class(self) -> Plan:
         """The second derivatives of each class alone."""
         n_classes = self.objective.n_classes
         n_rows = self._n_rows(CLASS_ROWS, n_classes, SAMPLE_BUDGET)
-        return Plan(self.of_classes(n_classes * n_rows), n_rows)
+        return Plan(Form.BY_CLASS, self.of_classes(n_classes * n_rows), n_rows)
 
     def shared(self) -> Plan:
         """One Gram matrix for all classes."""
         n_rows = self._n_rows(CLASS_ROWS, 1, SAMPLE_BUDGET)
-        return Plan(self.of_classes(n_rows), n_rows)
+        return Plan(Form.SHARED, self.of_classes(n_rows), n_rows)
 
     def of_all(self, n_products: float) -> float:
         """Cost of the matrix of all second derivatives from so many outer products of rows."""
@@ -159,10 +172,14 @@ class CostModel:
         return COUNTING + work / self._evaluation
 
     def prefers_active(self, n_active: int, n_factors: int) -> bool:
-        """Whether that is the cheapest way to all second derivatives, and cheap enough."""
+        """Whether that is the cheapest way to all second derivatives, and cheap to take and to use."""
+        # A change of variables takes four products of the rows, with the coefficients of all codes.
+        n_products = 4 * n_active * self.objective.n_parameters
+        if THIN_PRODUCT * n_products + 2 * n_factors**2 > ACTIVE_STEP * self._evaluation:
+            return False
         cost, together = self.of_active(n_active, n_factors), pairs_together(self.objective)
         most: float = ACTIVE_BUDGET
-        if self.exact().cost <= self.budget:
+        if self.best.form is Form.EXACT:
             # Of a sample that curves between few classes there are about as many pairs as factors.
             n_products = n_active * self.objective.n_pairs if together else n_factors
             most = self.of_all(n_products) + (0 if together else self._drawing)
@@ -218,8 +235,7 @@ def saves_evaluations(sample: Objective, whole: Objective) -> bool:
 
 def digits_are_cheap(objective: Objective) -> bool:
     """Whether a fit has all second derivatives from its start, of a small problem."""
-    model = CostModel(objective, objective, 0)
-    return is_small(objective) and model.exact().cost <= model.budget
+    return is_small(objective) and CostModel(objective, objective, 0).best.form is Form.EXACT
 
 
 def iterations_before_turning(objective: Objective, work: float, max_iter: int) -> int:

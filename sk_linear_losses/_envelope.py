@@ -13,7 +13,7 @@ import numpy as np
 from ._objective import BlockSums, Evaluation, Objective, SmoothTerm, Statistics
 from ._rows import Block, Rows
 from ._typing import Array
-from .losses import Curvature, HingeLoss, flows_of
+from .losses import Curvature, HingeLoss
 
 # Least smoothing, relative to the natural one. Below, multipliers lose more digits to round-off than outer
 # steps still bring: with a thousandth some fits stall at a relative gap of 1e-6.
@@ -39,7 +39,7 @@ class EnvelopeTerm:
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
         """Sums over the block, of the envelope and of the loss itself with its conjugate."""
         flows, smoothing = self.flows[block.index], self._smoothing(block)
-        *parts, gradient = self.loss.envelope(scores, block.y, flows, smoothing)
+        *parts, gradient = self.loss._envelope(scores, block.y, flows, smoothing)
         gradient *= block.weight[:, None]
         value, loss, conjugate = (float(block.weight @ part) for part in parts)
         return BlockSums(value, loss, conjugate, gradient)
@@ -47,11 +47,15 @@ class EnvelopeTerm:
     def gradient(self, scores: Array, block: Block) -> Array:
         """Gradient of the envelope."""
         flows, smoothing = self.flows[block.index], self._smoothing(block)
-        return self.loss.envelope_gradient(scores, block.y, flows, smoothing)
+        return self.loss._envelope_gradient(scores, block.y, flows, smoothing)
 
     def curvature(self, scores: Array, block: Block) -> Curvature:
         """Second derivative of the envelope."""
-        return self.loss.envelope_curvature(self.gradient(scores, block), block.y, self._smoothing(block))
+        return self.loss._envelope_curvature(self.flows_at(scores, block), block.y, self._smoothing(block))
+
+    def flows_at(self, scores: Array, block: Block) -> Array:
+        """The multipliers that the scores imply."""
+        return self.loss._envelope_flows(scores, block.y, self.flows[block.index], self._smoothing(block))
 
     def _smoothing(self, block: Block) -> Array:
         """Smoothing of each sample, (n_samples, 1): in proportion to its weight, so that all curve alike."""
@@ -134,7 +138,7 @@ class HingeObjective(Objective):
         coef, intercept = self.score_parameters(theta)
 
         def flows(block: Block) -> Array:
-            return flows_of(self.term.gradient(block.scores(coef, intercept), block), block.y)
+            return self.term.flows_at(block.scores(coef, intercept), block)
 
         return replace(self, term=replace(self.term, flows=tuple(self.rows.map(flows))))
 

@@ -179,7 +179,7 @@ class Fit:
 
     def _losses_and_doubts(
         self, rows: Rows, coef: Array, intercepts: list[Array], factors: tuple[float, ...], round_off: Array
-    ) -> tuple[Array, Array]:
+    ) -> tuple[list[float], list[float]]:
         """Weighted sums of the losses, and what they gain where all scores are rounded against the model.
 
         Of coefficients times each of the factors, with an intercept each.
@@ -199,7 +199,7 @@ class Fit:
             return values, rounded - values
 
         values, doubts = rows.sum(sums)
-        return values, np.maximum(doubts, 0)
+        return values.tolist(), np.maximum(doubts, 0).tolist()
 
     def _rows_as_given(self, space: RowSpace) -> tuple[Rows, Array]:
         """The samples by their features less an offset, with the digits of the rows of the space."""

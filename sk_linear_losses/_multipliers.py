@@ -53,10 +53,10 @@ PROGRESS, PATIENCE = 0.9, 600
 LAST_PROGRESS, LAST_PATIENCE = 0.1, 20
 
 
-def minimise_hinge(run: Run, objective: HingeObjective, at: Evaluation) -> Objective:
-    """The objective as it was minimised last; a loss without kinks, that of `at`, is tried first."""
+def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None, at: Evaluation) -> Objective:
+    """The objective as it was minimised last: `plain`, of the loss itself and of `at`, is tried first."""
     run.round_off = objective.loss_round_off()
-    if (plain := objective.without_smoothing()) is not None:
+    if plain is not None:
         end = minimise_smooth(run, plain, at, SOFT)
         # Where its curvature jumps, a step may fail that promises little.
         settled = run.is_within(run.tol) and end.why is not Stop.STALLED and _is_credible(run)

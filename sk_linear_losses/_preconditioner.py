@@ -5,7 +5,7 @@ Knows the objective's curvature. Knows nothing of how the solver moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from ._cost import (
     START_BUDGET,
     START_ITERATIONS,
     CostModel,
+    Form,
     Plan,
     as_stored,
     pairs_together,
@@ -25,7 +26,7 @@ from ._objective import Objective
 from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
 from ._rows import Block, generator
 from ._typing import Array
-from .losses import Curvature, HingeLoss
+from .losses import Curvature
 
 # Share of a sample that is drawn without regard to curvature.
 UNIFORM_SHARE = 0.1
@@ -52,8 +53,8 @@ class Preconditioner:
     sampled : bool
         Whether the curvature comes from a small part of the samples.
     exact : bool
-        Whether it is that of all second derivatives: at zero coefficients the softmax's exactly, a hinge's
-        near enough to start from.
+        Whether it is that of all second derivatives, or treated as if: at zero coefficients, where it is the
+        softmax's, a hinge's is near enough to start from.
     correlated : bool
         Whether it knows how features move together.
     most_iterations : float
@@ -85,25 +86,24 @@ def precondition(
     `whole` is the objective whose evaluations it is to save, where `objective` is that of a sample.
     """
     model = CostModel(objective, whole or objective, n_iter)
-    exact, by_class, shared, budget = model.exact(), model.by_class(), model.shared(), model.budget
+    best, shared = model.best, model.shared()
     # At zero coefficients one Gram matrix stands for all second derivatives; see `_shared`.
     at_zero = not theta[: objective.rows.n_features].any()
-    starts = whole is None and n_iter == 0
-    if starts and (min(model.best, shared.cost) if at_zero else model.best) > START_BUDGET:
-        most_iterations = max(model.best / 2, START_ITERATIONS)
-        return replace(_diagonal(objective, theta), renewal_cost=model.best, most_iterations=most_iterations)
+    needed = min(best.cost, shared.cost) if at_zero else best.cost
+    if whole is None and n_iter == 0 and needed > START_BUDGET:
+        most_iterations = max(best.cost / 2, START_ITERATIONS)
+        return replace(_diagonal(objective, theta), renewal_cost=best.cost, most_iterations=most_iterations)
     if not at_zero and (active := _active(objective, theta, model)) is not None:
         return active
-    if exact.cost <= budget:
-        if at_zero:
-            plan = Plan(exact.cost, shared.n_rows)
-            return replace(_shared(objective, theta, plan, alike=1.0), exact=True)
-        return precondition_exactly(objective, theta, exact)
-    if by_class.cost <= budget and not at_zero:
-        return _by_class(objective, theta, by_class)
-    if shared.cost <= budget:
-        return _shared(objective, theta, shared)
-    return _diagonal(objective, theta)
+    if best.form is Form.DIAGONAL:
+        return _diagonal(objective, theta)
+    if not at_zero:
+        take = {Form.EXACT: precondition_exactly, Form.BY_CLASS: _by_class, Form.SHARED: _shared}
+        return take[best.form](objective, theta, best)
+    if best.form is Form.EXACT:
+        plan = best._replace(n_rows=shared.n_rows)
+        return replace(_shared(objective, theta, plan, alike=1.0), exact=True)
+    return _shared(objective, theta, shared)
 
 
 def precondition_by_class(objective: Objective, theta: Array, budget: float) -> Preconditioner:
@@ -115,7 +115,7 @@ def precondition_by_class(objective: Objective, theta: Array, budget: float) -> 
     cost = CostModel(objective, objective, 0).of_classes(objective.n_classes * n_samples)
     if cost > budget:
         return _diagonal(objective, theta)
-    return _by_class(objective, theta, Plan(cost, n_samples))
+    return _by_class(objective, theta, Plan(Form.BY_CLASS, cost, n_samples))
 
 
 class _RowSampler:
@@ -168,7 +168,7 @@ class _RowSampler:
     def _sizes(self, block: Block, curvature: Curvature) -> Array:
         """Curvature of each row in each weighting, times one more than its squared distance from the mean."""
         weights = np.abs(self.weightings(curvature))
-        reach = 1 + block.lengths(self.shift, self.scale)
+        reach = 1 + block.squared_norms(self.shift, self.scale)
         return np.asarray(weights * reach[:, None])
 
 
@@ -185,19 +185,30 @@ def _pair_weights(curvature: Curvature) -> Array:
     return np.asarray(weights.T)
 
 
+def _grams(
+    objective: Objective,
+    theta: Array,
+    weightings: Callable[[Curvature], Array],
+    n_rows: float,
+    pooled: bool = False,
+) -> tuple[Iterator[Array], bool]:
+    """A Gram matrix for each weighting, one after the other, and whether they come from few of the rows."""
+    choose = _RowSampler(objective, theta, weightings, n_rows, pooled)
+    grams = CurvatureAt(objective, theta).grams_one_by_one(weightings, choose, as_stored(objective))
+    return grams, choose.sampled
+
+
 def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -> tuple[Factor, bool]:
     """Factor of all second derivatives, and whether they come from a small part of the samples.
 
     They are those in the scores of the classes less the last one's, classes before features.
     """
     grams: Iterable[Array]
-    curvature = CurvatureAt(objective, theta)
     if pairs_together(objective):
         choose = _RowSampler(objective, theta, _curvature_trace, n_rows)
-        grams = curvature.grams_together(_pair_weights, choose)
+        grams, sampled = CurvatureAt(objective, theta).grams_together(_pair_weights, choose), choose.sampled
     else:
-        choose = _RowSampler(objective, theta, _pair_weights, n_rows, pooled=True)
-        grams = curvature.grams_one_by_one(_pair_weights, choose, as_stored(objective))
+        grams, sampled = _grams(objective, theta, _pair_weights, n_rows, pooled=True)
     n_inputs, n_codes = objective.shape
     own = np.zeros((n_codes + 1, n_inputs, n_inputs))
     hessian = np.empty((n_codes, n_inputs, n_codes, n_inputs))
@@ -213,7 +224,7 @@ def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -
     decoding = objective.contrast_decoding
     diagonals += (decoding @ decoding.T)[:, :, None] * _penalty(objective)
     matrix = hessian.reshape(objective.n_parameters, -1)
-    return factorise(matrix, _scales(matrix.diagonal(), objective)), choose.sampled
+    return factorise(matrix, _scales(matrix.diagonal(), objective)), sampled
 
 
 def precondition_exactly(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
@@ -224,8 +235,7 @@ def precondition_exactly(objective: Objective, theta: Array, plan: Plan) -> Prec
 
 def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditioner | None:
     """From all second derivatives, by way of the samples that curve; None where there is a cheaper way."""
-    may_be_few = objective.penalty > 0 and isinstance(objective.term.loss, HingeLoss)
-    if not (may_be_few and model.counts_active):
+    if not (objective.penalty and objective.term.loss.few_may_curve and model.counts_active):
         return None
     curvature = CurvatureAt(objective, theta)
     ranks = curvature.ranks()
@@ -258,15 +268,13 @@ def _shared(objective: Objective, theta: Array, plan: Plan, alike: float = ALIKE
     derivatives; for a hinge they are near enough to start from. Combinations of classes whose curvature
     differs by at most a factor `alike` are taken to curve alike.
     """
-    curvature = CurvatureAt(objective, theta)
-    total = curvature.total()
-    choose = _RowSampler(objective, theta, _curvature_trace, plan.n_rows)
-    (gram,) = curvature.grams_one_by_one(_curvature_trace, choose, as_stored(objective))
+    total = CurvatureAt(objective, theta).total()
+    (gram,), sampled = _grams(objective, theta, _curvature_trace, plan.n_rows)
     eigenvalues, rotation = np.linalg.eigh(total / max(np.trace(total), np.finfo(float).tiny))
     groups = _groups(np.maximum(eigenvalues, 0), alike)
     roots = tuple(_penalised_factor(np.mean(group) * gram, objective) for group in groups)
     root = BlockRoot(roots, tuple(map(len, groups)))
-    return Preconditioner(root, rotation.T, plan.cost, choose.sampled)
+    return Preconditioner(root, rotation.T, plan.cost, sampled)
 
 
 def _groups(values: Array, alike: float) -> list[list[float]]:
@@ -282,13 +290,11 @@ def _groups(values: Array, alike: float) -> list[list[float]]:
 
 def _by_class(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
     """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
-    choose = _RowSampler(objective, theta, _own_curvature, plan.n_rows)
+    grams, sampled = _grams(objective, theta, _own_curvature, plan.n_rows)
     scale = _class_scale(objective)
-    curvature = CurvatureAt(objective, theta)
-    grams = curvature.grams_one_by_one(_own_curvature, choose, as_stored(objective))
     roots = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
     root = BlockRoot(roots, (1,) * len(roots))
-    return Preconditioner(root, _class_frame(objective), plan.cost, choose.sampled)
+    return Preconditioner(root, _class_frame(objective), plan.cost, sampled)
 
 
 def _diagonal(objective: Objective, theta: Array) -> Preconditioner:

@@ -1,4 +1,4 @@
-"""From the user's input to a problem: the only place that validates what is fitted.
+"""From the user's input to a problem: the only place that validates data to fit.
 
 Knows scikit-learn's conventions for X, y, weights and classes. Knows nothing of losses and solvers.
 """

@@ -157,7 +157,7 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
     """
     weighted = np.flatnonzero(weight)
     given = X if len(weighted) == len(weight) else X[weighted]
-    shift = _centre(given, weight[weighted]) if fit_intercept else np.zeros(X.shape[1])
+    shift = _robust_mean(given, weight[weighted]) if fit_intercept else np.zeros(X.shape[1])
     first, place = _distinct_rows(given)
     if fit_intercept and len(first) == 1:
         return None
@@ -177,7 +177,7 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
     return replace(space, rows=rows, shift=shift)
 
 
-def _centre(X: Any, weight: Array) -> Array:
+def _robust_mean(X: Any, weight: Array) -> Array:
     """A mean of the rows in which those longer than most count less, lest the others lose digits to them."""
     # Sparse rows in float32 would be added up in float32, dense ones be copied to multiply them.
     sizes = abs(X)

@@ -1,6 +1,7 @@
 """Sums over samples: every pass of a solve over the data goes through here, block by block.
 
-Knows the storage of X (dense, sparse, memory-mapped) and threads. Knows no losses and no parameters.
+Knows the storage of X (dense, sparse, memory-mapped) and threads, and that the last class scores zero. Knows
+no losses and nothing of how parameters are coded.
 """
 
 from __future__ import annotations
@@ -79,6 +80,22 @@ class _Block:
         values = self.X.data if sp.issparse(self.X) else self.X
         return float(max(values.max(initial=0), -values.min(initial=0)))
 
+    def multiply(self, coef: Array, out: Array) -> None:
+        """Write ``(X @ coef).T``, in the precision of products."""
+        raise NotImplementedError
+
+    def scores(self, coef: Array, intercept: Array) -> Array:
+        """``X @ coef + intercept`` and zero for the last class: (rows, classes), contiguous along rows."""
+        scores = np.empty((coef.shape[1] + 1, len(self.y)), self.dtype)
+        self.multiply(coef, scores[:-1])
+        scores[:-1] += intercept[:, None]
+        scores[-1] = 0
+        return scores.T
+
+    def terms(self, coef: Array) -> Array:
+        """``abs(X) @ abs(coef)``: what the scores would be if no terms cancelled."""
+        return np.asarray(abs(self.X) @ np.abs(coef))
+
     def centre(self, rows: Array, shift: Array, out: Array) -> None:
         """The rows selected, less `shift`, written to the dense `out`."""
         _centre(self.X, rows, shift, out)
@@ -102,17 +119,9 @@ class DenseBlock(_Block):
         ready.X, ready.offset = rows.astype(self.dtype, copy=False), None
         return ready
 
-    def scores(self, coef: Array, intercept: Array) -> Array:
-        """``X @ coef + intercept`` and zero for the last class: (rows, classes), contiguous along rows."""
-        scores = np.empty((coef.shape[1] + 1, len(self.X)), self.dtype)
-        np.matmul(coef.T.astype(self.dtype, copy=False), self.X.T, out=scores[:-1])
-        scores[:-1] += intercept[:, None]
-        scores[-1] = 0
-        return scores.T
-
-    def terms(self, coef: Array) -> Array:
-        """``abs(X) @ abs(coef)``: what the scores would be if no terms cancelled."""
-        return np.asarray(np.abs(self.X) @ np.abs(coef))
+    def multiply(self, coef: Array, out: Array) -> None:
+        """Write ``(X @ coef).T``, in the precision of products."""
+        np.matmul(coef.T.astype(self.dtype, copy=False), self.X.T, out=out)
 
     def pull_back(self, values: Array) -> Array:
         """``X.T @ values`` in float64, of shape (features, columns) for values of shape (rows, columns)."""
@@ -131,7 +140,7 @@ class DenseBlock(_Block):
         np.square(squares, out=squares)
         return np.asarray((weights.T @ squares).T)
 
-    def lengths(self, shift: Array, scale: Array) -> Array:
+    def squared_norms(self, shift: Array, scale: Array) -> Array:
         """Sum of ``(scale * (x - shift)) ** 2`` over the features of each row."""
         scaled = self.X - shift.astype(self.dtype, copy=False)
         scaled *= scale.astype(self.dtype, copy=False)
@@ -153,18 +162,10 @@ class SparseBlock(_Block):
         """The block itself: sparse products take the rows as they are."""
         return self
 
-    def scores(self, coef: Array, intercept: Array) -> Array:
-        """``X @ coef + intercept`` and zero for the last class: (rows, classes), contiguous along rows."""
-        scores = np.empty((coef.shape[1] + 1, self.X.shape[0]), self.dtype)
+    def multiply(self, coef: Array, out: Array) -> None:
+        """Write ``(X @ coef).T``, in the precision of products."""
         # Fits start with no coefficients, of which the product would take as long as of any.
-        scores[:-1] = (self.X @ coef.astype(self.dtype, copy=False)).T if coef.any() else 0
-        scores[:-1] += intercept[:, None]
-        scores[-1] = 0
-        return scores.T
-
-    def terms(self, coef: Array) -> Array:
-        """``abs(X) @ abs(coef)``: what the scores would be if no terms cancelled."""
-        return np.asarray(abs(self.X) @ np.abs(coef))
+        out[:] = (self.X @ coef.astype(self.dtype, copy=False)).T if coef.any() else 0
 
     def pull_back(self, values: Array) -> Array:
         """``X.T @ values`` in float64, of shape (features, columns) for values of shape (rows, columns)."""
@@ -184,7 +185,7 @@ class SparseBlock(_Block):
         absent = np.maximum(weights.sum(axis=0) - stored @ weights, 0)
         return np.asarray(squares @ weights + np.square(shift)[:, None] * absent)
 
-    def lengths(self, shift: Array, scale: Array) -> Array:
+    def squared_norms(self, shift: Array, scale: Array) -> Array:
         """Sum of ``(scale * (x - shift)) ** 2`` over the features of each row."""
         stored, squares = self._stored(shift)
         of_shift = np.square(shift * scale)

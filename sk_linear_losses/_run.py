@@ -27,8 +27,6 @@ LARGEST_ROUND_OFF = 1e-9
 # Bounds are computed for iterates whose squared gradient is down to so many times `tol`, until one certifies
 # the fit: half the squared gradient is the least that a bound leaves.
 NEAR = 1e2
-# Largest relative distance from the optimum, by estimate, that is promising.
-PROMISING = 0.5
 
 
 class Iteration(NamedTuple):
@@ -69,7 +67,7 @@ class Result:
 
     @property
     def is_final(self) -> bool:
-        """Whether there is no use in going on, for success or, with a penalty, for a certificate."""
+        """Whether other coordinates can bring neither convergence nor, with a penalty, a certificate."""
         proven = self.certified or self.minimised.penalty == 0
         finest = self.gap <= FINEST_GAP * abs(self.objective)
         return (self.converged and proven) or finest or self.unbounded or self.stopped
@@ -218,11 +216,6 @@ class Run:
         Relative to the bound, which the optimum is not below: so it holds for the largest `tol` too.
         """
         return self.gap <= self._negligible(self.tol, self.bound)
-
-    @property
-    def is_promising(self) -> bool:
-        """Whether the optimum is estimated to be near; the gap can be small where the margin is hard, too."""
-        return self.estimate <= PROMISING * abs(self.best.objective)
 
     def is_within(self, tol: float) -> bool:
         """Whether the best point is within a relative `tol` of the optimum, or of its round-off."""

@@ -30,6 +30,9 @@ CAUTION, MORE_CAUTION, DOUBTS = 10, 100, 5
 BALANCING_STEPS, NEARER = 3, 10
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
+# Largest relative distance from the optimum, by estimate, that is promising, and by the curvature of each
+# feature alone, which knows less of it.
+PROMISING, ALONE_PROMISING = 0.5, 0.1
 # In place of an objective that is zero.
 SMALLEST = float(np.finfo(float).tiny)
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
@@ -42,7 +45,7 @@ class Stop(Enum):
 
     MET = "The goal is met, as far as this curvature can tell."
     STALLED = "A stage made no progress."
-    LIMIT = "No iterations are left, or none that promise anything."
+    LIMIT = "No iterations are left, or the optimum does not seem near."
     UNBOUNDED = "The optimum is at infinity."
 
 
@@ -59,7 +62,7 @@ def minimise_smooth(
 ) -> SmoothEnd:
     """Minimise over samples of the rows, then in float32 where that is what X holds, then as asked.
 
-    After `most_iterations` only as long as that is promising. Returns where that ended.
+    After `most_iterations` only as long as the optimum seems near. Returns where that ended.
     """
     at, preconditioner = _warm_start(run, objective, at)
     if preconditioner is not None:
@@ -130,7 +133,7 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
         return 0.0 if decrement <= min(noise, SAMPLE_DIGITS * abs(at.value)) else math.inf
 
     preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
-    cost = CostModel(objective, objective, 0).best
+    cost = CostModel(objective, objective, 0).best.cost
     if start.theta is at.theta:
         # The optimum may be known from before: that of a sample, whose slope has such an error, is farther.
         slope = preconditioner.gradient(at.gradient)
@@ -155,7 +158,7 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
 class _Stages:
     """Stages of one objective, each with curvature taken anew but for the first where that is given.
 
-    After `most_iterations` they go on only as long as the run is promising.
+    After `most_iterations` they go on only as long as the optimum seems near.
     """
 
     def __init__(self, run: Run, objective: Objective, most_iterations: float) -> None:
@@ -186,7 +189,9 @@ class _Stages:
         """Where stages end."""
         run, objective = self.run, self.objective
         decrement, latest = np.inf, preconditioner
-        while run.iterations_left > 0 and (len(run.history) < self.most_iterations or run.is_promising):
+        while run.iterations_left > 0 and (
+            len(run.history) < self.most_iterations or self._is_promising(latest)
+        ):
             # Where estimates have failed, the best curvature is taken at any cost.
             n_iter = len(run.history) if self.doubts <= DOUBTS else math.inf
             preconditioner = preconditioner or precondition(objective, at.theta, n_iter)
@@ -228,6 +233,14 @@ class _Stages:
         if not preconditioner.sampled and not _is_dear(preconditioner):
             excess = max(excess, _ratio(decrement, goal))
         return excess if excess > 1 else math.inf
+
+    def _is_promising(self, latest: Preconditioner | None) -> bool:
+        """Whether the latest curvature says that the optimum is near.
+
+        The gap says less: it can be small where the margin is hard, too.
+        """
+        share = PROMISING if latest is not None and latest.correlated else ALONE_PROMISING
+        return self.run.estimate <= share * abs(self.run.best.objective)
 
     def _balance(self, at: Evaluation, distance: float) -> None:
         """Make steps of the intercept alone where its condition is all that a certificate lacks.

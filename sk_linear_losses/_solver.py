@@ -33,14 +33,15 @@ def solve(
     """
     if isinstance(objective, HingeObjective) and previous is not None:
         objective = objective.resumed(previous.minimised)
-    first = objective.without_smoothing() or objective
+    plain = objective.without_smoothing()
+    first = plain or objective
     at = min(map(first.start, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
     bound, history = (-np.inf, ()) if previous is None else (previous.bound, previous.history)
     run = Run(tol, max_iter, reporters, at, started, bound, history=list(history))
     run.note(first, at)
     unbounded = False
     if isinstance(objective, HingeObjective):
-        objective = minimise_hinge(run, objective, at)
+        objective = minimise_hinge(run, objective, plain, at)
     else:
         unbounded = minimise_smooth(run, objective, at).why is Stop.UNBOUNDED
     return run.result(objective, unbounded)

@@ -612,27 +612,29 @@ def _fitted(estimator: Any, *attributes: str) -> Any:
     """The fitted classifier with these attributes, out of the pipelines and searches around it."""
     check_is_fitted(estimator)
     inner = estimator
-    while not all(hasattr(inner, attribute) for attribute in attributes):
-        if hasattr(inner, "best_estimator_"):
-            inner = inner.best_estimator_
-        elif isinstance(inner, Pipeline):
-            inner = inner[-1]
-        else:
-            raise TypeError(
-                f"estimator={estimator!r} has no {' and '.join(attributes)}. Pass a fitted SoftmaxClassifier "
-                "or MulticlassSVMClassifier, or a pipeline or search that ends in one."
-            )
+    while inner is not None and not all(hasattr(inner, attribute) for attribute in attributes):
+        inner = _final(inner)
+    if inner is None:
+        raise TypeError(
+            f"estimator={estimator!r} has no {' and '.join(attributes)}. Pass a fitted SoftmaxClassifier "
+            "or MulticlassSVMClassifier, or a pipeline or search that ends in one."
+        )
     return inner
+
+
+def _final(estimator: Any) -> Any:
+    """The estimator that a fitted search or pipeline ends in; None for any other."""
+    if hasattr(estimator, "best_estimator_"):
+        return estimator.best_estimator_
+    return estimator[-1] if isinstance(estimator, Pipeline) else None
 
 
 def _feature_names(estimator: Any) -> Any:
     """Names of what the classifier in a fitted estimator was given, or None."""
-    if hasattr(estimator, "best_estimator_"):
-        return _feature_names(estimator.best_estimator_)
-    if not isinstance(estimator, Pipeline):
+    if (final := _final(estimator)) is None:
         return getattr(estimator, "feature_names_in_", None)
-    names = _feature_names(estimator[-1])
-    if names is None and len(estimator) > 1:
+    names = _feature_names(final)
+    if names is None and isinstance(estimator, Pipeline) and len(estimator) > 1:
         try:
             return estimator[:-1].get_feature_names_out()
         except (AttributeError, ValueError):

@@ -6,11 +6,12 @@ Knows scores and integer classes. Knows nothing of features, weights, solvers or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from ._checks import as_numbers, check_number
+from ._checks import as_numbers, check_boolean, check_number
 from ._typing import Array
 
 __all__ = ["CrammerSingerLoss", "SoftmaxLoss", "WestonWatkinsLoss"]
@@ -61,6 +62,11 @@ class Loss:
     """A loss of scores, as its users see it."""
 
     @property
+    def _unit(self) -> float:
+        """Unit of the scores."""
+        return 1.0
+
+    @property
     def has_minimum(self) -> bool:
         """Whether some finite scores have the least loss.
 
@@ -71,6 +77,11 @@ class Loss:
     @property
     def has_kinks(self) -> bool:
         """Whether the loss is not differentiable everywhere."""
+        return False
+
+    @property
+    def few_may_curve(self) -> bool:
+        """Whether few samples may have all of the curvature, near the optimum."""
         return False
 
     def value(self, scores: Array, y: Array) -> Array:
@@ -163,7 +174,7 @@ class Loss:
         return self._curvature(*self._checked(scores, y))
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
-        """Convex conjugate, infinite where `gradient` is outside its domain: the slope of no scores.
+        """Convex conjugate, infinite outside its domain: where no scores come near having this gradient.
 
         Parameters
         ----------
@@ -370,6 +381,11 @@ class HingeLoss(Loss):
         return True
 
     @property
+    def few_may_curve(self) -> bool:
+        """Whether few samples may have all of the curvature: those at a kink or short of their margin."""
+        return True
+
+    @cached_property
     def _margin_array(self) -> Array:
         """The margins in double precision, zero for the right class."""
         return as_numbers("margin", self.margin, but_diagonal=True)
@@ -394,28 +410,14 @@ class HingeLoss(Loss):
         flows = self._flows(shortfalls)
         return self._value(shortfalls), _gradient_of(flows, flows.sum(axis=1), own)
 
-    def envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> EnvelopePoint:
-        """Moreau envelope of the loss, shifted by the multipliers.
+    def _envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> EnvelopePoint:
+        """Moreau envelope of the loss, shifted by the multipliers, which are zero at the right class.
 
         The loss is ``max_a <a, z> - h(a)`` over flows ``a`` from the right class to each wrong one; the
         envelope subtracts ``smoothing / 2 * |a - flows|^2`` inside the maximum and so becomes
         differentiable, with the maximiser as its slope (R. T. Rockafellar, "Augmented Lagrangians and
-        applications of the proximal point algorithm in convex programming", 1976).
-
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
-        flows : array of shape (n_samples, n_classes)
-            The multipliers, zero at the right class.
-        smoothing : float or array of shape (n_samples, 1)
-            Above zero; the envelope tends to the loss as it tends to zero.
-
-        Returns
-        -------
-        EnvelopePoint
-            Value of the envelope, the loss itself, its conjugate at the envelope's gradient, and that.
+        applications of the proximal point algorithm in convex programming", 1976). It tends to the loss as
+        the smoothing, a number or one for each sample (n_samples, 1), tends to zero.
         """
         shortfalls, own = self._shortfalls(scores, y)
         new = self._best_flows(shortfalls, flows, smoothing)
@@ -427,71 +429,27 @@ class HingeLoss(Loss):
         value -= np.ravel(smoothing) / 2 * np.einsum("ij,ij->i", step, step)
         return EnvelopePoint(value, self._value(shortfalls), conjugate, _gradient_of(new, total, own))
 
-    def envelope_gradient(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array:
-        """Gradient of the envelope alone.
+    def _envelope_flows(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array:
+        """The flows at which the envelope's maximum is attained, zero at the right class."""
+        return self._best_flows(self._shortfalls(scores, y)[0], flows, smoothing)
 
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
-        flows : array of shape (n_samples, n_classes)
-            The multipliers, zero at the right class.
-        smoothing : float or array of shape (n_samples, 1)
-            Above zero.
-
-        Returns
-        -------
-        array of shape (n_samples, n_classes)
-        """
+    def _envelope_gradient(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array:
+        """Gradient of the envelope alone."""
         shortfalls, own = self._shortfalls(scores, y)
         new = self._best_flows(shortfalls, flows, smoothing)
         return _gradient_of(new, new.sum(axis=1), own)
 
     def _conjugate(self, gradient: Array, y: Array) -> Array:
-        flows = flows_of(gradient, y)
+        flows = _flows_of(gradient, y)
         cost = self._flow_penalty(flows) - self._margin_gain(flows, flows.sum(axis=1), y)
         return np.where(self._feasible(flows) & _balanced(gradient), cost, np.inf)
 
     def _leeway(self, gradient: Array, y: Array) -> Curvature:
-        return self._leeway_of(np.maximum(flows_of(gradient, y), 0), y)
+        return self._leeway_of(np.maximum(_flows_of(gradient, y), 0), y)
 
-    def envelope_curvature(self, gradient: Array, y: Array, smoothing: Array | float) -> Curvature:
-        """Second derivative of the envelope where its gradient is ``gradient``.
-
-        Parameters
-        ----------
-        gradient : array of shape (n_samples, n_classes)
-            Gradient of the envelope.
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
-        smoothing : float or array of shape (n_samples, 1)
-            That of the envelope.
-
-        Returns
-        -------
-        Curvature
-            Arrays of shape (n_samples, n_classes).
-        """
-        return self._envelope_curvature(flows_of(gradient, y), y, smoothing)
-
-    def kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature:
-        """Second derivative in the scores with each kink spread over `width`.
-
-        Parameters
-        ----------
-        scores : array of shape (n_samples, n_classes)
-        y : integer array of shape (n_samples,)
-            Class indices in [0, n_classes); not checked.
-        width : float
-            In units of the scores.
-
-        Returns
-        -------
-        Curvature
-            Arrays of shape (n_samples, n_classes).
-        """
-        return self._kink_curvature(self._shortfalls(scores, y)[0], y, width)
+    def _kink_curvature(self, scores: Array, y: Array, width: float) -> Curvature:
+        """Second derivative in the scores with each kink spread over `width`, in units of the scores."""
+        return self._spread_kinks(self._shortfalls(scores, y)[0], y, width)
 
     def _shortfalls(self, scores: Array, y: Array) -> tuple[Array, Array]:
         """``z`` of shape (n_samples, n_classes), zero at the right class, and flat indices of those zeros."""
@@ -530,10 +488,10 @@ class HingeLoss(Loss):
         raise NotImplementedError
 
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
-        """Curvature of the envelope where its flows are `flows`."""
+        """Second derivative of the envelope where its flows are `flows`."""
         raise NotImplementedError
 
-    def _kink_curvature(self, shortfalls: Array, y: Array, width: float) -> Curvature:
+    def _spread_kinks(self, shortfalls: Array, y: Array, width: float) -> Curvature:
         """Curvature at the shortfalls with the kinks spread."""
         raise NotImplementedError
 
@@ -588,8 +546,7 @@ class WestonWatkinsLoss(HingeLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.squared, bool | np.bool_):
-            raise ValueError(f"squared={self.squared!r} must be True or False.")
+        check_boolean("squared", self.squared)
 
     @property
     def has_kinks(self) -> bool:
@@ -607,7 +564,7 @@ class WestonWatkinsLoss(HingeLoss):
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
         return _independent_flows(self._cost.envelope_curvature(flows, smoothing), y)
 
-    def _kink_curvature(self, shortfalls: Array, y: Array, width: float) -> Curvature:
+    def _spread_kinks(self, shortfalls: Array, y: Array, width: float) -> Curvature:
         rates = self._cost.spread_curvature(shortfalls, width)
         rates[np.arange(len(y)), y] = 0
         return _independent_flows(rates, y)
@@ -740,7 +697,7 @@ class CrammerSingerLoss(HingeLoss):
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
         return self._face_curvature(flows > 0, flows.sum(axis=1) >= 1 - _slack(flows), 1 / smoothing, y)
 
-    def _kink_curvature(self, shortfalls: Array, y: Array, width: float) -> Curvature:
+    def _spread_kinks(self, shortfalls: Array, y: Array, width: float) -> Curvature:
         worst = shortfalls.max(axis=1)
         at_kink = shortfalls > worst[:, None] - width / 2
         at_kink[np.arange(len(y)), y] = False
@@ -803,7 +760,7 @@ def _balanced(gradient: Array) -> Array:
     return np.asarray(np.abs(gradient.sum(axis=1)) <= allowed)
 
 
-def flows_of(gradient: Array, y: Array) -> Array:
+def _flows_of(gradient: Array, y: Array) -> Array:
     """The gradient with the right class's entry set to zero: what flows to each wrong class."""
     flows = gradient.copy(order="K")
     flows[np.arange(len(y)), y] = 0

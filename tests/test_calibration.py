@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.preprocessing import StandardScaler, normalize
 
-from sk_linear_losses import MulticlassSVMClassifier, _calibration, _classifiers, _cost, _rows
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _calibration, _cost, _rows
 from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
 VARIANTS = {
@@ -23,6 +23,9 @@ LOADERS = {
     "breast_cancer": load_breast_cancer,
 }
 each_variant = pytest.mark.parametrize("parameters", VARIANTS.values(), ids=VARIANTS)
+each_estimator = pytest.mark.parametrize(
+    "estimator", [SoftmaxClassifier(), MulticlassSVMClassifier()], ids=["softmax", "svm"]
+)
 
 
 def halves(name):
@@ -209,7 +212,7 @@ def test_logarithms_are_those_of_the_probabilities(parameters):
 
 @each_variant
 @pytest.mark.parametrize("name", LOADERS)
-def test_ranks_as_predict_does(name, parameters):
+def test_the_most_probable_class_is_predicted(name, parameters):
     X_train, X_test, y_train, _ = halves(name)
     model = MulticlassSVMClassifier(**parameters).fit(X_train, y_train)
     probabilities = model.predict_proba(X_test)
@@ -217,19 +220,28 @@ def test_ranks_as_predict_does(name, parameters):
     np.testing.assert_array_equal(model.classes_[probabilities.argmax(axis=1)], model.predict(X_test))
 
 
-def test_scores_that_differ_in_the_last_digit_alone_are_ranked():
+@each_estimator
+def test_scores_that_differ_in_the_last_digit_alone_are_told_apart(estimator):
+    """Exponentials and temperatures round them to the same probability."""
     X, y = overlapping()
-    model = MulticlassSVMClassifier().fit(X, y)
+    model = estimator.fit(X, y)
     model.coef_, model.temperature_ = np.zeros((3, 3)), 7.0
-    model.intercept_ = np.array([np.nextafter(0.3, 1), 0.3, -1e6])
-    assert model.predict_proba(X[:1]).argsort().tolist() == [[2, 1, 0]]
+    for winner in range(3):
+        model.intercept_ = np.where(np.arange(3) == winner, np.nextafter(0.3, 1), 0.3)
+        assert model.predict(X[:1]) == model.classes_[winner]
+        assert model.predict_proba(X[:1]).argmax() == winner
+        assert model.predict_log_proba(X[:1]).argmax() == winner
 
 
-def test_equal_scores_do_not_hide_a_higher_one():
-    scores = np.array([[0.0, 1e-18, 1e-18, 2e-18]])
-    ranked = _classifiers._ranked_as(scores, np.full((1, 4), 0.25))
-    assert ranked.argmax() == 3
-    assert ranked[0, 1] == ranked[0, 2] > ranked[0, 0]
+@each_estimator
+def test_the_least_score_above_zero_is_for_the_second_of_two_classes(estimator):
+    X, y = overlapping()
+    model = estimator.fit(X, y == y[0])
+    model.coef_ = np.zeros((1, 3))
+    for score, expected in ((5e-324, True), (0.0, False), (-5e-324, False)):
+        model.intercept_ = np.array([score])
+        assert model.predict(X[:1]) == expected
+        assert model.predict_proba(X[:1]).argmax() == expected
 
 
 @each_variant
@@ -366,7 +378,7 @@ def test_a_weight_of_two_is_a_row_twice_for_many_coefficients(make, monkeypatch)
 def test_what_curvature_keeps_of_a_trace_is_that_of_the_inverse(loss, factor):
     rng = np.random.default_rng(0)
     scores, y = rng.normal(size=(30, 4)), rng.integers(4, size=30)
-    curvature = loss.kink_curvature(scores, y, 1.0)
+    curvature = loss._kink_curvature(scores, y, 1.0)
     share = SoftmaxLoss().curvature(scores, y).diagonal
     kept = _calibration._kept(curvature, np.full((30, 1), factor), share)
     for i in range(30):

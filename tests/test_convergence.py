@@ -494,7 +494,7 @@ def test_curvature_from_a_sample_is_priced_as_that_of_all_rows(monkeypatch):
     _, *of_samples = found
     assert len(of_samples) > 0
     for objective, preconditioner in of_samples:
-        assert preconditioner.renewal_cost == CostModel(objective, objective, 0).best
+        assert preconditioner.renewal_cost == CostModel(objective, objective, 0).best.cost
 
 
 @pytest.mark.parametrize("tol", [1e-1, 1e-3, 1e-5, 1e-7, 1e-9])

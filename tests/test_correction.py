@@ -10,7 +10,7 @@ from sk_linear_losses._correction import _coordinates, _Multipliers, correct
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._rows import ROUND_OFF, Rows
-from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
+from sk_linear_losses.losses import CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
 
 LOSSES = {
     "softmax": SoftmaxLoss(),
@@ -32,7 +32,7 @@ def evaluated(name, fit_intercept=True):
     rows = Rows(X, np.arange(N_SAMPLES) % N_CLASSES, weight, N_CLASSES, 1)
     statistics = statistics_of(rows, fit_intercept)
     loss, settings = LOSSES[name], (C, 1.0, fit_intercept, statistics, False)
-    if hasattr(loss, "envelope"):
+    if isinstance(loss, HingeLoss):
         term = replace(smoothed_term(loss, rows, C, statistics), smoothing=2.0)
         objective = HingeObjective(rows, term, *settings)
     else:

@@ -50,8 +50,9 @@ def data(name):
         return np.round(2 * rng.normal(size=(26, 12))[y] + 2 * rng.normal(size=(3000, 12))), y
     if name == "wide":
         return generated(0, 1000, 200, 8)
-    if name == "few rows of many classes":
-        return generated(0, 300, 80, 15)
+    if name == "clouds":
+        rng, y = np.random.default_rng(0), np.arange(700) % 8
+        return rng.normal(size=(700, 300)) + rng.normal(size=(8, 300))[y] / 2, y
     if name == "few rows":
         return generated(0, 100, 1000, 4)
     if name == "sparse":
@@ -60,6 +61,13 @@ def data(name):
         topics = rng.normal(size=(3000, 8)) * (rng.random((3000, 8)) < 0.1)
         X = sp.csr_array(counts / np.linalg.norm(counts, axis=1)[:, None])
         return X, (X @ topics + 0.1 * rng.normal(size=(1500, 8))).argmax(axis=1)
+    if name == "text":
+        rng, y = np.random.default_rng(0), np.arange(1500) % 10
+        shares = np.exp(1.5 * rng.normal(size=(10, 2000))) / np.arange(1, 2001) ** 0.7
+        shares /= shares.sum(axis=1)[:, None]
+        counts = sp.csr_array(np.array([rng.multinomial(30, shares[k]) for k in y], dtype=float))
+        counts.data = 1 + np.log(counts.data)
+        return sp.csr_array(sp.diags_array(1 / np.sqrt((counts**2).sum(axis=1))) @ counts), y
     if name == "one-hot":
         rng = np.random.default_rng(0)
         columns = np.minimum(rng.zipf(1.3, size=(8000, 10)), 50) - 1 + 50 * np.arange(10)
@@ -106,7 +114,7 @@ EXPECTED = [
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "bad units", 228, 396),
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "many classes", 221, 337),
     # So few samples at the kinks that second derivatives by way of them are cheap.
-    (MulticlassSVMClassifier(), "few rows of many classes", 65, 92),
+    (MulticlassSVMClassifier(), "clouds", 60, 100),
     # Certified as soon as they are within tol.
     (MulticlassSVMClassifier(1 / 64, tol=1e-4), "many rows", 12, 17),
     (MulticlassSVMClassifier(1 / 64, tol=1e-3, multi_class="crammer_singer"), "float32", 24, 32),
@@ -115,6 +123,9 @@ EXPECTED = [
     # Soft margins that take long, so that they do not.
     (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "blocks", 93, 96),
     (MulticlassSVMClassifier(10, loss="squared_hinge"), "sparse", 124, 136),
+    # Few samples curve at first, and each feature alone knows little of where the optimum is.
+    (MulticlassSVMClassifier(10, loss="squared_hinge"), "text", 221, 259),
+    (MulticlassSVMClassifier(30, loss="squared_hinge"), "text", 207, 245),
     # A hard margin, so that multipliers take over.
     (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 121, 211),
 ]

@@ -9,7 +9,14 @@ import scipy.special
 from numpy.testing import assert_allclose
 
 from sk_linear_losses import _cost, _rows
-from sk_linear_losses._cost import CostModel, Plan, is_worth_turning, iterations_before_turning, n_corrections
+from sk_linear_losses._cost import (
+    CostModel,
+    Form,
+    Plan,
+    is_worth_turning,
+    iterations_before_turning,
+    n_corrections,
+)
 from sk_linear_losses._curvature import CurvatureAt
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
 from sk_linear_losses._low_rank import LowRankRoot
@@ -33,7 +40,7 @@ from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkin
 from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_SAMPLES, WEIGHT, Y, counted, generated, slopes
 
 C = 2.5
-ALL_ROWS = Plan(1.0, np.inf)
+ALL_ROWS = Plan(Form.EXACT, 1.0, np.inf)
 
 
 def softmax_objective(X, y, weight, n_classes, fit_intercept=True, n_threads=1):
@@ -170,7 +177,7 @@ def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
     X, y = generated(0, 8000, 6, 4)
     objective = softmax_objective(X, y, np.ones(len(y)), 4)
     theta = np.random.default_rng(0).normal(size=objective.shape)
-    preconditioner = precondition_exactly(objective, theta, Plan(1.0, 1500))
+    preconditioner = precondition_exactly(objective, theta, Plan(Form.EXACT, 1.0, 1500))
     assert preconditioner.sampled
     T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in np.eye(theta.size)])
     curvature = np.linalg.eigvalsh(T.T @ hessian_in_codes(objective, X, np.ones(len(y)), theta) @ T)

@@ -87,12 +87,12 @@ class TestRows:
         (total,) = rows.sum(lambda block: (block.squares(shift, parts[block.index]),))
         assert_allclose(total, ((INTEGERS - shift) ** 2).T @ weights, rtol=1e-12)
 
-    def test_lengths(self, X, n_threads):
+    def test_squared_norms(self, X, n_threads):
         shift, scale = np.linspace(-2, 2, N_FEATURES), np.linspace(0, 3, N_FEATURES)
         rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
-        lengths = rows.map(lambda block: block.lengths(shift, scale))
+        norms = rows.map(lambda block: block.squared_norms(shift, scale))
         expected = ((INTEGERS - shift) * scale) ** 2
-        assert_allclose(np.concatenate(lengths), expected.sum(axis=1), rtol=1e-12, atol=1e-12)
+        assert_allclose(np.concatenate(norms), expected.sum(axis=1), rtol=1e-12, atol=1e-12)
 
     def test_centre(self, X, n_threads):
         shift = np.linspace(-2, 2, N_FEATURES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sk_linear_losses._cost import Plan
+from sk_linear_losses._cost import Form, Plan
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import Preconditioner, precondition_by_class, precondition_exactly
 from sk_linear_losses._roots import DiagonalRoot
@@ -31,7 +31,7 @@ def softmax_objective(X=X, C=C):
 
 def exact(objective, theta):
     """All second derivatives."""
-    return precondition_exactly(objective, theta, Plan(1.0, np.inf))
+    return precondition_exactly(objective, theta, Plan(Form.EXACT, 1.0, np.inf))
 
 
 def by_feature(objective, theta):
