@@ -122,9 +122,9 @@ class HingeObjective(Objective):
         smoothing = max(factor * self.term.smoothing, LEAST_SMOOTHING * self.term.natural_smoothing)
         return replace(self, term=replace(self.term, smoothing=smoothing))
 
-    def start(self, theta: Array) -> Evaluation:
-        """What `evaluate` returns: samples of a class differ in their multipliers and in their smoothing."""
-        return self.evaluate(theta)
+    def condensed(self, theta: Array) -> Objective:
+        """The objective itself: samples of a class differ in their multipliers and in their smoothing."""
+        return self
 
     def without_smoothing(self) -> Objective | None:
         """The objective with the loss itself in place of its envelope; None where the loss has kinks."""

@@ -297,17 +297,18 @@ class Objective:
         value, loss = penalty + C * value, penalty + C * loss
         return Evaluation(theta, value, gradient, loss, penalty, pull, C * conjugate)
 
-    def start(self, theta: Array) -> Evaluation:
-        """What `evaluate` returns, without a pass over the rows where there are no coefficients.
+    def condensed(self, theta: Array) -> Objective:
+        """The objective itself or, where theta has no coefficients, that of one sample for each class.
 
-        All samples of a class have the same scores then: one in their mean, with all their weight, will do.
+        All samples of a class have the same scores then, and one in their mean, with all their weight, has
+        the same value and gradient.
         """
         if theta[: self.rows.n_features].any():
-            return self.evaluate(theta)
+            return self
         statistics, classes = self.statistics, np.arange(self.n_classes)
         means = statistics.centroids + statistics.mean
         rows = Rows(means, classes, statistics.class_totals, self.n_classes, n_threads=1)
-        return replace(self, rows=rows).evaluate(theta)
+        return replace(self, rows=rows)
 
     def without_smoothing(self) -> Objective | None:
         """The objective with the loss itself for its term; None where that has kinks."""

@@ -298,8 +298,20 @@ def _by_class(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
 
 
 def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
-    """From the diagonals of the Gram matrices of the classes."""
-    diagonals = _class_scale(objective) * CurvatureAt(objective, theta).by_feature(_own_curvature)
+    """From the diagonals of the Gram matrices of the classes.
+
+    Without a pass over the rows where there are no coefficients and all samples curve alike, as those of the
+    softmax do: the diagonals are the features' variances then.
+    """
+    condensed = objective if objective.term.loss.few_may_curve else objective.condensed(theta)
+    curvature = CurvatureAt(condensed, theta)
+    if condensed is objective:
+        diagonals = curvature.by_feature(_own_curvature)
+    else:
+        (totals,) = curvature.sum(lambda _, each: (_own_curvature(each).sum(axis=0),))
+        squares = np.append(objective.statistics.variance, [1.0] * objective.fit_intercept)
+        diagonals = objective.C * np.outer(totals, squares)
+    diagonals *= _class_scale(objective)
     diagonals += _penalty(objective)
     root = DiagonalRoot(_scales(diagonals, objective))
     return Preconditioner(root, _class_frame(objective), renewal_cost=1.0, correlated=False)

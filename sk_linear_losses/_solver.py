@@ -35,7 +35,8 @@ def solve(
         objective = objective.resumed(previous.minimised)
     plain = objective.without_smoothing()
     first = plain or objective
-    at = min(map(first.start, starts), key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
+    evaluated = [first.condensed(theta).evaluate(theta) for theta in starts]
+    at = min(evaluated, key=lambda at: np.nan_to_num(at.objective, nan=np.inf))
     bound, history = (-np.inf, ()) if previous is None else (previous.bound, previous.history)
     run = Run(tol, max_iter, reporters, at, started, bound, history=list(history))
     run.note(first, at)

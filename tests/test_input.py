@@ -639,17 +639,17 @@ class TestWarmStart:
         """Coefficients and intercepts of the classes at the first point of each fit."""
         objectives, points = [], []
 
-        def recording(start):
+        def recording(condensed):
             def recorded(self, theta):
                 if not any(self.rows is objective.rows for objective in objectives):
                     objectives.append(self)
                     points.append(np.vstack(self.feature_parameters(theta)))
-                return start(self, theta)
+                return condensed(self, theta)
 
             return recorded
 
         for kind in (Objective, HingeObjective):
-            monkeypatch.setattr(kind, "start", recording(kind.start))
+            monkeypatch.setattr(kind, "condensed", recording(kind.condensed))
         return points
 
     def parameters(self, model):

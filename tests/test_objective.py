@@ -117,11 +117,11 @@ def test_start_is_evaluated_without_the_rows(storage, fit_intercept, loss, monke
     expected = objective.evaluate(theta)
     with monkeypatch.context() as patch:
         patch.setattr(rows, "sum", None)
-        start = objective.start(theta)
+        start = objective.condensed(theta).evaluate(theta)
     for name, value in expected._asdict().items():
         assert_allclose(getattr(start, name), value, rtol=1e-12, atol=1e-10, err_msg=name)
     theta = objective.coded_parameters(COEF, INTERCEPT)
-    assert_allclose(objective.start(theta).gradient, objective.evaluate(theta).gradient)
+    assert_allclose(objective.condensed(theta).evaluate(theta).gradient, objective.evaluate(theta).gradient)
 
 
 def two_class_objective(X, y, weight):

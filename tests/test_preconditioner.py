@@ -25,6 +25,7 @@ from sk_linear_losses._preconditioner import (
     _active,
     _by_class,
     _curvature_trace,
+    _diagonal,
     _groups,
     _RowSampler,
     _shared,
@@ -83,6 +84,21 @@ def test_exact_curvature_is_the_inverse_root(storage, few_features, fit_intercep
     assert_allclose(transposed, T.T, rtol=1e-12, atol=1e-12)
     hessian = hessian_in_codes(objective, INTEGERS, WEIGHT, theta)
     assert_allclose(T.T @ hessian @ T, units, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_first_curvature_of_each_feature_takes_no_pass(storage, fit_intercept, monkeypatch):
+    objective = softmax_objective(storage(INTEGERS), Y, WEIGHT, N_CLASSES, fit_intercept)
+    theta = objective.coded_parameters(0 * COEF, INTERCEPT)
+    with monkeypatch.context() as patch:
+        patch.setattr(objective.rows, "sum", None)
+        found = _diagonal(objective, theta)
+    with monkeypatch.context() as patch:
+        patch.setattr(Objective, "condensed", lambda self, theta: self)
+        expected = _diagonal(objective, theta)
+    assert_allclose(found.root.scales, expected.root.scales, rtol=1e-12)
+    assert not found.correlated
 
 
 HINGES = {
