@@ -138,7 +138,9 @@ class Fit:
         coef, intercept = result.parameters
         intercept = intercept - intercept.mean()
         doubt = self._round_off_bound(solved, result.theta, intercept)
-        if doubt <= UNMEASURED * result.objective:
+        # A certificate that the bound alone would undo is worth measuring, which shows less.
+        undone = result.gap <= self.tol * result.objective < result.gap + doubt
+        if doubt <= UNMEASURED * result.objective and not undone:
             return _Candidate(coef, intercept, result.objective, doubt)
         rows, offset = (solved.rows, solved.rows.offset) if space is None else self._rows_as_given(space)
         offset = offset.astype(np.longdouble)

@@ -150,7 +150,6 @@ def test_history_is_consistent(variant, max_iter):
     estimator, parameters = VARIANTS[variant][:2]
     model = quiet_fit(estimator(max_iter=max_iter, **parameters), X, y)
     assert 1 <= model.n_iter_ <= max_iter
-    assert type(model.objective_) is type(model.duality_gap_) is float
     assert set(model.history_) == {"objective", "gap", "seconds"}
     assert {len(column) for column in model.history_.values()} == {model.n_iter_}
     assert {column.dtype for column in model.history_.values()} == {np.dtype(float)}

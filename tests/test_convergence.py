@@ -1171,7 +1171,8 @@ def test_longer_coefficients_share_one_product_of_the_rows():
     rng = np.random.default_rng(0)
     X, y = 1e12 + rng.normal(size=(60, 3)), np.arange(60) % 3
     with counted(_fit.Fit, "_losses_and_doubts") as measured:
-        MulticlassSVMClassifier(100).fit(X, y)
+        model = MulticlassSVMClassifier(100).fit(X, y)
+    assert type(model.objective_) is type(model.duality_gap_) is float
     round_offs = [call.args[-1] for call in measured.call_args_list]
     assert len(round_offs) == 3
     assert round_offs[1] == pytest.approx(2 * round_offs[0])

@@ -161,6 +161,18 @@ def test_little_round_off_is_charged_as_it_may_be_and_not_measured(share, n_meas
         assert chosen.objective == result.objective
 
 
+@pytest.mark.parametrize(("gap", "n_measured"), [(0.4, 0), (0.9, 1), (1.1, 0)])
+def test_a_certificate_that_the_bound_of_round_off_would_undo_is_measured(gap, n_measured, monkeypatch):
+    fit = replace(new_fit(), tol=UNMEASURED)
+    result = end_of(new_fit())
+    unit = UNMEASURED * result.objective
+    monkeypatch.setattr(Fit, "_round_off_bound", lambda *args: unit / 2)
+    with counted(Fit, "_losses_and_doubts") as measured:
+        model = fit.model(replace(result, gap=gap * unit))
+    assert measured.call_count == n_measured
+    assert (model.gap <= fit.tol * model.objective) == (gap < 1)
+
+
 @each_loss
 @pytest.mark.parametrize(("mean", "fit_intercept"), [(0.0, True), (0.0, False), (1e3, True)])
 def test_the_bound_of_round_off_is_above_what_is_measured_but_not_far(loss, mean, fit_intercept, monkeypatch):
