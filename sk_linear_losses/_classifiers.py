@@ -154,7 +154,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             If X has other features than in `fit`, or values that are not finite.
         """
         scores = self._class_scores(X)
-        return _led_by(scores.argmax(axis=1), scipy.special.softmax(scores / self._temperature, axis=1))
+        return _led_by(scores, scipy.special.softmax(scores / self._temperature, axis=1))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Logarithms of the class probabilities, finite for every class that had weight in `fit`.
@@ -177,7 +177,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             If X has other features than in `fit`, or values that are not finite.
         """
         scores = self._class_scores(X)
-        return _led_by(scores.argmax(axis=1), scipy.special.log_softmax(scores / self._temperature, axis=1))
+        return _led_by(scores, scipy.special.log_softmax(scores / self._temperature, axis=1))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -660,8 +660,9 @@ def _in_order_of(classes: Array, margin: Any) -> Any:
     return margin.reindex(index=labels, columns=labels)
 
 
-def _led_by(winners: Array, probabilities: Array) -> Array:
-    """The probabilities, the winner's the largest of each sample though rounding made another as large."""
+def _led_by(scores: Array, probabilities: Array) -> Array:
+    """The probabilities, largest where the scores are, though rounding may have made another as large."""
+    winners = scores.argmax(axis=1)
     tied = np.flatnonzero(probabilities.argmax(axis=1) != winners)
     probabilities[tied, winners[tied]] = np.nextafter(probabilities[tied].max(axis=1), np.inf)
     return probabilities
