@@ -63,6 +63,8 @@ AS_GOOD_AS_ALL = 1 / 4
 # Most entries of the matrices that are factorised, in all: 128 MB, and 512 MB in a fit that has made more
 # iterations than the budget.
 MAX_ENTRIES, LATE_MAX_ENTRIES = 2**24, 2**26
+# Most samples whose multipliers move at a time. With fewer than a fourth Python would take most of the time.
+ASCENT_ROWS = 256
 # A sample of the rows is fitted first where an evaluation of it costs at most this share of one of all rows:
 # of a small problem it saves little, as most of the cost is around the products.
 MUCH_CHEAPER = 0.6
@@ -255,6 +257,20 @@ def iterations_before_turning(objective: Objective, work: float, max_iter: int) 
 def is_worth_turning(objective: Objective, work: float, converged: bool) -> bool:
     """Whether to go on in coordinates that cost `work`; for a certificate alone only in cheap ones."""
     return work <= TURN_ITERATIONS * _evaluation(objective) if converged else work < np.inf
+
+
+def ascent_blocks(objective: Objective) -> int:
+    """How many blocks of samples to move multipliers in, one after the other; zero to move none.
+
+    They are moved where curvature of more than each feature alone is too dear, and rows may be centred
+    without losing digits.
+    """
+    rows, statistics = objective.rows, objective.statistics
+    n_rows = min(ASCENT_ROWS, MAX_ENTRIES // rows.n_samples)
+    is_dear = CostModel(objective, objective, 0).best.form is Form.DIAGONAL
+    if not is_dear or statistics.is_far_from_zero() or n_rows < ASCENT_ROWS / 4:
+        return 0
+    return -(-rows.n_samples // n_rows)
 
 
 def as_stored(objective: Objective) -> bool:

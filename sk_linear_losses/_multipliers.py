@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from ._ascent import ascend
 from ._cost import digits_are_cheap
 from ._envelope import HingeObjective
 from ._objective import Evaluation, Objective
@@ -54,8 +55,16 @@ LAST_PROGRESS, LAST_PATIENCE = 0.1, 20
 
 
 def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None, at: Evaluation) -> Objective:
-    """The objective as it was minimised last: `plain`, of the loss itself and of `at`, is tried first."""
+    """The objective as it was minimised last: `plain`, of the loss itself, is tried before its envelope.
+
+    `at` is of the first that is tried. Ascent of the dual comes before both, where it is worth its while.
+    """
     run.round_off = objective.loss_round_off()
+    if (ascended := ascend(run, objective, at.theta)) is not None:
+        if run.is_certified or run.iterations_left == 0:
+            return ascended
+        objective = ascended
+        at = (ascended if plain is None else plain).evaluate(run.best.theta)
     if plain is not None:
         end = minimise_smooth(run, plain, at, SOFT)
         # Where its curvature jumps, a step may fail that promises little.

@@ -59,20 +59,20 @@ class Samples:
 
 
 class _Block:
-    """Consecutive rows of X from `start` on, with their classes and weights.
+    """Some rows of X, at these `places`, with their classes and weights.
 
     `X` is as products take it only in a block that is `ready`, as `Rows` hands them out. Products with
     parameters are made in the precision `dtype`.
     """
 
-    def __init__(self, index: int, start: int, X: Any, y: Array, weight: Array) -> None:
-        self.index, self.start, self.X, self.y, self.weight = index, start, X, y, weight
+    def __init__(self, index: int, places: slice, X: Any, y: Array, weight: Array) -> None:
+        self.index, self.places, self.X, self.y, self.weight = index, places, X, y, weight
         self.dtype: type[np.floating[Any]] = np.float64
 
     @property
-    def places(self) -> slice:
-        """Where the samples of the block stand among all."""
-        return slice(self.start, self.start + len(self.y))
+    def start(self) -> int:
+        """Place of the first sample."""
+        return int(self.places.start)
 
     @property
     def largest(self) -> float:
@@ -105,9 +105,9 @@ class DenseBlock(_Block):
     """A block of a dense X less `offset`."""
 
     def __init__(
-        self, index: int, start: int, X: Array, y: Array, weight: Array, offset: Array | None
+        self, index: int, places: slice, X: Array, y: Array, weight: Array, offset: Array | None
     ) -> None:
-        super().__init__(index, start, X, y, weight)
+        super().__init__(index, places, X, y, weight)
         self.offset = offset
 
     def ready(self) -> DenseBlock:
@@ -154,8 +154,8 @@ class DenseBlock(_Block):
 class SparseBlock(_Block):
     """A block of a CSR matrix."""
 
-    def __init__(self, index: int, start: int, X: sp.csr_array, y: Array, weight: Array) -> None:
-        super().__init__(index, start, X, y, weight)
+    def __init__(self, index: int, places: slice, X: sp.csr_array, y: Array, weight: Array) -> None:
+        super().__init__(index, places, X, y, weight)
         self._transposed = _share(sp.csc_array(X.shape[::-1], dtype=X.dtype), X)
 
     def ready(self) -> SparseBlock:
@@ -285,6 +285,23 @@ class Rows:
             (transposed[part] @ scaled).toarray(out=gram[part[0] : part[-1] + 1])
         return gram, transposed @ factors
 
+    def interleaved(self, n_blocks: int) -> Iterator[tuple[Array, Block]]:
+        """Blocks of every `n_blocks`-th row, and the features that each of them has, as far as stored.
+
+        So each is like all of them, also where rows of one class follow each other.
+        """
+        offset = self.offset if self.offset.any() else None
+        for index in range(n_blocks):
+            part = slice(index, None, n_blocks)
+            X, y, weight = self._X[part], self.y[part], self.weight[part]
+            if not self.is_sparse:
+                yield np.arange(self.n_features), DenseBlock(index, part, X, y, weight, offset)
+                continue
+            columns, indices = np.unique(X.indices, return_inverse=True)
+            shape = X.shape[0], len(columns)
+            X = sp.csr_array((X.data, indices.astype(X.indices.dtype), X.indptr), shape)
+            yield columns, SparseBlock(index, part, X, y, weight)
+
     def thinned(self, share: float, least: int) -> Rows:
         """A random `share` of the rows with weight, but `least` of each class, weighted to stand for all."""
         y, weight = self.y, self.weight
@@ -396,9 +413,9 @@ def _split(X: Any, y: Array, weight: Array, bounds: Array, offset: Array | None)
     for index, (start, stop) in enumerate(pairwise(bounds.tolist())):
         part = slice(start, stop)
         if sp.issparse(X):
-            yield SparseBlock(index, start, _row_view(X, part), y[part], weight[part])
+            yield SparseBlock(index, part, _row_view(X, part), y[part], weight[part])
         else:
-            yield DenseBlock(index, start, X[part], y[part], weight[part], offset)
+            yield DenseBlock(index, part, X[part], y[part], weight[part], offset)
 
 
 def _row_view(X: sp.csr_array, part: slice) -> sp.csr_array:

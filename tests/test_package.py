@@ -34,6 +34,7 @@ LAYERS = [
     "_preconditioner",
     "_run",
     "_stage",
+    "_ascent",
     "_smooth",
     "_multipliers",
     "_solver",
