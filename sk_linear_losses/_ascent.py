@@ -92,7 +92,7 @@ class _Turn:
 
 
 class _Ascent:
-    """Multipliers that move block by block, from none, and the parameters that they imply."""
+    """Multipliers that move block by block, from the objective's, and the parameters that they imply."""
 
     def __init__(self, objective: HingeObjective, theta: Array, n_blocks: int) -> None:
         self.initial, self.coding = objective, objective.coding
@@ -108,7 +108,8 @@ class _Ascent:
         if objective.fit_intercept:
             self.intercept += theta[-1]
             self.stiffness = BALANCE * self.typical * n_blocks / objective.rows.n_samples
-        self.turns = [self._turn(*each) for each in objective.rows.interleaved(n_blocks)]
+        flows = np.concatenate(objective.term.flows)
+        self.turns = [self._turn(*each, flows) for each in objective.rows.interleaved(n_blocks)]
         self.n_passes = 0
 
     @property
@@ -134,9 +135,9 @@ class _Ascent:
             self._move(self.turns[k])
         self.intercept -= self.stiffness * self.total
 
-    def _turn(self, columns: Array, block: Block) -> _Turn:
-        """What a block needs for its first turn, without multipliers."""
-        ready, n_samples = block.ready(), len(block.y)
+    def _turn(self, columns: Array, block: Block, flows: Array) -> _Turn:
+        """What a block needs for its first turn, its multipliers accounted for."""
+        ready = block.ready()
         means = ready.X @ self.mean[columns]
         product = ready.X @ ready.X.T
         gram = product.toarray() if sp.issparse(product) else product
@@ -144,21 +145,27 @@ class _Ascent:
         reach = np.maximum(gram.diagonal(), FLOOR * self.typical)
         # In proportion to the weights, as that of the envelope.
         smoothing = np.maximum(self.initial.C * np.where(block.weight > 0, block.weight, 1) * reach, TINY)
-        flows = np.zeros((self.initial.n_classes, n_samples)).T
-        return _Turn(
-            block,
-            columns,
-            gram,
-            means,
-            np.maximum(smoothing, TINY),
-            flows,
-            np.zeros((len(self.total), n_samples)),
-        )
+        flows = np.asfortranarray(flows[block.places])
+        turn = _Turn(block, columns, gram, means, smoothing, flows, self._pull(block, flows))
+        self._account(ready, turn, turn.pull, self.coef.take(columns, axis=0))
+        return turn
+
+    def _pull(self, block: Block, flows: Array) -> Array:
+        """Coded pull of each sample of a block that has these multipliers."""
+        coded = self.coding.T @ flows.T - flows.sum(axis=1) * self.coding[block.y].T
+        return np.asarray(self.initial.C * block.weight * coded)
+
+    def _account(self, ready: Block, turn: _Turn, change: Array, coef: Array) -> None:
+        """Account for changed pulls of a block, given the coefficients of its features."""
+        coef -= ready.pull_back(change.T)
+        self.coef[turn.columns] = coef
+        self.total += change.sum(axis=1)
+        self.along_mean -= change @ turn.means
 
     def _move(self, turn: _Turn) -> None:
         """Make some steps of a block's multipliers, and account for them in the parameters."""
-        block, loss, gram = turn.block.ready(), self.initial.term.loss, turn.gram
-        weight, code = self.initial.C * block.weight, self.coding[block.y].T
+        block, loss = turn.block.ready(), self.initial.term.loss
+        weight = self.initial.C * block.weight
         common = self.intercept - self.along_mean - (self.squared_mean + self.stiffness) * self.total
         coded = np.empty_like(turn.pull)
         coef = self.coef.take(turn.columns, axis=0)
@@ -170,9 +177,9 @@ class _Ascent:
             smoothing = turn.curvature * turn.smoothing
             scores = (self.coding @ ahead_coded).T
             new = loss._envelope_flows(scores, block.y, ahead, smoothing[:, None])
-            new_pull = weight * (self.coding.T @ new.T - new.sum(axis=1) * code)
+            new_pull = self._pull(block, new)
             step, change = new - ahead, new_pull - ahead_pull
-            moved = change @ gram
+            moved = change @ turn.gram
             met = float(np.vdot(change, moved))
             supposed = float((weight * smoothing) @ np.einsum("ij,ij->i", step, step))
             if not supposed > 0:
@@ -190,9 +197,5 @@ class _Ascent:
             ahead_pull = new_pull + share * (new_pull - pull)
             ahead_coded = new_coded + share * (new_coded - coded)
             flows, pull, coded, momentum = new, new_pull, new_coded, following
-        change = pull - turn.pull
+        self._account(block, turn, pull - turn.pull, coef)
         turn.flows, turn.pull = flows, pull
-        coef -= block.pull_back(change.T)
-        self.coef[turn.columns] = coef
-        self.total += change.sum(axis=1)
-        self.along_mean -= change @ turn.means

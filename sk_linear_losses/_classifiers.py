@@ -41,6 +41,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
     _doc_link_module = "sk_linear_losses"
     _doc_link_template = "https://sk-linear-losses.readthedocs.io/en/stable/api/generated/{estimator_module}.{estimator_name}.html"
 
+    # What C may be beside a number, in words.
+    _other_strength = ""
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
 
@@ -200,7 +203,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             "C",
             self.C,
             lambda value: LARGEST**-2 <= value <= LARGEST**2 or value == np.inf,
-            f"a number from {LARGEST**-2:g} to {LARGEST**2:g} (or np.inf for no penalty: softmax only)",
+            f"a number from {LARGEST**-2:g} to {LARGEST**2:g}{self._other_strength}",
         )
         check_number("tol", self.tol, lambda tol: 0 <= tol < np.inf, "a finite number >= 0")
         check_integer("max_iter", self.max_iter, lambda most: most >= 1, "an integer of at least 1")
@@ -405,6 +408,8 @@ class SoftmaxClassifier(_LinearClassifier):
     True
     """
 
+    _other_strength = " (or np.inf for no penalty)"
+
     def __init__(
         self,
         C: float = 1.0,
@@ -473,7 +478,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
     max_iter : int, default=1000
         Maximum number of iterations of L-BFGS over all samples.
     warm_start : bool, default=False
-        Whether to start from the present `coef_`, matched by class label.
+        Whether to start from the present `coef_`, matched by class label. Brings little for a hinge, whose
+        multipliers are not kept.
     n_jobs : int, default=None
         Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
         threadpoolctl and joblib; -1 all cores.

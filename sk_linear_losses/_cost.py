@@ -68,7 +68,8 @@ ASCENT_ROWS = 256
 # A sample of the rows is fitted first where an evaluation of it costs at most this share of one of all rows:
 # of a small problem it saves little, as most of the cost is around the products.
 MUCH_CHEAPER = 0.6
-# Fewest iterations after which a fit goes on in other coordinates, if it may make twice as many in all.
+# Fewest iterations after which a fit goes on in other coordinates, if it may make twice as many in all; where
+# curvature of more than each feature alone is too dear, the first number has no say.
 TURN_ITERATIONS = 250
 # L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
 # (measured in scipy's), but at least and at most so many: beyond, no fit gained.
@@ -243,6 +244,7 @@ def digits_are_cheap(objective: Objective) -> bool:
 def iterations_before_turning(objective: Objective, work: float, max_iter: int) -> int:
     """Iterations to make before going on in coordinates that cost `work`: as many as cost the same.
 
+    But some hundred at least where there is curvature of more than each feature alone without them.
     All for sparse rows that are more than their columns, and in these coordinates, which are dense, dearer to
     evaluate: those are for a fit that ends earlier, without success.
     """
@@ -251,7 +253,8 @@ def iterations_before_turning(objective: Objective, work: float, max_iter: int) 
     is_dearer = rows.is_sparse and rows.n_samples >= rows.n_features and dense > stored
     if work == np.inf or is_dearer or max_iter < 2 * TURN_ITERATIONS:
         return max_iter
-    return int(np.clip(work / _evaluation(objective), TURN_ITERATIONS, max_iter / 2))
+    least = 1 if _only_diagonal(objective) else TURN_ITERATIONS
+    return int(np.clip(work / _evaluation(objective), least, max_iter / 2))
 
 
 def is_worth_turning(objective: Objective, work: float, converged: bool) -> bool:
@@ -267,8 +270,7 @@ def ascent_blocks(objective: Objective) -> int:
     """
     rows, statistics = objective.rows, objective.statistics
     n_rows = min(ASCENT_ROWS, MAX_ENTRIES // rows.n_samples)
-    is_dear = CostModel(objective, objective, 0).best.form is Form.DIAGONAL
-    if not is_dear or statistics.is_far_from_zero() or n_rows < ASCENT_ROWS / 4:
+    if not _only_diagonal(objective) or statistics.is_far_from_zero() or n_rows < ASCENT_ROWS / 4:
         return 0
     return -(-rows.n_samples // n_rows)
 
@@ -296,6 +298,11 @@ def may_be_inverted(objective: Objective, n_samples: float, n_left_out: float) -
     work = size**3 / 2 + objective.n_pairs * products
     evaluation = _pass(objective.n_classes, n_samples, THIN_PRODUCT * n_samples * n_inputs)
     return size**2 <= MAX_ENTRIES and work <= max(LEAVE_OUT_BUDGET * evaluation, LEAVE_OUT_WORK)
+
+
+def _only_diagonal(objective: Objective) -> bool:
+    """Whether a fit starts where curvature of more than each feature alone is too dear."""
+    return CostModel(objective, objective, 0).best.form is Form.DIAGONAL
 
 
 def _evaluation(objective: Objective) -> float:

@@ -120,6 +120,11 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
     """Weights of shape (n_samples,) in float64."""
     if sample_weight is None:
         return np.ones(n_samples)
+    if isinstance(sample_weight, str):
+        raise ValueError(
+            f"sample_weight={sample_weight!r} must be an array with one weight for each row of X; "
+            "'balanced' is for class_weight."
+        )
     if isinstance(sample_weight, Real) or getattr(sample_weight, "ndim", None) == 0:
         sample_weight = np.full(n_samples, sample_weight)
     # The sum of what is not a number would be said to be too large.

@@ -29,10 +29,10 @@ from ._typing import Array
 # of the coordinates for each class (512 MB in all): without, curvature is not taken.
 MAX_ROWS, MAX_TURNED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
 # Multiply-adds of a large matrix product that a QR factorisation takes as long as, for each feature and pair
-# of rows.
-QR_WORK = 4
+# of rows. Thin products of few classes, which it is to spare, are slower: four times as many for a large one.
+QR_WORK = 1
 # A factorisation of sparse rows that takes fewer multiply-adds is done at once.
-SMALL_QR_WORK = 10**9
+SMALL_QR_WORK = 25 * 10**7
 # Most entries of a dense X, and stored ones of a sparse X that is copied (400 MB, 48 MB).
 MAX_DENSE_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
 # Most multiply-adds for the Gram matrix of sparse rows (half a second).

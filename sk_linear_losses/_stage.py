@@ -146,7 +146,9 @@ class Stage:
         """Take the point that was looked at last as the next iterate; ends the stage if it is the last."""
         latest, accepted = self.latest, self.accepted
         step = latest.u - accepted.u
-        if (squared := float(step @ step)) > 0:
+        # Where exact curvature leaves directions in which nothing curves, what is measured is round-off.
+        known = not self.preconditioner.exact or accepted.at.value - latest.at.value > self.noise
+        if known and (squared := float(step @ step)) > 0:
             change = latest.slope - accepted.slope
             self.least_curvature = min(self.least_curvature, float(step @ change) / squared)
         self.accepted = latest

@@ -104,6 +104,16 @@ def test_parameters_are_those_that_the_multipliers_imply(name, n_classes, fit_in
     assert_array_equal(np.concatenate(case.objective.term.flows), 0)
 
 
+def test_goes_on_from_the_multipliers_of_the_objective():
+    case = Case("Weston-Watkins")
+    ascent = _Ascent(case.objective, case.start, N_BLOCKS)
+    ascent.make_pass()
+    resumed = _Ascent(ascent.objective(), ascent.theta, N_BLOCKS)
+    assert_allclose(resumed.theta, ascent.theta, atol=1e-12)
+    flows = [np.concatenate(each.objective().term.flows) for each in (ascent, resumed)]
+    assert_array_equal(*flows)
+
+
 def test_rows_less_an_offset():
     offset = np.linspace(-1, 5, N_FEATURES)
     case, plain = (Case("Weston-Watkins", offset=offset), Case("Weston-Watkins"))

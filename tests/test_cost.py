@@ -6,11 +6,13 @@ import scipy.sparse as sp
 
 from sk_linear_losses._cost import (
     COUNTING,
+    TURN_ITERATIONS,
     CostModel,
     Form,
     as_stored,
     digits_are_cheap,
     is_small,
+    iterations_before_turning,
     may_be_inverted,
     pairs_together,
     saves_evaluations,
@@ -225,3 +227,15 @@ def test_leaving_out_samples_is_affordable_by_samples_not_by_rows():
     answers = [may_be_inverted(large, 500, n_left_out) for n_left_out in (0, 10**3, 10**9)]
     assert answers == sorted(answers, reverse=True)
     assert not answers[-1]
+
+
+def test_other_coordinates_are_waited_for_as_long_as_they_cost_and_longer_where_curvature_is_not_dear():
+    """Much longer than a table of few features, wide dense rows cannot have curvature."""
+    dear, cheap = sized(n_samples=1500, n_features=20_000), sized(n_samples=2000, n_features=20)
+    assert evaluations(dear).best.form is Form.DIAGONAL
+    assert iterations_before_turning(cheap, 1.0, 1000) == TURN_ITERATIONS
+    assert iterations_before_turning(dear, 1.0, 1000) == 1
+    few, many = (iterations_before_turning(dear, work, 1000) for work in (1e10, 2e10))
+    assert 1 < few < TURN_ITERATIONS
+    assert many == pytest.approx(2 * few, abs=1)
+    assert iterations_before_turning(dear, 1e15, 1000) == 500

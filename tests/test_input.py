@@ -148,6 +148,10 @@ class TestParameters:
         with pytest.raises(ValueError, match=r"margin has shape \(3,\); expected a number or shape \(3, 3\)"):
             MulticlassSVMClassifier(margin=pd.Series(np.ones(3))).fit(X, Y)
 
+    def test_only_the_softmax_is_said_to_take_no_penalty(self):
+        self.assert_refused(SoftmaxClassifier(), {"C": -1}, "C=-1 must be .*np.inf for no penalty")
+        self.assert_refused(MulticlassSVMClassifier(), {"C": -1}, r"C=-1 must be a number from \S+ to \S+$")
+
     def test_numbers_may_be_arrays(self):
         model = MulticlassSVMClassifier(margin=np.array(2.0), verbose=np.False_).fit(X, Y, np.array(3.0))
         reference = MulticlassSVMClassifier(margin=2.0).fit(X, Y, np.full(len(Y), 3.0))
@@ -225,6 +229,7 @@ BAD_DATA = {
     "weights tiny": ({"sample_weight": 1e-103 * ONES}, r"sum of sample_weight.* is 1\.5e-101"),
     "weights short": ({"sample_weight": ONES[:-1]}, r"sample_weight.*\(149,\).*150"),
     "weights 2-D": ({"sample_weight": ONES[:, None]}, r"sample_weight.*\(150, 1\).*150.*ravel"),
+    "weights balanced": ({"sample_weight": "balanced"}, "sample_weight='balanced'.*each row.*class_weight"),
     "weights strings": ({"sample_weight": np.full(len(Y), "a")}, "could not convert|numeric"),
     "weight of a class tiny": (
         {"sample_weight": np.where(Y == 2, 1e-310, 1.0)},

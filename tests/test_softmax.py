@@ -238,6 +238,25 @@ def test_label_smoothing_bounds_the_scores_without_a_penalty(name, n_classes):
     assert_solution(model, coef, intercept, X)
 
 
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(("seed", "n_samples"), [(3, 200), (5, 5000)])
+def test_dummy_columns_without_penalty(seed, n_samples, storage):
+    """Of which no level is dropped, so that coefficients may move without moving a score."""
+    rng = np.random.default_rng(seed)
+    levels = [rng.integers(0, n, n_samples) for n in (3, 4, 5)]
+    dummies = [np.eye(n)[level] for n, level in zip((3, 4, 5), levels, strict=True)]
+    X = np.hstack([*dummies, rng.normal([40, 0], [10, 0.01], (n_samples, 2))])
+    y = ((X - X.mean(axis=0)) @ rng.normal(size=14) / X.std() + rng.logistic(size=n_samples) > 0).astype(int)
+    model = SoftmaxClassifier(np.inf).fit(storage(X), y)
+    assert model.converged_
+    # Of each factor one level is dropped.
+    reduced = np.delete(X, [0, 3, 7], axis=1)
+    coef, intercept = softmax_newton(reduced, y, np.inf)
+    assert model.objective_ == pytest.approx(
+        primal(softmax_loss, reduced, y, coef, intercept, np.inf), rel=1e-9
+    )
+
+
 @pytest.mark.parametrize("name", BUNDLED)
 def test_class_parameters_sum_to_zero(name):
     X, y = bundled(name)
