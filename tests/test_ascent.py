@@ -287,6 +287,12 @@ class TestBlocks:
     def test_none_where_curvature_is_not_dear(self):
         assert ascent_blocks(self.objective(*generated(0, 500, 20, 3))) == 0
 
+    def test_none_where_samples_are_more_than_features(self):
+        X, y = text(1300, n_features=1200, n_classes=20)
+        assert self.objective(X[:1200], y[:1200]).rows.n_features == 1200
+        assert ascent_blocks(self.objective(X[:1200], y[:1200])) > 0
+        assert ascent_blocks(self.objective(X, y)) == 0
+
     def test_none_where_rows_cannot_be_centred(self):
         X, y = text(1200)
         X = sp.csr_array(sp.hstack([X, 1e9 + np.arange(1200.0)[:, None]]))
