@@ -45,14 +45,14 @@ RESTING = 1e4
 def ascend(run: Run, objective: HingeObjective, start: Array) -> HingeObjective | None:
     """The objective around better multipliers, of which the best point is noted; None where they are dear.
 
-    `start` are parameters with the intercept to start from. Ascent ends where the gap is certified to be
-    small enough, or hardly falls any more.
+    It is as given where they are no better. `start` are parameters with the intercept to start from. Ascent
+    ends where the gap is certified to be small enough, or hardly falls any more.
     """
     n_blocks = ascent_blocks(objective)
     if n_blocks == 0:
         return None
     ascent = _Ascent(objective, start, n_blocks)
-    gaps: list[float] = []
+    initial, gaps = objective, [run.gap]
     while not run.is_certified and run.iterations_left > 0:
         run.begin(objective)
         for _ in range(PASSES):
@@ -66,10 +66,15 @@ def ascend(run: Run, objective: HingeObjective, start: Array) -> HingeObjective 
         parts = resting.gap_parts(at)
         is_solved = parts.stationarity + parts.complementarity <= run.tol * abs(at.objective)
         window = 1 if is_solved else WINDOW
-        if len(gaps) > window and not gaps[-1] <= PROGRESS * gaps[-1 - window]:
+        if len(gaps) > window and not _has_fallen(gaps[-1 - window], gaps[-1]):
             break
     run.milestone("ascent")
-    return objective
+    return objective if _has_fallen(gaps[0], gaps[-1]) else initial
+
+
+def _has_fallen(before: float, gap: float) -> bool:
+    """Whether the gap is that much less than before."""
+    return math.isfinite(gap) and gap <= PROGRESS * before
 
 
 @dataclass
@@ -182,7 +187,7 @@ class _Ascent:
             moved = change @ turn.gram
             met = float(np.vdot(change, moved))
             supposed = float((weight * smoothing) @ np.einsum("ij,ij->i", step, step))
-            if not supposed > 0:
+            if not supposed > 0 or not math.isfinite(met):
                 break
             if met > supposed:
                 turn.curvature *= MORE * met / supposed

@@ -71,7 +71,9 @@ class Case:
 
     def run(self, tol=1e-6, max_iter=1000):
         at = self.objective.evaluate(self.start)
-        return Run(tol, max_iter, (), at, 0.0)
+        run = Run(tol, max_iter, (), at, 0.0)
+        run.note(self.objective, at)
+        return run
 
 
 def pull_of(objective, flows):
@@ -186,7 +188,7 @@ class TestAscend:
         run = case.run(tol=1e-12)
         monkeypatch.setattr(_Ascent, "make_pass", lambda self: None)
         ascend(run, case.objective, case.start)
-        assert len(run.history) == _ascent.WINDOW + 1
+        assert len(run.history) == _ascent.WINDOW
 
     def test_ends_soon_where_only_the_balance_is_left(self, monkeypatch):
         case = Case("Weston-Watkins")
@@ -198,8 +200,17 @@ class TestAscend:
 
         monkeypatch.setattr(HingeObjective, "gap_parts", solved)
         monkeypatch.setattr(_Ascent, "make_pass", lambda self: None)
-        ascend(run, case.objective, case.start)
-        assert len(run.history) == 2
+        # Multipliers that are no better are not kept.
+        assert ascend(run, case.objective, case.start) is case.objective
+        assert len(run.history) == 1
+
+    def test_ends_where_there_is_no_bound(self, monkeypatch):
+        case = Case("Weston-Watkins")
+        run = case.run()
+        run.bound = -math.inf
+        monkeypatch.setattr(Run, "note", lambda *args: None)
+        assert ascend(run, case.objective, case.start) is case.objective
+        assert len(run.history) <= _ascent.WINDOW
 
     def test_rows_sorted_by_class_take_no_longer(self):
         X, y = generated(1, 90, 40, 3)
