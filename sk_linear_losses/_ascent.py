@@ -6,8 +6,7 @@ Multipliers of a block of samples are moved while all others rest, so that all t
 is the block's Gram matrix: a step of theirs moves its own scores by it. Where samples have little in common,
 as texts have, a pass over the blocks brings the dual as near as many gradients of all samples do (S.
 Shalev-Shwartz and T. Zhang, "Stochastic dual coordinate ascent methods for regularized loss minimization",
-2013). Within a block steps are those of A. Beck and M. Teboulle's FISTA (2009), restarted where they turn
-(B. O'Donoghue and E. Candes, "Adaptive restart for accelerated gradient schemes", 2015).
+2013). Within a block steps are proximal gradients of the dual.
 """
 
 from __future__ import annotations
@@ -81,9 +80,22 @@ def _has_fallen(before: float, gap: float) -> bool:
 class _Turn:
     """What a block of samples needs for its turn: its multipliers, their pull, and how its scores curve.
 
-    ``columns`` are the features that its rows have, ``gram`` is that of its centred rows, and ``means`` are
-    the products of its rows with the mean. ``smoothing`` is that of each sample at a ``curvature`` of one.
-    The pull of each sample is coded, of shape (n_codes, n_samples).
+    Parameters
+    ----------
+    block : Block
+    columns : array
+        The features that its rows have.
+    gram : array of shape (n_samples, n_samples)
+        Of its centred rows, with what a lack of balance adds.
+    means : array of shape (n_samples,)
+        Products of its rows with the mean.
+    smoothing : array of shape (n_samples,)
+        Of each sample, at a `curvature` of one.
+    flows : array of shape (n_samples, n_classes)
+    pull : array of shape (n_codes, n_samples)
+        Each sample's, times C and its weight.
+    curvature : float
+        That which steps suppose.
     """
 
     block: Block
@@ -176,14 +188,13 @@ class _Ascent:
         coef = self.coef.take(turn.columns, axis=0)
         block.multiply(coef, coded)
         coded += np.outer(self.total, turn.means) + common[:, None]
-        flows, pull, momentum = turn.flows, turn.pull, 1.0
-        ahead, ahead_pull, ahead_coded = flows, pull, coded
+        flows, pull = turn.flows, turn.pull
         for _ in range(STEPS):
             smoothing = turn.curvature * turn.smoothing
-            scores = (self.coding @ ahead_coded).T
-            new = loss._envelope_flows(scores, block.y, ahead, smoothing[:, None])
+            scores = (self.coding @ coded).T
+            new = loss._envelope_flows(scores, block.y, flows, smoothing[:, None])
             new_pull = self._pull(block, new)
-            step, change = new - ahead, new_pull - ahead_pull
+            step, change = new - flows, new_pull - pull
             moved = change @ turn.gram
             met = float(np.vdot(change, moved))
             supposed = float((weight * smoothing) @ np.einsum("ij,ij->i", step, step))
@@ -193,14 +204,7 @@ class _Ascent:
                 turn.curvature *= MORE * met / supposed
                 continue
             turn.curvature *= max(LESS, met / supposed)
-            new_coded = ahead_coded - moved
-            if np.vdot(step.T, (new - flows).T) < 0:
-                momentum = 1.0
-            following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-            share = (momentum - 1) / following
-            ahead = new + share * (new - flows)
-            ahead_pull = new_pull + share * (new_pull - pull)
-            ahead_coded = new_coded + share * (new_coded - coded)
-            flows, pull, coded, momentum = new, new_pull, new_coded, following
+            flows, pull = new, new_pull
+            coded -= moved
         self._account(block, turn, pull - turn.pull, coef)
         turn.flows, turn.pull = flows, pull

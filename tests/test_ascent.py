@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.svm import LinearSVC
 
-from sk_linear_losses import MulticlassSVMClassifier, _ascent, _cost
+from sk_linear_losses import MulticlassSVMClassifier, _ascent, _cost, _multipliers
 from sk_linear_losses._ascent import _Ascent, ascend
 from sk_linear_losses._cost import ascent_blocks
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
@@ -104,6 +104,24 @@ def test_parameters_are_those_that_the_multipliers_imply(name, n_classes, fit_in
     assert_allclose(ascent.total, total, atol=1e-10 * np.abs(pull).max())
     assert len(theta) == N_FEATURES + fit_intercept
     assert_array_equal(np.concatenate(case.objective.term.flows), 0)
+
+
+def test_steps_that_suppose_too_little_curvature_are_not_made():
+    case = Case("Weston-Watkins", fit_intercept=False)
+    ascent = _Ascent(case.objective, case.start, N_BLOCKS)
+    for turn in ascent.turns:
+        turn.curvature = 1e-6
+    best = 0.0
+    for turn in ascent.turns:
+        ascent._move(turn)
+        # The first of its steps met more, the others made up for it.
+        assert turn.curvature > 1e-2
+        flows = np.concatenate(ascent.objective().term.flows)
+        gain = C * case.weight @ (flows * case.margin[case.y]).sum(axis=1)
+        dual = gain - (pull_of(case.objective, flows)[0] ** 2).sum() / 2
+        assert dual >= best
+        best = dual
+    assert best > 0
 
 
 def test_goes_on_from_the_multipliers_of_the_objective():
@@ -272,6 +290,15 @@ def test_fits_of_text_agree_with_those_without(loss, C, monkeypatch):
     other = MulticlassSVMClassifier(C, loss=loss).fit(X, y)
     assert model.objective_ == pytest.approx(other.objective_, rel=2e-6)
     assert model.objective_ - model.duality_gap_ <= other.objective_
+
+
+def test_nothing_else_is_minimised_once_ascent_is_certified():
+    X, y = text(1200)
+    with counted(_multipliers, "minimise_smooth") as smooth, counted(_multipliers, "precondition") as taken:
+        model = MulticlassSVMClassifier(tol=1e-2).fit(X, y)
+        MulticlassSVMClassifier(loss="squared_hinge", tol=1e-2).fit(X, y)
+    assert model.converged_
+    assert smooth.call_count == taken.call_count == 0
 
 
 def test_two_classes_without_intercept_agree_with_linear_svc():
