@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from scipy.optimize import brentq
@@ -33,12 +33,11 @@ from scipy.special import stdtrit
 
 from ._cost import may_be_inverted
 from ._curvature import CurvatureAt
-from ._envelope import EnvelopeTerm
-from ._objective import Objective, SmoothTerm
+from ._objective import BlockSums, Objective, SmoothTerm, Term
 from ._preconditioner import hessian_factor, precondition_by_class
 from ._rows import Block, chunks, generator
 from ._typing import Array
-from .losses import Curvature, SoftmaxLoss
+from .losses import Curvature, HingeLoss, SoftmaxLoss
 
 # The kinks of a hinge are spread to give it curvature, over the margin times this power of the number of
 # samples: the rate that suits a density at one point, here that of shortfalls at zero. Half and twice as much
@@ -68,17 +67,40 @@ DIGITS = 4
 # Least and most temperature, in margins or root mean square scores: the lesser of the least, and the greater
 # of the most. Scores are far smaller than the margin where C is small.
 COLDEST, HOTTEST = 1 / 30, 100.0
+# Where scores of a sample left out differ by more than those of the fit do for this share of the samples,
+# they count as if by that: one outlying row, or one that alone holds a direction, would outweigh all others,
+# as a likelihood is linear in wrong scores. With twice as much, temperatures of a hinge on one-hot tables
+# were up to half too high.
+MOST = 0.95
+# Where most multipliers are less than a thousandth of what they may be, curvature is taken to be that at a C
+# of which they are as much.
+HELD = 1e3
 
 
 @dataclass(frozen=True)
-class _SpreadTerm(EnvelopeTerm):
-    """A hinge as the solver left it, multipliers and all, but with the curvature of spread kinks."""
+class _HeldTerm:
+    """A hinge as the solver left it, multipliers and all, but with the curvature that holds its samples.
 
+    That is a share of what it is with its kinks spread over a width.
+    """
+
+    minimised: Term
+    loss: HingeLoss
     width: float
+    share: float
+
+    def evaluate(self, scores: Array, block: Block) -> BlockSums:
+        """Sums over the block, as the solver left them."""
+        return self.minimised.evaluate(scores, block)
+
+    def gradient(self, scores: Array, block: Block) -> Array:
+        """Gradient, as the solver left it."""
+        return self.minimised.gradient(scores, block)
 
     def curvature(self, scores: Array, block: Block) -> Curvature:
-        """Second derivative of the loss with its kinks spread over the width."""
-        return self.loss._kink_curvature(scores, block.y, self.width)
+        """The share of the second derivative of the loss with its kinks spread."""
+        diagonal, left, right = self.loss._kink_curvature(scores, block.y, self.width)
+        return Curvature(self.share * diagonal, self.share * left, right)
 
 
 def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
@@ -87,19 +109,56 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     `unit` (n_samples,) is the weight that is left out of each sample: that of a single row, so that a weight
     of two and a repeated row are the same.
     """
-    margin = objective.term.loss._unit
+    loss = cast(HingeLoss, objective.term.loss)
+    margin = loss._unit
     all_weight = objective.rows.weight
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
-    if isinstance(term := objective.term, EnvelopeTerm):
-        width = margin * n_samples**WIDTH_POWER
-        objective = replace(objective, term=_SpreadTerm(**vars(term), width=width))
+    flows, spreads, weight = _flows_and_spreads(objective, theta)
+    width, share = margin * n_samples**WIDTH_POWER, _share_that_holds(loss, flows, weight)
+    largest = _quantile(spreads, weight, MOST)
+    objective = replace(objective, term=_HeldTerm(objective.term, loss, width, share))
     if may_be_inverted(objective, n_samples, min(n_samples, MOST_SAMPLES)):
         scores, y, weight = _left_out_scores(objective, theta, unit, _drawn(objective, theta))
     else:
         scores, y, weight = _roughly_left_out_scores(objective, theta, unit, SOFTNESS * margin)
+    scores = _limited(scores, largest)
     size = float(np.sqrt(weight @ (scores**2).mean(axis=1))) or margin
     temperature = _likeliest(scores, y, weight, COLDEST * min(margin, size), HOTTEST * max(margin, size))
     return margin * float(f"{temperature / margin:.{DIGITS}g}")
+
+
+def _flows_and_spreads(objective: Objective, theta: Array) -> tuple[Array, Array, Array]:
+    """The largest flow of each sample with weight, how much its scores differ, and its weight."""
+    coef, intercept = objective.score_parameters(theta)
+
+    def contribution(block: Block) -> tuple[Array, Array, Array]:
+        scores = block.scores(coef, intercept)
+        spreads = np.ptp(scores, axis=1)
+        return objective.term.gradient(scores, block).max(axis=1), spreads, block.weight
+
+    flows, spreads, weight = map(np.concatenate, zip(*objective.rows.map(contribution), strict=True))
+    weighted = weight > 0
+    return flows[weighted], spreads[weighted], weight[weighted]
+
+
+def _share_that_holds(loss: HingeLoss, flows: Array, weight: Array) -> float:
+    """Share of the curvature that there would be at a C of which the multipliers are no tiny part.
+
+    Of hard margins neither coefficients nor multipliers depend on C, but curvature does: with all of it, what
+    a sample may move would be a difference of numbers that agree in all their digits.
+    """
+    pulling = flows > 0
+    if not pulling.any():
+        return 1.0
+    most = 1.0 if loss.has_kinks else loss._unit
+    return min(HELD * _quantile(flows[pulling], weight[pulling], 0.5) / most, 1.0)
+
+
+def _quantile(values: Array, weight: Array, share: float) -> float:
+    """The least value such that those up to it have this share of the weight."""
+    order = np.argsort(values)
+    total = np.cumsum(weight[order])
+    return float(values[order[np.searchsorted(total, share * total[-1])]])
 
 
 def _likeliest(scores: Array, y: Array, weight: Array, coldest: float, hottest: float) -> float:
@@ -173,6 +232,13 @@ def _gathered(parts: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Ar
     """Scores, classes and shares of the weight of all samples, from scores, classes and weights of blocks."""
     scores, y, weight = map(np.concatenate, zip(*parts, strict=True))
     return scores, y, weight / weight.sum()
+
+
+def _limited(scores: Array, largest: float) -> Array:
+    """The scores, those of a sample shrunk where they differ by more than this, if it is not zero."""
+    spreads = np.ptp(scores, axis=1, keepdims=True)
+    shares = (largest or np.inf) / np.maximum(spreads, np.finfo(float).tiny)
+    return np.asarray(scores * np.minimum(shares, 1))
 
 
 def _reach(inverse: Array, rows: Array, n_classes: int) -> Array:

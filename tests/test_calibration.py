@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.special import softmax
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
@@ -41,6 +42,21 @@ def overlapping(n_samples=80):
     rng = np.random.default_rng(0)
     y = np.arange(n_samples) % 3
     return rng.normal(size=(n_samples, 3)) + 0.8 * np.eye(3)[y], y
+
+
+def one_hot(n_samples, sizes):
+    """Columns that say which of its levels each of some factors has, and classes that depend on them."""
+    rng = np.random.default_rng(0)
+    levels = [rng.integers(size, size=n_samples) for size in sizes]
+    scores = sum(rng.normal(size=(size, 3))[level] for size, level in zip(sizes, levels, strict=True))
+    y = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    return np.hstack([np.eye(size)[level] for size, level in zip(sizes, levels, strict=True)]), y
+
+
+def least_log_loss(model, X, y):
+    """The held-out loss at the temperature that suits the scores best."""
+    scores = model.decision_function(X)
+    return min(log_loss(y, softmax(scores / T, axis=1)) for T in np.geomspace(0.03, 100, 100))
 
 
 def fit_and_left_out(X, y):
@@ -149,6 +165,37 @@ def test_the_inverse_is_for_few_coefficients_or_much_data(monkeypatch):
         X, y = rng.normal(size=(1200, n_features)), np.arange(1200) % 10
         MulticlassSVMClassifier(C=1e-4, loss="squared_hinge").fit(X, y)
     assert asked == [True, False]
+
+
+@each_variant
+@pytest.mark.parametrize("entry", [1e3, 1e6])
+def test_one_outlying_entry_leaves_the_temperature_as_it_is(entry, parameters):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 8))
+    y = (2 * X @ rng.normal(size=(8, 3)) + 2 * rng.gumbel(size=(600, 3))).argmax(axis=1)
+    model = MulticlassSVMClassifier(**parameters)
+    usual = model.fit(X, y).temperature_
+    X[5, 3] = entry
+    assert model.fit(X, y).temperature_ == pytest.approx(usual, rel=0.15)
+
+
+@each_variant
+@pytest.mark.parametrize("C", [1, 1e3])
+def test_samples_that_alone_hold_a_direction_do_not_decide_the_temperature(C, parameters):
+    X, y = one_hot(4000, (2, 3, 5, 10, 20, 50))
+    model = MulticlassSVMClassifier(C, **parameters).fit(X[::2], y[::2])
+    held_out = log_loss(y[1::2], model.predict_proba(X[1::2]))
+    assert held_out < 1.1 * least_log_loss(model, X[1::2], y[1::2])
+
+
+@each_variant
+def test_where_the_margin_is_hard_the_temperature_does_not_depend_on_C(parameters):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = 3 * rng.normal(size=(60, 200)) + 6 * np.eye(3, 200)[y]
+    hard, harder = (MulticlassSVMClassifier(C, **parameters).fit(X, y) for C in (100, 1e6))
+    np.testing.assert_allclose(hard.coef_, harder.coef_, rtol=0, atol=1e-4 * np.abs(hard.coef_).max())
+    assert harder.temperature_ == pytest.approx(hard.temperature_, rel=5e-3)
 
 
 @each_variant
