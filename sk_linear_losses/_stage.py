@@ -16,7 +16,7 @@ from scipy.optimize import OptimizeResult, minimize
 from ._cost import n_corrections
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner
-from ._run import Run
+from ._run import FINEST_DECREMENT, Run
 from ._typing import Array
 
 # Iterations of a stage, at least and at most. It lasts as many as its curvature costs in evaluations. Where
@@ -99,7 +99,8 @@ class Stage:
         preconditioner, run = self.preconditioner, self.run
         self.planned = planned
         # Decrements of other curvature mean little before a step has been made, unless nothing is left.
-        known = preconditioner.exact or run.is_certified or self.end.decrement == 0
+        nothing_left = self.end.decrement <= FINEST_DECREMENT * abs(self.start.value)
+        known = preconditioner.exact or run.is_certified or nothing_left
         if known and self.assess(self.start, self.end.decrement) == 0:
             return self.end._replace(finished=True)
         options = {

