@@ -19,16 +19,21 @@ import scipy.sparse as sp
 
 from ._cost import ascent_blocks
 from ._envelope import TINY, HingeObjective
-from ._rows import Block, generator
-from ._run import Run
+from ._rows import Block, generator, weighted_quantile
+from ._run import FINEST_GAP, Run
 from ._typing import Array
 
 # Passes over the blocks for each iteration, which ends with an evaluation; and steps of a block at its turn.
 # With 1 to 10 steps, and blocks of a fourth to four times the size, dual objectives rose about as fast.
 PASSES, STEPS = 5, 5
-# Ascent goes on as long as this many iterations leave at most that share of the gap. Where all but the
-# intercept's balance is solved, which others find sooner, it is one iteration.
-WINDOW, PROGRESS = 40, 0.5
+# Relative gap of a start that is near enough for others to go on from.
+NEAR = 0.1
+# What such an iteration costs, in evaluations. Ascent goes on as long as, at the rate of its last iterations,
+# it takes no more of them to the goal than the fit may make iterations.
+COST, RATE = 9, 10
+# Share of the gap that is progress: with less in all multipliers are not kept, and where all but the
+# intercept's balance is solved, which others find sooner, with less in one iteration ascent ends.
+PROGRESS = 0.5
 # Steps suppose, to start with, so many times the curvature of single samples. Where they met more, they
 # suppose a little more than that; else less by at most this factor next time.
 CURVATURE, MORE, LESS = 2.0, 1.2, 0.9
@@ -45,10 +50,11 @@ def ascend(run: Run, objective: HingeObjective, start: Array) -> HingeObjective 
     """The objective around better multipliers, of which the best point is noted; None where they are dear.
 
     It is as given where they are no better. `start` are parameters with the intercept to start from. Ascent
-    ends where the gap is certified to be small enough, or hardly falls any more.
+    ends where the gap is certified to be small enough, or hardly falls any more; there is none in a fit that
+    has made iterations, in other coordinates.
     """
     n_blocks = ascent_blocks(objective)
-    if n_blocks == 0:
+    if n_blocks == 0 or run.history or run.gap <= NEAR * run.best.objective:
         return None
     ascent = _Ascent(objective, start, n_blocks)
     initial, gaps = objective, [run.gap]
@@ -64,16 +70,33 @@ def ascend(run: Run, objective: HingeObjective, start: Array) -> HingeObjective 
         gaps.append(run.gap)
         parts = resting.gap_parts(at)
         is_solved = parts.stationarity + parts.complementarity <= run.tol * abs(at.objective)
-        window = 1 if is_solved else WINDOW
-        if len(gaps) > window and not _has_fallen(gaps[-1 - window], gaps[-1]):
+        if is_solved and not _has_fallen(gaps[-2], gaps[-1]):
+            break
+        if len(gaps) > RATE and COST * _left(gaps[-1 - RATE], gaps[-1], run) > run.max_iter:
             break
     run.milestone("ascent")
     return objective if _has_fallen(gaps[0], gaps[-1]) else initial
 
 
+def _left(before: float, gap: float, run: Run) -> float:
+    """Iterations to the goal at the rate at which the last ones have brought the gap down from `before`."""
+    if not gap < before < math.inf:
+        return math.inf
+    goal = max(run.tol, FINEST_GAP) * abs(run.best.objective)
+    return RATE * math.log(gap / goal) / math.log(before / gap)
+
+
 def _has_fallen(before: float, gap: float) -> bool:
     """Whether the gap is that much less than before."""
     return math.isfinite(gap) and gap <= PROGRESS * before
+
+
+def _typical_reach(objective: HingeObjective) -> float:
+    """The squared distance of a sample in the middle from the mean, which a few long ones leave as it is."""
+    mean = objective.statistics.mean
+    parts = objective.rows.map(lambda block: block.squared_norms(mean, np.ones_like(mean)))
+    reach = weighted_quantile(np.concatenate(parts), objective.rows.weight, 0.5)
+    return reach or float(objective.statistics.variance.sum())
 
 
 @dataclass
@@ -121,7 +144,7 @@ class _Ascent:
         self.along_mean, self.total = np.zeros(n_codes), np.zeros(n_codes)
         self.intercept, self.stiffness = np.zeros(n_codes), 0.0
         # Rows that do not vary have no curvature but what a lack of balance adds.
-        self.typical = float(objective.statistics.variance.sum()) or 1.0
+        self.typical = _typical_reach(objective) or 1.0
         if objective.fit_intercept:
             self.intercept += theta[-1]
             self.stiffness = BALANCE * self.typical * n_blocks / objective.rows.n_samples

@@ -35,7 +35,7 @@ from ._cost import may_be_inverted
 from ._curvature import CurvatureAt
 from ._objective import BlockSums, Objective, SmoothTerm, Term
 from ._preconditioner import hessian_factor, precondition_by_class
-from ._rows import Block, chunks, generator
+from ._rows import Block, chunks, generator, weighted_quantile
 from ._typing import Array
 from .losses import Curvature, HingeLoss, SoftmaxLoss
 
@@ -115,7 +115,7 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     flows, spreads, weight = _flows_and_spreads(objective, theta)
     width, share = margin * n_samples**WIDTH_POWER, _share_that_holds(loss, flows, weight)
-    largest = _quantile(spreads, weight, MOST)
+    largest = weighted_quantile(spreads, weight, MOST)
     objective = replace(objective, term=_HeldTerm(objective.term, loss, width, share))
     if may_be_inverted(objective, n_samples, min(n_samples, MOST_SAMPLES)):
         scores, y, weight = _left_out_scores(objective, theta, unit, _drawn(objective, theta))
@@ -151,14 +151,7 @@ def _share_that_holds(loss: HingeLoss, flows: Array, weight: Array) -> float:
     if not pulling.any():
         return 1.0
     most = 1.0 if loss.has_kinks else loss._unit
-    return min(HELD * _quantile(flows[pulling], weight[pulling], 0.5) / most, 1.0)
-
-
-def _quantile(values: Array, weight: Array, share: float) -> float:
-    """The least value such that those up to it have this share of the weight."""
-    order = np.argsort(values)
-    total = np.cumsum(weight[order])
-    return float(values[order[np.searchsorted(total, share * total[-1])]])
+    return min(HELD * weighted_quantile(flows[pulling], weight[pulling], 0.5) / most, 1.0)
 
 
 def _likeliest(scores: Array, y: Array, weight: Array, coldest: float, hottest: float) -> float:

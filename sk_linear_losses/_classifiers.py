@@ -476,11 +476,12 @@ class MulticlassSVMClassifier(_LinearClassifier):
         round-off of the sum of losses, which hard margins at large `C` come to first. With a `tol` of 1e-6
         or less, small problems are solved to the last digit.
     max_iter : int, default=1000
-        Maximum number of iterations of L-BFGS over all samples; on text also of the dual's ascent, each of
-        five passes over the samples and an evaluation.
+        Maximum number of iterations of L-BFGS over all samples and, where these are no more than features too
+        many for curvature, as on text, of the dual's ascent: each of five passes over the samples and an
+        evaluation.
     warm_start : bool, default=False
-        Whether to start from the present `coef_`, matched by class label. Brings little for a hinge, whose
-        multipliers are not kept.
+        Whether to start from the present `coef_`, matched by class label. Brings little for a hinge with
+        kinks, whose multipliers are not kept: fits of few iterations each get no nearer than the second.
     n_jobs : int, default=None
         Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
         threadpoolctl and joblib; -1 all cores.
@@ -503,8 +504,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
     feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the features, if X had any.
     n_iter_ : int
-        Iterations of L-BFGS over all samples and, on text, of the dual's ascent. Those over a sample of the
-        rows, which come first for the squared hinge where rows are many, are not counted.
+        Iterations of L-BFGS over all samples and of the dual's ascent, see `max_iter`. Those over a sample of
+        the rows, which come first for the squared hinge where rows are many, are not counted.
     objective_ : float
         The objective at the solution.
     duality_gap_ : float

@@ -267,10 +267,11 @@ def ascent_blocks(objective: Objective) -> int:
 
     They are moved where curvature of more than each feature alone is too dear and samples, of which there is
     a multiplier, are no more than features, of which there is a coefficient; of more samples the method of
-    multipliers took as little as a twentieth of the time. Also, rows must be centred without losing digits.
+    multipliers took as little as a twentieth of the time. Also, rows must be centred without losing digits,
+    and stored one after the other or else copied.
     """
     rows, statistics = objective.rows, objective.statistics
-    if rows.n_samples > rows.n_features:
+    if rows.n_samples > rows.n_features or not (rows.by_row or rows.n_stored <= MAX_ENTRIES):
         return 0
     n_rows = min(ASCENT_ROWS, MAX_ENTRIES // rows.n_samples)
     if not _only_diagonal(objective) or statistics.is_far_from_zero() or n_rows < ASCENT_ROWS / 4:

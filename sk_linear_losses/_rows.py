@@ -270,6 +270,11 @@ class Rows:
         """Relative round-off of products with the rows."""
         return float(np.finfo(self.dtype).eps)
 
+    @property
+    def by_row(self) -> bool:
+        """Whether the entries of a row are stored one after the other."""
+        return self.is_sparse or bool(self._X.strides[1] == self._X.itemsize)
+
     @cached_property
     def stored_pairs(self) -> float:
         """Mean over sparse rows of the pairs of stored entries."""
@@ -288,13 +293,15 @@ class Rows:
     def interleaved(self, n_blocks: int) -> Iterator[tuple[Array, Block]]:
         """Blocks of every `n_blocks`-th row, and the features that each of them has, as far as stored.
 
-        So each is like all of them, also where rows of one class follow each other.
+        So each is like all of them, also where rows of one class follow each other. Rows whose entries are
+        not stored one after the other are copied: in a block, those of a feature are not either.
         """
         offset = self.offset if self.offset.any() else None
         for index in range(n_blocks):
             part = slice(index, None, n_blocks)
             X, y, weight = self._X[part], self.y[part], self.weight[part]
             if not self.is_sparse:
+                X = X if self.by_row else np.ascontiguousarray(X)
                 yield np.arange(self.n_features), DenseBlock(index, part, X, y, weight, offset)
                 continue
             columns, indices = np.unique(X.indices, return_inverse=True)
@@ -393,6 +400,13 @@ def far_from_zero(mean: Array, variance: Array) -> Array:
 def generator(skipped: int = 0) -> np.random.Generator:
     """A generator of the same random numbers each time, but for so many that are skipped."""
     return np.random.Generator(np.random.PCG64(SEED).advance(skipped))
+
+
+def weighted_quantile(values: Array, weight: Array, share: float) -> float:
+    """The least value such that those up to it have this share of the weight."""
+    order = np.argsort(values)
+    total = np.cumsum(weight[order])
+    return float(values[order[np.searchsorted(total, share * total[-1])]])
 
 
 def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:

@@ -21,7 +21,9 @@ from ._typing import Array
 
 # Iterations of a stage, at least and at most. It lasts as many as its curvature costs in evaluations. Where
 # that is not exact, half as many: what L-BFGS has learnt is lost with the change of variables, and is worth
-# more.
+# more. With the curvature of each feature alone it is worth most, and the more the slower a fit: such a stage
+# is as long as all before it (on word counts 0.4 to 0.9 of the iterations, with twice as long no fewer; with
+# other curvature raw MNIST did not converge in twice the iterations).
 EXACT_STAGE, INEXACT_STAGE = (5, 30), (25, 100)
 # Last iterations from which the rate of convergence is told, with exact curvature and with other curvature,
 # where single ones vary more.
@@ -40,13 +42,18 @@ class StageEnd(NamedTuple):
     finished: bool
 
 
-def stage_length(preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT_STAGE) -> int:
-    """Iterations after which the curvature is taken anew, within these bounds where it is exact."""
+def stage_length(preconditioner: Preconditioner, made: int, bounds: tuple[int, int] = EXACT_STAGE) -> int:
+    """Iterations after which the curvature is taken anew, of a problem that has `made` some so far.
+
+    Within these bounds where it is exact.
+    """
     if preconditioner.exact:
         least, most = bounds
         return int(min(max(preconditioner.renewal_cost, least), most))
     least, most = INEXACT_STAGE
     length = min(max(preconditioner.renewal_cost / 2, least), most)
+    if not preconditioner.correlated:
+        length = max(length, made)
     return int(min(length, preconditioner.most_iterations))
 
 

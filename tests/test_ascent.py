@@ -201,12 +201,33 @@ class TestAscend:
         assert len(run.history) == 3
         assert passes.call_count == 3 * _ascent.PASSES
 
+    def test_ends_where_the_iterations_of_a_fit_would_take_less(self):
+        case = Case("Weston-Watkins")
+        lengths = []
+        for max_iter in (40, 10_000):
+            run = case.run(tol=1e-12, max_iter=max_iter)
+            ascend(run, case.objective, case.start)
+            lengths.append(len(run.history))
+        assert lengths[0] == _ascent.RATE < lengths[1]
+
+    def test_none_after_iterations_in_other_coordinates(self):
+        case = Case("Weston-Watkins")
+        run = case.run()
+        run.end(case.objective, case.objective.evaluate(case.start))
+        assert ascend(run, case.objective, case.start) is None
+
+    def test_none_from_a_start_that_is_near(self):
+        case = Case("Weston-Watkins")
+        run = case.run()
+        run.bound = 0.95 * run.best.objective
+        assert ascend(run, case.objective, case.start) is None
+
     def test_ends_where_the_gap_hardly_falls(self, monkeypatch):
         case = Case("Weston-Watkins")
         run = case.run(tol=1e-12)
         monkeypatch.setattr(_Ascent, "make_pass", lambda self: None)
         ascend(run, case.objective, case.start)
-        assert len(run.history) == _ascent.WINDOW
+        assert len(run.history) == _ascent.RATE
 
     def test_ends_soon_where_only_the_balance_is_left(self, monkeypatch):
         case = Case("Weston-Watkins")
@@ -228,7 +249,7 @@ class TestAscend:
         run.bound = -math.inf
         monkeypatch.setattr(Run, "note", lambda *args: None)
         assert ascend(run, case.objective, case.start) is case.objective
-        assert len(run.history) <= _ascent.WINDOW
+        assert len(run.history) <= _ascent.RATE
 
     def test_rows_sorted_by_class_take_no_longer(self):
         X, y = generated(1, 90, 40, 3)
@@ -309,6 +330,16 @@ def test_two_classes_without_intercept_agree_with_linear_svc():
     assert expected * (1 - 1e-9) <= model.objective_ <= expected * (1 + 1e-6)
 
 
+def test_one_long_row_takes_no_longer():
+    X, y = text()
+    length = np.ones(len(y))
+    usual = MulticlassSVMClassifier().fit(X, y).n_iter_
+    length[3] = 300
+    longer = MulticlassSVMClassifier().fit(sp.csr_array(sp.diags_array(length) @ X), y)
+    assert longer.converged_
+    assert longer.n_iter_ <= 2 * usual + 10
+
+
 class TestBlocks:
     def test_where_curvature_is_dear(self):
         X, y = text(1200)
@@ -336,6 +367,14 @@ class TestBlocks:
         X = sp.csr_array(sp.hstack([X, 1e9 + np.arange(1200.0)[:, None]]))
         assert ascent_blocks(self.objective(X, y)) == 0
 
+    def test_none_where_rows_would_have_to_be_copied_and_are_large(self, monkeypatch):
+        X, y = text(1200, n_features=1300)
+        dense = X.toarray()
+        assert ascent_blocks(self.objective(np.asfortranarray(dense), y)) > 0
+        monkeypatch.setattr(_cost, "MAX_ENTRIES", dense.size - 1)
+        assert ascent_blocks(self.objective(dense, y)) > 0
+        assert ascent_blocks(self.objective(np.asfortranarray(dense), y)) == 0
+
     @staticmethod
     def objective(X, y):
         rows = Rows(X, y, np.ones(len(y)), y.max() + 1, 1)
@@ -344,7 +383,7 @@ class TestBlocks:
         return HingeObjective(rows, term, 1.0, 1.0, True, statistics, False)
 
 
-@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("storage", [np.asarray, np.asfortranarray, sp.csr_array])
 def test_interleaved_rows(storage):
     rng = np.random.default_rng(0)
     X = rng.random((10, 7)) * (rng.random((10, 7)) < 0.4)
@@ -355,6 +394,7 @@ def test_interleaved_rows(storage):
         whole = np.zeros((len(block.y), 7))
         whole[:, columns] = block.X.toarray() if sp.issparse(block.X) else block.X
         assert_array_equal(whole, X[block.places])
+        assert sp.issparse(block.X) or block.X.strides[1] == block.X.itemsize
         assert_array_equal(block.y, y[block.places])
         assert_array_equal(block.weight, weight[block.places])
         seen[block.places] += 1
