@@ -28,9 +28,9 @@ from ._typing import Array
 PASSES, STEPS = 5, 5
 # Relative gap of a start that is near enough for others to go on from.
 NEAR = 0.1
-# What such an iteration costs, in evaluations. Ascent goes on as long as, at the rate of its last iterations,
-# it takes no more of them to the goal than the fit may make iterations.
-COST, RATE = 9, 10
+# Ascent goes on as long as, at the rate of its last RATE iterations, it takes no more than this part of the
+# iterations that the fit may make to the goal: each costs some nine evaluations, and rates vary by half.
+WORTH, RATE = 6, 10
 # Share of the gap that is progress: with less in all multipliers are not kept, and where all but the
 # intercept's balance is solved, which others find sooner, with less in one iteration ascent ends.
 PROGRESS = 0.5
@@ -72,7 +72,7 @@ def ascend(run: Run, objective: HingeObjective, start: Array) -> HingeObjective 
         is_solved = parts.stationarity + parts.complementarity <= run.tol * abs(at.objective)
         if is_solved and not _has_fallen(gaps[-2], gaps[-1]):
             break
-        if len(gaps) > RATE and COST * _left(gaps[-1 - RATE], gaps[-1], run) > run.max_iter:
+        if len(gaps) > RATE and WORTH * _left(gaps[-1 - RATE], gaps[-1], run) > run.max_iter:
             break
     run.milestone("ascent")
     return objective if _has_fallen(gaps[0], gaps[-1]) else initial

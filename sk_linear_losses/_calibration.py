@@ -67,11 +67,11 @@ DIGITS = 4
 # Least and most temperature, in margins or root mean square scores: the lesser of the least, and the greater
 # of the most. Scores are far smaller than the margin where C is small.
 COLDEST, HOTTEST = 1 / 30, 100.0
-# Where scores of a sample left out differ by more than those of the fit do for this share of the samples,
-# they count as if by that: one outlying row, or one that alone holds a direction, would outweigh all others,
-# as a likelihood is linear in wrong scores. With twice as much, temperatures of a hinge on one-hot tables
-# were up to half too high.
-MOST = 0.95
+# Where scores of a sample left out differ by more than those of the fit do for the first share of the
+# samples, they count as if by that: one outlying row, or one that alone holds a direction, would outweigh all
+# others, as a likelihood is linear in wrong scores. With twice as much, temperatures of a hinge on one-hot
+# tables were up to half too high. The second share counts up to a margin: so few rows may be all that tell.
+MOST, ALMOST_ALL = 0.95, 0.99
 # Where most multipliers are less than a thousandth of what they may be, curvature is taken to be that at a C
 # of which they are as much.
 HELD = 1e3
@@ -115,13 +115,13 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     flows, spreads, weight = _flows_and_spreads(objective, theta)
     width, share = margin * n_samples**WIDTH_POWER, _share_that_holds(loss, flows, weight)
-    largest = weighted_quantile(spreads, weight, MOST)
+    most, almost_all = (weighted_quantile(spreads, weight, share) for share in (MOST, ALMOST_ALL))
     objective = replace(objective, term=_HeldTerm(objective.term, loss, width, share))
     if may_be_inverted(objective, n_samples, min(n_samples, MOST_SAMPLES)):
         scores, y, weight = _left_out_scores(objective, theta, unit, _drawn(objective, theta))
     else:
         scores, y, weight = _roughly_left_out_scores(objective, theta, unit, SOFTNESS * margin)
-    scores = _limited(scores, largest)
+    scores = _limited(scores, max(most, min(almost_all, margin)))
     size = float(np.sqrt(weight @ (scores**2).mean(axis=1))) or margin
     temperature = _likeliest(scores, y, weight, COLDEST * min(margin, size), HOTTEST * max(margin, size))
     return margin * float(f"{temperature / margin:.{DIGITS}g}")
@@ -227,11 +227,10 @@ def _gathered(parts: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Ar
     return scores, y, weight / weight.sum()
 
 
-def _limited(scores: Array, largest: float) -> Array:
-    """The scores, those of a sample shrunk where they differ by more than this, if it is not zero."""
+def _limited(scores: Array, most: float) -> Array:
+    """The scores, those of a sample shrunk where they differ by more than this."""
     spreads = np.ptp(scores, axis=1, keepdims=True)
-    shares = (largest or np.inf) / np.maximum(spreads, np.finfo(float).tiny)
-    return np.asarray(scores * np.minimum(shares, 1))
+    return np.asarray(scores * (most / np.maximum(np.maximum(spreads, most), np.finfo(float).tiny)))
 
 
 def _reach(inverse: Array, rows: Array, n_classes: int) -> Array:

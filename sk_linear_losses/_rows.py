@@ -403,10 +403,10 @@ def generator(skipped: int = 0) -> np.random.Generator:
 
 
 def weighted_quantile(values: Array, weight: Array, share: float) -> float:
-    """The least value such that those up to it have this share of the weight."""
+    """The least value such that those up to it have this share of the weight, but for round-off."""
     order = np.argsort(values)
     total = np.cumsum(weight[order])
-    return float(values[order[np.searchsorted(total, share * total[-1])]])
+    return float(values[order[np.searchsorted(total, (share - 1e-9) * total[-1])]])
 
 
 def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:

@@ -168,6 +168,18 @@ def test_the_inverse_is_for_few_coefficients_or_much_data(monkeypatch):
 
 
 @each_variant
+@pytest.mark.parametrize("weight", [0.1, 1 / 3, 0.7])
+def test_a_weight_of_three_is_a_row_three_times_where_products_are_rounded(weight, parameters):
+    """A multiple of twenty samples, of which one stands at the end of a share of all weight."""
+    X, y = overlapping(40)
+    model = MulticlassSVMClassifier(tol=1e-9, class_weight=dict.fromkeys(range(3), weight), **parameters)
+    weighted = model.fit(X, y, np.full(40, 3.0)).temperature_
+    assert model.fit(np.repeat(X, 3, axis=0), np.repeat(y, 3)).temperature_ == pytest.approx(
+        weighted, rel=2e-4
+    )
+
+
+@each_variant
 @pytest.mark.parametrize("entry", [1e3, 1e6])
 def test_one_outlying_entry_leaves_the_temperature_as_it_is(entry, parameters):
     rng = np.random.default_rng(0)
