@@ -129,7 +129,7 @@ class _MethodOfMultipliers:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         smoother = objective.with_smoothing(self.widening)
         preconditioner = precondition(smoother, self.at.theta, len(run.history))
-        most = stage_length(preconditioner, self.iterations, KINKED_STAGE)
+        most = stage_length(preconditioner, KINKED_STAGE)
         assess = partial(_assess, run, objective)
         end = Stage(run, objective, preconditioner, self.at, assess, TRIED).minimise(most)
         run.milestone("stage")

@@ -143,7 +143,7 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
     end, stuck = StageEnd(start, np.inf, 0, False), 0
     # The first curvature may be that of a smaller sample and allow no step where its own does.
     while trial.iterations_left > 0 and not end.finished and stuck < 2:
-        most = stage_length(preconditioner, len(trial.history))
+        most = stage_length(preconditioner, made=len(trial.history))
         end = Stage(trial, sample, preconditioner, end.at, assess).minimise(most)
         stuck = 0 if end.iterations else stuck + 1
         preconditioner = precondition(sample, end.at.theta, whole=objective)
@@ -198,7 +198,7 @@ class _Stages:
             if objective.may_be_unbounded and _diverges(objective, preconditioner, at):
                 return SmoothEnd(at, Stop.UNBOUNDED, preconditioner)
             assess = partial(self._assess, preconditioner)
-            most = stage_length(preconditioner, len(run.history))
+            most = stage_length(preconditioner, made=len(run.history))
             end = Stage(run, objective, preconditioner, at, assess).minimise(most)
             run.milestone("stage")
             # For digits that the certificate does not ask for, dear curvature is not taken anew.

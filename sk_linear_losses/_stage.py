@@ -42,10 +42,10 @@ class StageEnd(NamedTuple):
     finished: bool
 
 
-def stage_length(preconditioner: Preconditioner, made: int, bounds: tuple[int, int] = EXACT_STAGE) -> int:
-    """Iterations after which the curvature is taken anew, of a problem that has `made` some so far.
+def stage_length(preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT_STAGE, made: int = 0) -> int:
+    """Iterations after which the curvature is taken anew, within these bounds where it is exact.
 
-    Within these bounds where it is exact.
+    Of a smooth problem `made` are the iterations so far.
     """
     if preconditioner.exact:
         least, most = bounds

@@ -478,7 +478,7 @@ def test_dear_curvature_is_not_taken_where_a_fit_gets_on_without(C, factorised):
     assert model.duality_gap_ <= 1e-6 * model.objective_
     assert factorise.call_count == factorised
     assert stage.call_count == 1 + factorised
-    assert model.n_iter_ > stage_length(stage.call_args_list[0].args[2], 0)
+    assert model.n_iter_ > stage_length(stage.call_args_list[0].args[2])
 
 
 def test_curvature_from_a_sample_is_priced_as_that_of_all_rows(monkeypatch):

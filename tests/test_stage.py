@@ -237,19 +237,19 @@ def test_stages_last_as_long_as_their_curvature_costs_but_within_bounds():
     def lengths(exact, bounds=(4, 40), most_iterations=np.inf):
         options = {"exact": exact, "most_iterations": most_iterations}
         costs = (0.0, 20.0, 60.0, 1e9)
-        return [stage_length(Preconditioner(None, None, cost, **options), 0, bounds) for cost in costs]
+        return [stage_length(Preconditioner(None, None, cost, **options), bounds) for cost in costs]
 
     assert lengths(exact=True) == [4, 20, 40, 40]
     least, most = INEXACT_STAGE
     assert lengths(exact=False) == [least, max(10, least), max(30, least), most]
     assert lengths(exact=False, most_iterations=7) == [7, 7, 7, 7]
     dear = Preconditioner(None, None, 1e9, exact=True)
-    assert stage_length(dear, 0) == EXACT_STAGE[1]
+    assert stage_length(dear) == EXACT_STAGE[1]
 
 
 def test_stages_of_each_feature_alone_last_as_long_as_all_before_them():
     alone = Preconditioner(None, None, 1.0, correlated=False)
     least, _ = INEXACT_STAGE
-    assert [stage_length(alone, made) for made in (0, least, 400)] == [least, least, 400]
-    assert stage_length(Preconditioner(None, None, 1.0), 400) == least
-    assert stage_length(Preconditioner(None, None, 1.0, exact=True), 400) == EXACT_STAGE[0]
+    assert [stage_length(alone, made=made) for made in (0, least, 400)] == [least, least, 400]
+    assert stage_length(Preconditioner(None, None, 1.0), made=400) == least
+    assert stage_length(Preconditioner(None, None, 1.0, exact=True), made=400) == EXACT_STAGE[0]
