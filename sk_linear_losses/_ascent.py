@@ -28,10 +28,10 @@ from ._typing import Array
 PASSES, STEPS = 5, 5
 # Relative gap of a start that is near enough for others to go on from.
 NEAR = 0.1
-# Ascent goes on as long as, at the rate of its last RATE iterations, it takes no more than this part of the
-# iterations that the fit may make to the goal: each costs some nine evaluations, and L-BFGS may need as many.
-# With a sixth 20 newsgroups at C = 1 took 1.2 times as long, with the rate of the last half 1.5 times.
-WORTH, RATE = 3, 10
+# Ascent goes on as long as, at the rate of so many last iterations, it takes no more of them to the goal than
+# the fit may make: each costs some nine evaluations, but L-BFGS may need as many. With a third or a sixth of
+# that 20 newsgroups at C = 1 took longer.
+RATE = 10
 # Share of the gap that is progress: with less in all multipliers are not kept, and where all but the
 # intercept's balance is solved, which others find sooner, with less in one iteration ascent ends.
 PROGRESS = 0.5
@@ -73,7 +73,7 @@ def ascend(run: Run, objective: HingeObjective, start: Array) -> HingeObjective 
         is_solved = parts.stationarity + parts.complementarity <= run.tol * abs(at.objective)
         if is_solved and not _has_fallen(gaps[-2], gaps[-1]):
             break
-        if len(gaps) > RATE and WORTH * _left(gaps[-1 - RATE], gaps[-1], run) > run.max_iter:
+        if len(gaps) > RATE and _left(gaps[-1 - RATE], gaps[-1], run) > run.max_iter:
             break
     run.milestone("ascent")
     return objective if _has_fallen(gaps[0], gaps[-1]) else initial

@@ -670,8 +670,12 @@ def twins(n_samples, n_others, seed=0):
 @each_variant
 @pytest.mark.parametrize("n_samples", [100, 300])
 def test_columns_that_are_nearly_equal_are_told_apart(variant, n_samples):
-    """Their difference, of a millionth of their size, decides; turning two columns does not change a fit."""
+    """Their difference, of a millionth of their size, decides; turning two columns does not change a fit.
+
+    Scores are sums of 1e9 with seven digits behind the point: on some machines certificates lack a last one.
+    """
     classifier, options = VARIANTS[variant][:2]
+    options = {**options, "tol": 2e-6}
     X, y = twins(n_samples, 3)
     turned = X.copy()
     start, duration = X[:, 0] - X[:, 0].mean(), X[:, 1] - X[:, 0]
