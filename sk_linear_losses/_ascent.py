@@ -29,8 +29,8 @@ PASSES, STEPS = 5, 5
 # Relative gap of a start that is near enough for others to go on from.
 NEAR = 0.1
 # Ascent goes on as long as, at the rate of so many last iterations, it takes no more of them to the goal than
-# the fit may make: each costs some nine evaluations, but L-BFGS may need as many. With a third or a sixth of
-# that 20 newsgroups at C = 1 took longer.
+# the fit may make: each costs some nine evaluations, but L-BFGS may need as many. With a sixth of that
+# 20 newsgroups at C = 1 took half as long again.
 RATE = 10
 # Share of the gap that is progress: with less in all multipliers are not kept, and where all but the
 # intercept's balance is solved, which others find sooner, with less in one iteration ascent ends.
