@@ -115,7 +115,7 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     flows, spreads, weight = _flows_and_spreads(objective, theta)
     width, share = margin * n_samples**WIDTH_POWER, _share_that_holds(loss, flows, weight)
-    most, almost_all = (weighted_quantile(spreads, weight, share) for share in (MOST, ALMOST_ALL))
+    most, almost_all = (weighted_quantile(spreads, weight, part) for part in (MOST, ALMOST_ALL))
     objective = replace(objective, term=_HeldTerm(objective.term, loss, width, share))
     if may_be_inverted(objective, n_samples, min(n_samples, MOST_SAMPLES)):
         scores, y, weight = _left_out_scores(objective, theta, unit, _drawn(objective, theta))

@@ -22,7 +22,7 @@ from ._typing import Array
 # Iterations of a stage, at least and at most. It lasts as many as its curvature costs in evaluations. Where
 # that is not exact, half as many: what L-BFGS has learnt is lost with the change of variables, and is worth
 # more. With the curvature of each feature alone it is worth most, and the more the slower a fit: such a stage
-# is as long as all before it (on word counts 0.4 to 0.9 of the iterations, with twice as long no fewer; with
+# is as long as all before it (on word counts 0.5 to 0.9 of the iterations, with twice as long no fewer; with
 # other curvature raw MNIST did not converge in twice the iterations).
 EXACT_STAGE, INEXACT_STAGE = (5, 30), (25, 100)
 # Last iterations from which the rate of convergence is told, with exact curvature and with other curvature,

@@ -191,6 +191,20 @@ def test_one_outlying_entry_leaves_the_temperature_as_it_is(entry, parameters):
     assert model.fit(X, y).temperature_ == pytest.approx(usual, rel=0.15)
 
 
+def test_few_rows_that_tell_something_have_a_say():
+    """Of 97 rows in a hundred scores are nearly equal, and smaller than the margin of the others."""
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, 3000)
+    centred = rng.normal(size=(3000, 3))
+    tells = np.arange(3000) % 100 < 3
+    X = np.where(tells[:, None], 5 * (0.7 * (2 * y - 1)[:, None] + centred), 0.02 * centred)
+    model = MulticlassSVMClassifier(0.01, loss="squared_hinge").fit(X[:1000], y[:1000])
+    scores = np.column_stack([np.zeros(2000), model.decision_function(X[1000:])])
+    least = min(log_loss(y[1000:], softmax(scores / T, axis=1)) for T in np.geomspace(0.03, 100, 100))
+    equal = np.log(2)
+    assert equal - log_loss(y[1000:], model.predict_proba(X[1000:])) > 0.8 * (equal - least) > 0
+
+
 @each_variant
 @pytest.mark.parametrize("C", [1, 1e3])
 def test_samples_that_alone_hold_a_direction_do_not_decide_the_temperature(C, parameters):
