@@ -10,6 +10,10 @@ to first order, with g_i and B_i the slope and curvature of its loss in its scor
 objective (K. R. Rad and A. Maleki, "A scalable estimate of the out-of-sample prediction error via approximate
 leave-one-out", JRSS B 2020). The temperature T maximises the likelihood of softmax(scores / T) on those.
 
+Its weight goes to the others of its class, as stratified folds keep the shares of classes: what is left out
+is the difference from the class's mean. Else the intercept alone would make a sample of one of several
+classes of the same size less likely than those of the others, which is all that is seen where C is small.
+
 Where H is too large to invert, all L_i are taken to be the same for all classes and in proportion to the
 squared length of x_i, as for features at random they would be. What they imply for a trace,
 
@@ -61,6 +65,8 @@ RESIDUAL, MOST_ITERATIONS = 0.03, 100
 CONFIDENCE, NOISE, MOST_PROBES, ENOUGH_ITERATIONS = 0.95, 0.1, 10, 150
 # Curvature of a sample, times what it may move, beyond which more holds it no faster but costs digits.
 STIFFEST = 1e10
+# Share of its class's weight that a sample must leave to have others there.
+ALONE = 1e-9
 # Significant digits of a temperature in margins, two more than it is known to: what differs by round-off, as
 # fits to repeated and to weighted rows do, becomes the same.
 DIGITS = 4
@@ -147,11 +153,12 @@ def _share_that_holds(loss: HingeLoss, flows: Array, weight: Array) -> float:
     Of hard margins neither coefficients nor multipliers depend on C, but curvature does: with all of it, what
     a sample may move would be a difference of numbers that agree in all their digits.
     """
-    pulling = flows > 0
-    if not pulling.any():
+    pulls = weight * flows
+    if not pulls.any():
         return 1.0
     most = 1.0 if loss.has_kinks else loss._unit
-    return min(HELD * weighted_quantile(flows[pulling], weight[pulling], 0.5) / most, 1.0)
+    # By their pull, so that multipliers that are round-off do not count.
+    return min(HELD * weighted_quantile(flows, pulls, 0.5) / most, 1.0)
 
 
 def _likeliest(scores: Array, y: Array, weight: Array, coldest: float, hottest: float) -> float:
@@ -200,6 +207,9 @@ def _left_out_scores(
     factor, _ = hessian_factor(objective, theta)
     inverse = factor.inverse().reshape(n_codes, n_inputs, n_codes, n_inputs)
     coef, intercept = objective.score_parameters(theta)
+    pulls = _class_pulls(objective, theta).reshape(-1, n_codes * n_inputs)
+    moved = (pulls @ inverse.reshape(n_codes * n_inputs, -1)).reshape(-1, n_codes, n_inputs)
+    totals = objective.statistics.class_totals
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
         places = block.places
@@ -207,18 +217,38 @@ def _left_out_scores(
         slope = objective.term.gradient(scores, block)
         curvature = objective.term.curvature(scores, block)
         selected = np.flatnonzero(drawn[places])
-        # A sample without slope has no part in the gradient, so nothing moves when it is left out.
+        # A sample without slope has no part in the gradient, so little moves when it is left out.
         for chosen in chunks(selected[slope[selected].any(axis=1)]):
-            reach = _reach(inverse, objective.centred_rows(block, chosen), objective.n_classes)
-            weight = objective.C * unit[places][chosen, None, None]
-            # J is symmetric, so its rows times B are what B makes of its columns.
+            rows, y, left = objective.centred_rows(block, chosen), block.y[chosen], unit[places][chosen]
+            others = np.maximum(totals[y] - left, 0)
+            share = np.divide(left, others, out=np.zeros_like(left), where=others > ALONE * totals[y])
+            reach = _reach(inverse, rows, objective.n_classes)
+            # B is symmetric, so what it makes of the rows of J is J B.
             curved = Curvature(*(array[chosen, None] for array in curvature)).product(reach)
-            kept = (1 + DAMPING) * np.eye(objective.n_classes) - weight * curved.transpose(0, 2, 1)
-            pulled = np.linalg.solve(kept, weight * slope[chosen, :, None])
-            scores[chosen] += (reach @ pulled)[:, :, 0]
+            kept = (1 + DAMPING) * np.eye(objective.n_classes) - objective.C * left[:, None, None] * curved
+            pulled = reach @ (objective.C * ((1 + share) * left)[:, None] * slope[chosen])[:, :, None]
+            pulled[:, :-1, 0] -= objective.C * share[:, None] * np.einsum("ikj,ij->ik", moved[y], rows)
+            scores[chosen] += np.linalg.solve(kept, pulled)[:, :, 0]
         return scores[selected], block.y[selected], (block.weight * drawn[places])[selected]
 
     return _gathered(objective.rows.map(leave_out))
+
+
+def _class_pulls(objective: Objective, theta: Array) -> Array:
+    """Weighted pull of all samples of each class on the parameters, (n_classes, n_classes - 1, n_inputs)."""
+    coef, intercept = objective.score_parameters(theta)
+    n_inputs, n_codes = objective.shape
+
+    def contribution(block: Block) -> tuple[Array]:
+        slope = block.weight[:, None] * objective.term.gradient(block.scores(coef, intercept), block)
+        pulls = np.zeros((objective.n_classes, n_codes, n_inputs))
+        for k in np.unique(block.y):
+            for chosen in chunks(np.flatnonzero(block.y == k)):
+                pulls[k] += slope[chosen, :-1].T @ objective.centred_rows(block, chosen)
+        return (pulls,)
+
+    (pulls,) = objective.rows.sum(contribution)
+    return np.asarray(pulls)
 
 
 def _gathered(parts: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Array]:

@@ -591,12 +591,12 @@ class MulticlassSVMClassifier(_LinearClassifier):
 
         A hinge says nothing of probabilities, and its scores of the training samples are too sure of them,
         without bound where the classes can be separated. The temperature is therefore fitted to the scores
-        that each sample would have had, to first order, had it been left out: held-out probabilities from
-        one fit. They are deterministic, and largest for the class that `predict` names. Where the curvature
-        of all coefficients is cheap enough to invert, each sample is left out by that inverse, of more than
-        4000 a random selection, those with a slope of the loss apart from those without; a weight of two and
-        a repeated row are the same unless there are more. Elsewhere all samples are left out, by what their
-        curvature is on average.
+        that each sample would have had, to first order, had others of its class taken its place: held-out
+        probabilities from one fit. They are deterministic, and largest for the class that `predict` names.
+        Where the curvature of all coefficients is cheap enough to invert, each sample is left out by that
+        inverse, of more than 4000 a random selection, those with a slope of the loss apart from those
+        without; a weight of two and a repeated row are the same unless there are more. Elsewhere all samples
+        are left out, by one factor common to all times their squared distance from the mean.
 
         Parameters
         ----------

@@ -56,7 +56,7 @@ def one_hot(n_samples, sizes):
 def least_log_loss(model, X, y):
     """The held-out loss at the temperature that suits the scores best."""
     scores = model.decision_function(X)
-    return min(log_loss(y, softmax(scores / T, axis=1)) for T in np.geomspace(0.03, 100, 100))
+    return min(log_loss(y, softmax(scores / T, axis=1)) for T in np.geomspace(1e-5, 100, 300))
 
 
 def fit_and_left_out(X, y):
@@ -74,18 +74,58 @@ def fit_and_left_out(X, y):
     return model, *found[0][:2]
 
 
-def test_left_out_scores_are_those_of_fits_without_the_sample():
+def test_left_out_scores_are_those_of_fits_with_the_others_of_the_class_in_its_place():
     X, y = overlapping()
     model, scores, _ = fit_and_left_out(X, y)
     # Scores as losses see them are less those of the last class; those of the model sum to zero.
     shifts = scores - scores.mean(axis=1, keepdims=True) - model.decision_function(X)
     refits = np.empty_like(shifts)
+    counts = np.bincount(y)
     for i in range(len(y)):
-        rest = np.arange(len(y)) != i
-        without = MulticlassSVMClassifier(C=0.3, loss="squared_hinge").fit(X[rest], y[rest])
+        weight = np.where(y == y[i], counts[y[i]] / (counts[y[i]] - 1), 1.0)
+        weight[i] = 0
+        without = MulticlassSVMClassifier(C=0.3, loss="squared_hinge").fit(X, y, weight)
         refits[i] = (without.decision_function(X[[i]]) - model.decision_function(X[[i]]))[0]
     assert np.abs(refits).max() > 0.1
     assert np.linalg.norm(shifts - refits) <= 0.05 * np.linalg.norm(refits)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("C", [1e-5, 1e-4, 1e-3])
+def test_classes_of_one_size_and_little_C(C, loss):
+    """Without one of a class's samples alone, its intercept would fall below those of all other classes."""
+    X_train, X_test, y_train, y_test = train_test_split(
+        *load_iris(return_X_y=True), test_size=60, random_state=0, stratify=load_iris().target
+    )
+    model = MulticlassSVMClassifier(C=C, loss=loss).fit(X_train, y_train)
+    least = least_log_loss(model, X_test, y_test)
+    assert log_loss(y_test, model.predict_proba(X_test)) <= 1.1 * least
+    assert least <= 0.6
+
+
+@pytest.mark.parametrize("C", [0.1, 0.2, 0.3, 1.0])
+def test_no_feature_is_worth_a_coefficient(C):
+    """The optimum is the intercept of the larger class, and most multipliers are round-off."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(6000, 10))
+    y = 1.5 * X[:, 0] + rng.logistic(size=6000) > 3.5
+    X, y = X[:2000], y[:2000]
+    model = MulticlassSVMClassifier(C=C).fit(X, y)
+    assert np.abs(model.coef_).max() <= 1e-9
+    np.testing.assert_allclose(model.predict_proba(X)[:, 1], y.mean(), rtol=1e-3)
+
+
+def test_multipliers_that_are_round_off_do_not_count():
+    flows = np.array([1e-17, 1e-16, 1e-15, 0.0, 0.5, 0.4])
+    assert _calibration._share_that_holds(WestonWatkinsLoss(), flows, np.ones(6)) == 1
+
+
+def test_a_class_of_one_sample_leaves_its_weight_to_none():
+    X, y = overlapping()
+    y[0] = 3
+    _, scores, classes = fit_and_left_out(X, y)
+    assert np.isfinite(scores).all()
+    assert scores[classes == 3, 3] < scores[classes == 3, :3].max()
 
 
 def test_of_many_samples_some_are_left_out_as_if_all_were(monkeypatch):
