@@ -236,8 +236,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
         with (
             single_threaded_blas,
-            # A probability that is too small for float64 is as good as zero.
-            np.errstate(under="ignore"),
+            # A probability that is too small for float64 is as good as zero, and a bound that is too large is
+            # none; an objective that is makes the fit no success.
+            np.errstate(under="ignore", over="ignore"),
             reporting(self, X, y, sample_weight, attributes) as reporters,
         ):
             result, model = fit.minimise(self._known(problem), started, reporters)
@@ -385,7 +386,8 @@ class SoftmaxClassifier(_LinearClassifier):
     converged_ : bool
         Whether `tol` was reached.
     history_ : dict of arrays of shape (`n_iter_`,)
-        ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since `fit` began.
+        ``"objective"``, ``"gap"`` (certified, but without what storing the coefficients costs) and
+        ``"seconds"`` since `fit` began.
 
     See Also
     --------
@@ -476,19 +478,19 @@ class MulticlassSVMClassifier(_LinearClassifier):
         round-off of the sum of losses, which hard margins at large `C` come to first. With a `tol` of 1e-6
         or less, small problems are solved to the last digit.
     max_iter : int, default=1000
-        Maximum number of iterations of L-BFGS over all samples and, where these are no more than features too
-        many for curvature, as on text, of the dual's ascent: each of five passes over the samples and an
-        evaluation.
+        Maximum number of iterations of L-BFGS over all samples, and of ascent of the dual for data with at
+        least as many features as samples and too many for second derivatives, such as text: each of five
+        passes over the samples and an evaluation.
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label. Brings little for a hinge with
-        kinks, whose multipliers are not kept: fits of few iterations each get no nearer than the second.
+        kinks, since its multipliers are not kept: many short fits do not replace a long one.
     n_jobs : int, default=None
         Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
         threadpoolctl and joblib; -1 all cores.
     verbose : int, default=0
         1 prints a line for each stage of the fit, after which curvature is taken anew or multipliers are
-        moved, and for each fit to a sample of the rows; 2 for each iteration too: objective, certified gap,
-        seconds since `fit` began.
+        moved, for ascent of the dual, and for each fit to a sample of the rows; 2 for each iteration too:
+        objective, certified gap, seconds since `fit` began.
 
     Attributes
     ----------
@@ -513,7 +515,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
     converged_ : bool
         Whether `tol` was reached.
     history_ : dict of arrays of shape (`n_iter_`,)
-        ``"objective"``, ``"gap"`` (certified, as `duality_gap_`) and ``"seconds"`` since `fit` began.
+        ``"objective"``, ``"gap"`` (certified, but without what storing the coefficients costs) and
+        ``"seconds"`` since `fit` began.
     temperature_ : float
         Scores over this are the logits of `predict_proba`.
 

@@ -1,4 +1,7 @@
-"""What evaluations and curvature cost: the one place that says which curvature is worth its while.
+"""What evaluations and curvature cost: the one place that says what is worth its while.
+
+That is which curvature, from how many rows, in which coordinates, after how many iterations; ascent of the
+dual; how much L-BFGS remembers; whether samples are left out by an inverse.
 
 Knows the size of an objective and how curvature may be taken. Knows nothing of what becomes of it.
 
@@ -68,8 +71,8 @@ ASCENT_ROWS = 256
 # A sample of the rows is fitted first where an evaluation of it costs at most this share of one of all rows:
 # of a small problem it saves little, as most of the cost is around the products.
 MUCH_CHEAPER = 0.6
-# Fewest iterations after which a fit goes on in other coordinates, if it may make twice as many in all; where
-# curvature of more than each feature alone is too dear, the first number has no say.
+# Fewest iterations after which a fit goes on in other coordinates, if it may make twice as many in all. Where
+# curvature of more than each feature alone is too dear, there is no such minimum.
 TURN_ITERATIONS = 250
 # L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
 # (measured in scipy's), but at least and at most so many: beyond, no fit gained.
@@ -175,7 +178,7 @@ class CostModel:
         return COUNTING + work / self._evaluation
 
     def prefers_active(self, n_active: int, n_factors: int) -> bool:
-        """Whether that is the cheapest way to all second derivatives, and cheap to take and to use."""
+        """Whether samples that curve are the cheapest way to second derivatives, and a cheap one to use."""
         # A change of variables takes four products of the rows, with the coefficients of all codes.
         n_products = 4 * n_active * self.objective.n_parameters
         if THIN_PRODUCT * n_products + 2 * n_factors**2 > ACTIVE_STEP * self._evaluation:
@@ -237,7 +240,7 @@ def saves_evaluations(sample: Objective, whole: Objective) -> bool:
 
 
 def digits_are_cheap(objective: Objective) -> bool:
-    """Whether a fit has all second derivatives from its start, of a small problem."""
+    """Whether the problem is small and all its second derivatives are affordable from the start."""
     return is_small(objective) and CostModel(objective, objective, 0).best.form is Form.EXACT
 
 

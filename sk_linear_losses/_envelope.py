@@ -18,6 +18,8 @@ from .losses import Curvature, HingeLoss
 # Least smoothing, relative to the natural one. Below, multipliers lose more digits to round-off than outer
 # steps still bring: with a thousandth some fits stall at a relative gap of 1e-6.
 LEAST_SMOOTHING = 1e-7
+# Factor on the smoothing with which multipliers hardly move, so that bounds are theirs.
+RESTING = 1e4
 # Least smoothing of a sample, which it has if its weight is as tiny: what is divided by it has room.
 TINY = 1e-200
 
@@ -122,6 +124,15 @@ class HingeObjective(Objective):
         smoothing = max(factor * self.term.smoothing, LEAST_SMOOTHING * self.term.natural_smoothing)
         return replace(self, term=replace(self.term, smoothing=smoothing))
 
+    def at_rest(self) -> HingeObjective:
+        """The objective with so much smoothing that its multipliers hardly move."""
+        return self.with_smoothing(RESTING)
+
+    def with_flows(self, flows: Array) -> HingeObjective:
+        """The objective around these multipliers, (n_samples, n_classes)."""
+        parts = tuple(np.asfortranarray(flows[block.places]) for block in self.rows.blocks)
+        return replace(self, term=replace(self.term, flows=parts))
+
     def condensed(self, theta: Array) -> Objective:
         """The objective itself: samples of a class differ in their multipliers and in their smoothing."""
         return self
@@ -146,7 +157,5 @@ class HingeObjective(Objective):
         """The objective with the multipliers and the smoothing that it had in other coordinates, if any."""
         if not isinstance(previous, HingeObjective):
             return self
-        flows = np.concatenate(previous.term.flows)
-        parts = (np.asfortranarray(flows[block.places]) for block in self.rows.blocks)
-        term = replace(self.term, flows=tuple(parts), smoothing=previous.term.smoothing)
-        return replace(self, term=term)
+        resumed = self.with_flows(np.concatenate(previous.term.flows))
+        return replace(resumed, term=replace(resumed.term, smoothing=previous.term.smoothing))

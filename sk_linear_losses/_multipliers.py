@@ -33,8 +33,6 @@ SHRINK, EASY, SLOW = 0.3, 10, 0.7
 # as their complementarity is more than a relative INCOMPLETE. From there on the gradient must be small too,
 # which takes many more digits where scales differ: bounds need it.
 INEXACT, INCOMPLETE = 0.01, 0.01
-# Factor on the smoothing for the last steps of the intercept alone: they need digits to spare.
-BALANCING = 1e4
 # A squared hinge is minimised without multipliers first, beyond so many iterations only as long as it is
 # promising. There multipliers would take up to three times as long, and in few cases half as long; farther
 # off, where the margin is hard, going on without them takes up to fourteen times as long.
@@ -169,7 +167,7 @@ class _MethodOfMultipliers:
 
     def _certify_smoothed(self) -> None:
         """Raise the bound with more smoothing: with little, rounding prevents the intercept's condition."""
-        smoother = self.objective.with_multipliers(self.at.theta).with_smoothing(BALANCING)
+        smoother = self.objective.with_multipliers(self.at.theta).at_rest()
         at = smoother.evaluate(self.at.theta)
         self.run.note(smoother, at)
         certify(self.run, smoother, at, thoroughly=True)

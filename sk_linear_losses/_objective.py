@@ -311,7 +311,7 @@ class Objective:
         return replace(self, rows=rows)
 
     def without_smoothing(self) -> Objective | None:
-        """The objective with the loss itself for its term; None where that has kinks."""
+        """The objective with the loss itself for its term, which this one is; None where that has kinks."""
         return self
 
     def score_parameters(self, theta: Array) -> tuple[Array, Array]:

@@ -13,7 +13,6 @@ import numpy as np
 from ._cost import (
     AS_GOOD_AS_ALL,
     START_BUDGET,
-    START_ITERATIONS,
     CostModel,
     Form,
     Plan,
@@ -57,8 +56,6 @@ class Preconditioner:
         softmax's, a hinge's is near enough to start from.
     correlated : bool
         Whether it knows how features move together.
-    most_iterations : float
-        Iterations after which to replace it, unless it does well, by one that was too dear to start with.
     """
 
     root: Root
@@ -67,7 +64,6 @@ class Preconditioner:
     sampled: bool = False
     exact: bool = False
     correlated: bool = True
-    most_iterations: float = np.inf
 
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
@@ -91,8 +87,7 @@ def precondition(
     at_zero = not theta[: objective.rows.n_features].any()
     needed = min(best.cost, shared.cost) if at_zero else best.cost
     if whole is None and n_iter == 0 and needed > START_BUDGET:
-        most_iterations = max(best.cost / 2, START_ITERATIONS)
-        return replace(_diagonal(objective, theta), renewal_cost=best.cost, most_iterations=most_iterations)
+        return replace(_diagonal(objective, theta), renewal_cost=best.cost)
     if not at_zero and (active := _active(objective, theta, model)) is not None:
         return active
     if best.form is Form.DIAGONAL:

@@ -21,17 +21,16 @@ import scipy.sparse as sp
 from scipy.linalg.lapack import dpocon, dpotrf
 from scipy.sparse.linalg import LinearOperator
 
-from ._rows import far_from_zero, generator
+from ._rows import far_from_zero, generator, weighted_quantile
 from ._typing import Array
 
 # Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
 # done for those that need it. Not even for them where X has more entries (four copies of 128 MB), or a matrix
 # of the coordinates for each class (512 MB in all): without, curvature is not taken.
 MAX_ROWS, MAX_TURNED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
-# Multiply-adds of a large matrix product that a QR factorisation takes as long as, for each feature and pair
-# of rows. Thin products of few classes, which it is to spare, are slower: four times as many for a large one.
-QR_WORK = 1
-# A factorisation of sparse rows that takes fewer multiply-adds is done at once.
+# A QR factorisation counts for one multiply-add for each feature and pair of rows, and is done at once where
+# sparse rows take fewer than this. It takes as long as five of a large product: counted as five, a squared
+# hinge took 1.5 to 2.2 times as long on three of seven kinds of tables, a softmax a half or a third on two.
 SMALL_QR_WORK = 25 * 10**7
 # Most entries of a dense X, and stored ones of a sparse X that is copied (400 MB, 48 MB).
 MAX_DENSE_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
@@ -135,7 +134,7 @@ def _row_spaces(
     n_samples = X.shape[0] if sparse else int(np.count_nonzero(weight))
     n_entries, wide = n_samples * n_features, n_samples < n_features
     n_coordinates = min(n_samples, n_features)
-    work = QR_WORK * n_entries * n_coordinates
+    work = n_entries * n_coordinates
     if wide and n_samples <= MAX_ROWS and (sparse or n_entries <= MAX_DENSE_ENTRIES):
         space = _orthonormal(X, weight, fit_intercept, not sparse or work <= SMALL_QR_WORK)
         if space is not None:
@@ -182,9 +181,7 @@ def _robust_mean(X: Any, weight: Array) -> Array:
     # Sparse rows in float32 would be added up in float32, dense ones be copied to multiply them.
     sizes = abs(X)
     lengths = sizes @ np.ones(X.shape[1]) if sp.issparse(X) else sizes.sum(axis=1, dtype=np.float64)
-    order = np.argsort(lengths)
-    half = np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)
-    shares = weight / np.maximum(lengths, lengths[order[half]] or 1.0)
+    shares = weight / np.maximum(lengths, weighted_quantile(lengths, weight, 0.5) or 1.0)
     return np.asarray(shares @ X / shares.sum())
 
 

@@ -99,7 +99,7 @@ class Reporter(Protocol):
         """An iteration has ended. Returns whether the solve is to end with it."""
 
     def milestone(self, kind: str, progress: Progress, detail: str) -> None:
-        """A step has ended: a "stage", an "outer step", or the fit to a "sample" of the rows.
+        """A step has ended: a "stage", an "outer step", "ascent", or the fit to a "sample" of the rows.
 
         ``detail`` may follow its name.
         """

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from ._cost import n_corrections
+from ._cost import START_BUDGET, START_ITERATIONS, n_corrections
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner
 from ._run import FINEST_DECREMENT, Run
@@ -51,10 +51,11 @@ def stage_length(preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT
         least, most = bounds
         return int(min(max(preconditioner.renewal_cost, least), most))
     least, most = INEXACT_STAGE
+    # The curvature of each feature alone stands in for better that is dearer than a start should be.
+    if not preconditioner.correlated and preconditioner.renewal_cost > START_BUDGET:
+        least = START_ITERATIONS
     length = min(max(preconditioner.renewal_cost / 2, least), most)
-    if not preconditioner.correlated:
-        length = max(length, made)
-    return int(min(length, preconditioner.most_iterations))
+    return int(length if preconditioner.correlated else max(length, made))
 
 
 class _Trial(NamedTuple):

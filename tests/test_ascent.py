@@ -106,6 +106,17 @@ def test_parameters_are_those_that_the_multipliers_imply(name, n_classes, fit_in
     assert_array_equal(np.concatenate(case.objective.term.flows), 0)
 
 
+def test_sparse_rows_in_single_precision_have_products_in_double():
+    case = Case("Weston-Watkins", storage=lambda X: sp.csr_array(X.astype(np.float32)))
+    ascent = _Ascent(case.objective, case.start, N_BLOCKS)
+    for turn in ascent.turns:
+        rows = np.zeros((len(turn.block.y), N_FEATURES))
+        rows[:, turn.columns] = turn.block.X.toarray()
+        rows -= case.objective.statistics.mean
+        expected = rows @ rows.T + ascent.stiffness
+        assert_allclose(turn.gram, expected, atol=1e-12 * np.abs(expected).max())
+
+
 def test_steps_that_suppose_too_little_curvature_are_not_made():
     case = Case("Weston-Watkins", fit_intercept=False)
     ascent = _Ascent(case.objective, case.start, N_BLOCKS)

@@ -1445,6 +1445,14 @@ def test_an_objective_beyond_float64_is_no_success(parameters):
     assert not model.converged_
 
 
+def test_bounds_beyond_float64_are_none():
+    """Their squares overflow, which is nothing to warn of."""
+    X, y = bundled("iris")
+    model = SoftmaxClassifier(C=1e200).fit(X, y)
+    assert model.duality_gap_ == np.inf
+    assert model.objective_ <= 1e200 * 5.95
+
+
 def test_hinges_of_many_rare_classes_that_overlap():
     """The kinks that an iteration meets are not those whose curvature it knows, so that this ages at once."""
     rng = np.random.RandomState(0)

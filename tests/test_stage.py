@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sk_linear_losses._cost import Form, Plan
+from sk_linear_losses._cost import START_BUDGET, START_ITERATIONS, Form, Plan
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import Preconditioner, precondition_by_class, precondition_exactly
 from sk_linear_losses._roots import DiagonalRoot
@@ -234,15 +234,13 @@ def test_exact_curvature_that_brings_less_than_it_promises_is_given_up_once_trie
 
 
 def test_stages_last_as_long_as_their_curvature_costs_but_within_bounds():
-    def lengths(exact, bounds=(4, 40), most_iterations=np.inf):
-        options = {"exact": exact, "most_iterations": most_iterations}
+    def lengths(exact, bounds=(4, 40)):
         costs = (0.0, 20.0, 60.0, 1e9)
-        return [stage_length(Preconditioner(None, None, cost, **options), bounds) for cost in costs]
+        return [stage_length(Preconditioner(None, None, cost, exact=exact), bounds) for cost in costs]
 
     assert lengths(exact=True) == [4, 20, 40, 40]
     least, most = INEXACT_STAGE
     assert lengths(exact=False) == [least, max(10, least), max(30, least), most]
-    assert lengths(exact=False, most_iterations=7) == [7, 7, 7, 7]
     dear = Preconditioner(None, None, 1e9, exact=True)
     assert stage_length(dear) == EXACT_STAGE[1]
 
@@ -251,5 +249,9 @@ def test_stages_of_each_feature_alone_last_as_long_as_all_before_them():
     alone = Preconditioner(None, None, 1.0, correlated=False)
     least, _ = INEXACT_STAGE
     assert [stage_length(alone, made=made) for made in (0, least, 400)] == [least, least, 400]
+    # In the place of better curvature they last half as long as that costs, but some iterations.
+    costs = (START_BUDGET + 1, 30.0)
+    instead = [stage_length(Preconditioner(None, None, cost, correlated=False)) for cost in costs]
+    assert instead == [START_ITERATIONS, 15]
     assert stage_length(Preconditioner(None, None, 1.0), made=400) == least
     assert stage_length(Preconditioner(None, None, 1.0, exact=True), made=400) == EXACT_STAGE[0]
