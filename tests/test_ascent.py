@@ -240,19 +240,21 @@ class TestAscend:
         ascend(run, case.objective, case.start)
         assert len(run.history) == _ascent.RATE
 
-    def test_ends_soon_where_only_the_balance_is_left(self, monkeypatch):
+    @pytest.mark.parametrize(("lacking", "length"), [(0.05, 1), (0.2, _ascent.RATE)])
+    def test_ends_soon_where_only_the_last_of_the_balance_is_left(self, lacking, length, monkeypatch):
         case = Case("Weston-Watkins")
         run = case.run(tol=1e-6)
         gap_parts = HingeObjective.gap_parts
 
         def solved(self, at):
-            return gap_parts(self, at)._replace(stationarity=0.0, complementarity=0.0)
+            imbalance = lacking * at.objective
+            return gap_parts(self, at)._replace(stationarity=0.0, imbalance=imbalance, complementarity=0.0)
 
         monkeypatch.setattr(HingeObjective, "gap_parts", solved)
         monkeypatch.setattr(_Ascent, "make_pass", lambda self: None)
         # Multipliers that are no better are not kept.
         assert ascend(run, case.objective, case.start) is case.objective
-        assert len(run.history) == 1
+        assert len(run.history) == length
 
     def test_ends_where_there_is_no_bound(self, monkeypatch):
         case = Case("Weston-Watkins")

@@ -109,7 +109,7 @@ EXPECTED = [
     (SoftmaxClassifier(100), "sparse", 30, 38),
     (MulticlassSVMClassifier(), "iris", 34, 68),
     (MulticlassSVMClassifier(), "wine", 47, 83),
-    (MulticlassSVMClassifier(multi_class="crammer_singer"), "wine", 47, 83),
+    (MulticlassSVMClassifier(1e-4, multi_class="crammer_singer"), "digits", 83, 134),
     (MulticlassSVMClassifier(), "bad units", 199, 351),
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "bad units", 228, 396),
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "many classes", 221, 337),
@@ -124,6 +124,8 @@ EXPECTED = [
     (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "blocks", 93, 96),
     # Iterations of ascent, each of which makes several passes besides its evaluation.
     (MulticlassSVMClassifier(0.1), "text", 9, 10),
+    # The intercept is far from its place when all else is solved.
+    (MulticlassSVMClassifier(0.01), "sparse", 9, 10),
     (MulticlassSVMClassifier(10, multi_class="crammer_singer"), "text", 14, 15),
     (MulticlassSVMClassifier(10, loss="squared_hinge"), "sparse", 14, 17),
     (MulticlassSVMClassifier(10, loss="squared_hinge"), "text", 8, 9),
