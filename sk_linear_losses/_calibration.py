@@ -11,8 +11,8 @@ objective (K. R. Rad and A. Maleki, "A scalable estimate of the out-of-sample pr
 leave-one-out", JRSS B 2020). The temperature T maximises the likelihood of softmax(scores / T) on those.
 
 Its weight goes to the others of its class, as stratified folds keep the shares of classes: what is left out
-is the difference from the class's mean. Else the intercept alone would make a sample of one of several
-classes of the same size less likely than those of the others, which is all that is seen where C is small.
+is its difference from the mean of the class. Were its class lighter than others of the same size instead, the
+intercept would fall below theirs, and where C is small scores differ by little else.
 
 Where H is too large to invert, all L_i are taken to be the same for all classes and in proportion to the
 squared length of x_i, as for features at random they would be. What they imply for a trace,
@@ -65,13 +65,13 @@ RESIDUAL, MOST_ITERATIONS = 0.03, 100
 CONFIDENCE, NOISE, MOST_PROBES, ENOUGH_ITERATIONS = 0.95, 0.1, 10, 150
 # Curvature of a sample, times what it may move, beyond which more holds it no faster but costs digits.
 STIFFEST = 1e10
-# Share of its class's weight that a sample must leave to have others there.
+# Least share of its class's weight that others must have to take over a sample's.
 ALONE = 1e-9
 # Significant digits of a temperature in margins, two more than it is known to: what differs by round-off, as
 # fits to repeated and to weighted rows do, becomes the same.
 DIGITS = 4
-# Least and most temperature, in margins or root mean square scores: the lesser of the least, and the greater
-# of the most. Scores are far smaller than the margin where C is small.
+# Least and most temperature, in margins or root mean square scores, less their mean: the lesser of the least,
+# and the greater of the most. Scores are far smaller than the margin where C is small.
 COLDEST, HOTTEST = 1 / 30, 100.0
 # Where scores of a sample left out differ by more than those of the fit do for the first share of the
 # samples, they count as if by that: one outlying row, or one that alone holds a direction, would outweigh all
@@ -128,7 +128,7 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     else:
         scores, y, weight = _roughly_left_out_scores(objective, theta, unit, SOFTNESS * margin)
     scores = _limited(scores, max(most, min(almost_all, margin)))
-    size = float(np.sqrt(weight @ (scores**2).mean(axis=1))) or margin
+    size = float(np.sqrt(weight @ scores.var(axis=1))) or margin
     temperature = _likeliest(scores, y, weight, COLDEST * min(margin, size), HOTTEST * max(margin, size))
     return margin * float(f"{temperature / margin:.{DIGITS}g}")
 
@@ -217,7 +217,7 @@ def _left_out_scores(
         slope = objective.term.gradient(scores, block)
         curvature = objective.term.curvature(scores, block)
         selected = np.flatnonzero(drawn[places])
-        # A sample without slope has no part in the gradient, so little moves when it is left out.
+        # A sample without slope has no part in the gradient: it is left where it is.
         for chosen in chunks(selected[slope[selected].any(axis=1)]):
             rows, y, left = objective.centred_rows(block, chosen), block.y[chosen], unit[places][chosen]
             others = np.maximum(totals[y] - left, 0)

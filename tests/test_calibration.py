@@ -118,6 +118,37 @@ def test_no_feature_is_worth_a_coefficient(C):
 def test_multipliers_that_are_round_off_do_not_count():
     flows = np.array([1e-17, 1e-16, 1e-15, 0.0, 0.5, 0.4])
     assert _calibration._share_that_holds(WestonWatkinsLoss(), flows, np.ones(6)) == 1
+    heavy = np.array([1.0, 1.0, 1e18, 0.0, 1.0, 1.0])
+    assert _calibration._share_that_holds(WestonWatkinsLoss(), flows, heavy) == pytest.approx(1e-12)
+
+
+def test_classes_of_more_samples_than_are_made_dense_at_a_time():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 1200)
+    X = 0.3 * rng.normal(size=(3, 6))[y] + rng.normal(size=(3600, 6))
+    models = [MulticlassSVMClassifier(C=C).fit(X, y) for C in (1e-6, 1e-5)]
+    # So few are out of reach of the margin that scores, and with them temperatures, are as large as C.
+    assert models[1].temperature_ == pytest.approx(10 * models[0].temperature_, rel=1e-2)
+    assert models[0].temperature_ < 0.01
+
+
+def test_the_order_of_classes_does_not_matter():
+    rng = np.random.default_rng(2)
+    y = np.repeat([0, 1, 2], 20)
+    X = np.array([[8.0, 0], [0, 0], [0, 6]])[y] + rng.normal(size=(60, 2))
+    orders = ([0, 1, 2], [1, 2, 0], [2, 0, 1])
+    found = [MulticlassSVMClassifier(C=1e-3).fit(X, np.array(order)[y]).temperature_ for order in orders]
+    assert found == pytest.approx([found[0]] * 3, rel=2e-3)
+
+
+def test_others_that_hardly_weigh_are_none():
+    X, y = overlapping()
+    y[:2] = 3
+    weight = np.ones(len(y))
+    temperatures = []
+    for weight[1] in (0, 1e-13):
+        temperatures.append(MulticlassSVMClassifier(loss="squared_hinge").fit(X, y, weight).temperature_)
+    assert temperatures[1] == pytest.approx(temperatures[0], rel=1e-2)
 
 
 def test_a_class_of_one_sample_leaves_its_weight_to_none():
