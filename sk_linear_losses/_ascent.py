@@ -32,9 +32,10 @@ NEAR = 0.1
 # the fit may make: each costs some nine evaluations, but L-BFGS may need as many. With a sixth of that
 # 20 newsgroups at C = 1 took half as long again.
 RATE = 10
-# Share of the gap that is progress: with less in all multipliers are not kept, and where all but the
-# intercept's balance is solved, with less in one iteration ascent ends: others find the last of it sooner (20
-# newsgroups at C = 1/64 took a fourth of the time), but not if that much is lacking (there up to six times).
+# Share of the gap that is progress: with less in all, multipliers are not kept. Where all is solved but at
+# most this share of the objective for the intercept's balance, an iteration with less ends ascent: others
+# find the last of it sooner (20 newsgroups at C = 1/64 in a fourth of the time), more of it up to six times
+# later.
 PROGRESS, BALANCED = 0.5, 0.1
 # Steps suppose, to start with, so many times the curvature of single samples. Where they met more, they
 # suppose a little more than that; else less by at most this factor next time.

@@ -207,7 +207,7 @@ def _left_out_scores(
     factor, _ = hessian_factor(objective, theta)
     inverse = factor.inverse().reshape(n_codes, n_inputs, n_codes, n_inputs)
     coef, intercept = objective.score_parameters(theta)
-    pulls = _class_pulls(objective, theta).reshape(-1, n_codes * n_inputs)
+    pulls = objective.C * _class_pulls(objective, theta).reshape(-1, n_codes * n_inputs)
     moved = (pulls @ inverse.reshape(n_codes * n_inputs, -1)).reshape(-1, n_codes, n_inputs)
     totals = objective.statistics.class_totals
 
@@ -220,14 +220,15 @@ def _left_out_scores(
         # A sample without slope has no part in the gradient: it is left where it is.
         for chosen in chunks(selected[slope[selected].any(axis=1)]):
             rows, y, left = objective.centred_rows(block, chosen), block.y[chosen], unit[places][chosen]
-            others = np.maximum(totals[y] - left, 0)
+            others = totals[y] - left
             share = np.divide(left, others, out=np.zeros_like(left), where=others > ALONE * totals[y])
+            left, share = objective.C * left[:, None, None], share[:, None, None]
             reach = _reach(inverse, rows, objective.n_classes)
             # B is symmetric, so what it makes of the rows of J is J B.
             curved = Curvature(*(array[chosen, None] for array in curvature)).product(reach)
-            kept = (1 + DAMPING) * np.eye(objective.n_classes) - objective.C * left[:, None, None] * curved
-            pulled = reach @ (objective.C * ((1 + share) * left)[:, None] * slope[chosen])[:, :, None]
-            pulled[:, :-1, 0] -= objective.C * share[:, None] * np.einsum("ikj,ij->ik", moved[y], rows)
+            kept = (1 + DAMPING) * np.eye(objective.n_classes) - left * curved
+            pulled = (1 + share) * left * (reach @ slope[chosen, :, None])
+            pulled[:, :-1] -= share * (moved[y] @ rows[:, :, None])
             scores[chosen] += np.linalg.solve(kept, pulled)[:, :, 0]
         return scores[selected], block.y[selected], (block.weight * drawn[places])[selected]
 

@@ -29,8 +29,8 @@ from ._typing import Array
 # of the coordinates for each class (512 MB in all): without, curvature is not taken.
 MAX_ROWS, MAX_TURNED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
 # A QR factorisation counts for one multiply-add for each feature and pair of rows, and is done at once where
-# sparse rows take fewer than this. It takes as long as five of a large product: counted as five, a squared
-# hinge took 1.5 to 2.2 times as long on three of seven kinds of tables, a softmax a half or a third on two.
+# sparse rows take fewer than this. It takes as long as five of a large product: counted as five, of seven
+# kinds of tables a squared hinge took 1.5 to 2 times as long on two, a softmax on one, but half of it on two.
 SMALL_QR_WORK = 25 * 10**7
 # Most entries of a dense X, and stored ones of a sparse X that is copied (400 MB, 48 MB).
 MAX_DENSE_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
