@@ -176,7 +176,6 @@ class _Codes(NamedTuple):
     coding: Array
     decoding: Array
     contrast: Array
-    contrast_decoding: Array
 
 
 @lru_cache(maxsize=8)
@@ -184,8 +183,7 @@ def _codes(n_classes: int, one_vector: bool) -> _Codes:
     """The codes of so many classes."""
     basis = helmert(n_classes).T
     coding = -basis / np.sqrt(2) if one_vector else basis
-    contrast = coding[:-1] - coding[-1]
-    return _Codes(coding, coding / (coding**2).sum(axis=0), contrast, np.linalg.inv(contrast).T)
+    return _Codes(coding, coding / (coding**2).sum(axis=0), coding[:-1] - coding[-1])
 
 
 @dataclass(frozen=True)
@@ -244,7 +242,7 @@ class Objective:
     @property
     def contrast_decoding(self) -> Array:
         """Classes but the last by codes, with ``contrast_decoding.T @ contrast`` the identity."""
-        return _codes(self.n_classes, self.one_vector).contrast_decoding
+        return self.decoding[:-1]
 
     @property
     def may_be_unbounded(self) -> bool:
@@ -392,12 +390,16 @@ class Objective:
     def relative_imbalance(self, at: Evaluation) -> float:
         """Class-wise flows, relative to the multipliers, that carry back what these do not balance.
 
-        No sample then passes on more than 1 / n_classes, which every loss admits.
+        Those of the class that gives most have the size that the loss has them best.
         """
         if not self.fit_intercept:
             return 0.0
         excess = self.decoding @ at.pull[-1] / self.C
-        return self.n_classes * float((np.maximum(excess, 0) / self.statistics.class_totals).max())
+        given = float((np.maximum(excess, 0) / self.statistics.class_totals).max())
+        if given == 0:
+            return 0.0
+        mean_loss = at.objective / (self.C * self.statistics.total_weight)
+        return given / self.term.loss._best_given(self.n_classes, mean_loss)
 
     def in_single_precision(self) -> Objective | None:
         """The objective with products of its rows in float32; None unless X holds that, with room."""

@@ -263,8 +263,10 @@ def _shared(objective: Objective, theta: Array, plan: Plan, alike: float = ALIKE
     derivatives; for a hinge they are near enough to start from. Combinations of classes whose curvature
     differs by at most a factor `alike` are taken to curve alike.
     """
-    total = CurvatureAt(objective, theta).total()
+    total = CurvatureAt(objective.condensed(theta), theta).total()
     (gram,), sampled = _grams(objective, theta, _curvature_trace, plan.n_rows)
+    # In the codes the trace is that much of what it is in the scores.
+    gram *= objective.code_square
     eigenvalues, rotation = np.linalg.eigh(total / max(np.trace(total), np.finfo(float).tiny))
     groups = _groups(np.maximum(eigenvalues, 0), alike)
     roots = tuple(_penalised_factor(np.mean(group) * gram, objective) for group in groups)

@@ -5,6 +5,7 @@ Knows scores and integer classes. Knows nothing of features, weights, solvers or
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -242,6 +243,13 @@ class Loss:
         """Scores to start from, the same for all samples, given the weight of those of each class."""
         return np.zeros_like(class_totals)
 
+    def _best_given(self, n_classes: int, mean_loss: float) -> float:
+        """How much of a gradient the right class gives to others where it may, which has a low conjugate.
+
+        Bounds are mixed with such gradients: by less, the more these give.
+        """
+        return 1 / n_classes
+
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         """Loss and gradient for floating scores."""
         raise NotImplementedError
@@ -308,6 +316,10 @@ class SoftmaxLoss(Loss):
         # too small for float64.
         evenly = self.label_smoothing * class_totals.mean()
         return np.asarray(np.log((1 - self.label_smoothing) * class_totals + evenly))
+
+    def _best_given(self, n_classes: int, mean_loss: float) -> float:
+        # All of the target.
+        return 1 - self.label_smoothing * (1 - 1 / n_classes)
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         # Classes by samples: numpy is fastest along samples.
@@ -394,6 +406,9 @@ class HingeLoss(Loss):
     def _unit(self) -> float:
         """Unit of the scores: the largest margin, or 1 where there is none."""
         return float(self._margin_array.max()) or 1.0
+
+    def _best_given(self, n_classes: int, mean_loss: float) -> float:
+        return 1.0
 
     def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
         scores, y = super()._checked(scores, y)
@@ -552,6 +567,10 @@ class WestonWatkinsLoss(HingeLoss):
     def has_kinks(self) -> bool:
         """Whether the loss is not differentiable everywhere."""
         return not self.squared
+
+    def _best_given(self, n_classes: int, mean_loss: float) -> float:
+        # The slope of a shortfall whose square is the mean loss: the conjugate is quadratic.
+        return 2 * math.sqrt(mean_loss) if self.squared else 1.0
 
     @property
     def _cost(self) -> _LinearCost | _SquaredCost:

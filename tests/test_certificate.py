@@ -12,8 +12,11 @@ from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _certificate, _fit
-from sk_linear_losses._certificate import corrected_bound
+from sk_linear_losses._certificate import corrected_bound, lower_bound
 from sk_linear_losses._correction import Correction
+from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
+from sk_linear_losses._rows import Rows
+from sk_linear_losses.losses import SoftmaxLoss
 
 from .oracles import (
     bundled,
@@ -333,6 +336,19 @@ def test_a_column_in_tiny_units_does_not_undo_the_certificate(variant, storage, 
     assert model.duality_gap_ <= model.tol * model.objective_
     assert model.objective_ - model.duality_gap_ <= optimum * (1 + ROUND_OFF)
     np.testing.assert_allclose(model.objective_, optimum, rtol=2e-6)
+
+
+def test_many_classes_do_not_loosen_the_bound_of_an_intercept_that_is_nearly_balanced():
+    """Where no sample gave more than its share of one over the number of classes it was a hundred times that."""
+    rng, y = np.random.default_rng(0), np.arange(200) % 100
+    X = rng.normal(size=(200, 5))
+    model = SoftmaxClassifier().fit(X, y)
+    rows = Rows(X, y, np.ones(200), 100, n_threads=1)
+    statistics = statistics_of(rows, True)
+    objective = Objective(rows, SmoothTerm(SoftmaxLoss()), 1.0, 1.0, True, statistics, False)
+    moved = model.intercept_ + 1e-4 * rng.normal(size=100)
+    at = objective.evaluate(objective.coded_parameters(model.coef_.T, moved))
+    assert 0 <= model.objective_ - lower_bound(objective, at) <= 5e-4 * at.objective
 
 
 def test_round_off_is_taken_from_the_bound():

@@ -854,14 +854,15 @@ def test_a_start_near_the_solution_of_other_data_is_no_trap(seed):
     assert warm.n_iter_ <= 30
 
 
-def test_the_bound_is_not_held_back_by_rounding_of_the_intercept():
-    """Little smoothing at the end would leave the intercept's condition at 4e-10 of the objective."""
-    rng = np.random.default_rng(22)
-    y = np.arange(300) % 4
-    X = rng.normal(size=(4, 6))[y] * 0.5 + rng.normal(size=(300, 6))
-    X = np.round(X @ rng.normal(size=(6, 6)) * 10 ** rng.uniform(0, 2, 6) + 100)
-    model = MulticlassSVMClassifier(multi_class="crammer_singer", tol=1e-10).fit(X, y)
-    assert model.duality_gap_ <= 1e-11 * model.objective_
+@pytest.mark.parametrize("seed", [0, 7, 21, 23])
+def test_the_bound_is_not_held_back_by_rounding_of_the_intercept(seed):
+    """Little smoothing at the end would leave the gap at 1e-10 to 6e-10 of the objective."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(500) % 6
+    X = (rng.normal(size=(6, 2))[y] + rng.normal(size=(500, 2))) @ rng.normal(size=(2, 2))
+    X = X * 10 ** rng.uniform(-2, 2, 2) + 1000
+    model = MulticlassSVMClassifier(0.015, multi_class="crammer_singer", tol=1e-10).fit(X, y)
+    assert model.duality_gap_ <= 1e-10 * model.objective_
 
 
 def test_a_step_that_fails_belies_the_estimate():

@@ -182,6 +182,13 @@ class TestEveryLoss:
         assert_allclose(value, loss.value(scores, y), rtol=1e-13, atol=1e-15)
         assert_allclose(gradient, loss.gradient(scores, y)[:, order], rtol=1e-12, atol=1e-15)
 
+    def test_the_right_class_may_give_what_is_best_to_any_other(self, loss, n_classes):
+        given = loss._best_given(n_classes, mean_loss=0.3)
+        assert given >= 1 / n_classes
+        y, others = np.nonzero(~np.eye(n_classes, dtype=bool))
+        gradient = given * (np.eye(n_classes)[others] - np.eye(n_classes)[y])
+        assert np.isfinite(loss.conjugate(gradient, y)).all()
+
     def test_takes_each_sample_alone(self, loss, n_classes):
         scores, y = samples(n_classes)
         alone = [loss.value_and_gradient(scores[[i]], y[[i]]) for i in range(len(y))]

@@ -261,6 +261,19 @@ def test_curvature_by_class_is_exact_where_all_classes_curve_alike(n_classes):
     assert_allclose(inverse(_by_class(objective, theta, ALL_ROWS)), expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_one_matrix_is_exact_where_all_samples_curve_alike(n_classes):
+    X, y = generated(0, 300, 4, n_classes)
+    objective = softmax_objective(X, y, np.ones(300), n_classes)
+    theta = np.zeros(objective.shape)
+    theta[-1] = 0.3
+    preconditioner = precondition(objective, theta)
+    assert preconditioner.exact
+    T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in np.eye(theta.size)])
+    hessian = hessian_in_codes(objective, X, np.ones(300), theta)
+    assert_allclose(T.T @ hessian @ T, np.eye(theta.size), atol=1e-9)
+
+
 @pytest.mark.parametrize("alike", [1.0, 1.5])
 def test_classes_that_curve_nearly_alike_share_a_root(alike):
     X, _ = generated(0, 300, 6, 5)
