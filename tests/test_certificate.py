@@ -339,7 +339,7 @@ def test_a_column_in_tiny_units_does_not_undo_the_certificate(variant, storage, 
 
 
 def test_many_classes_do_not_loosen_the_bound_of_an_intercept_that_is_nearly_balanced():
-    """Where no sample gave more than its share of one over the number of classes it was a hundred times that."""
+    """Where no sample gave more than one over the number of classes it was 120 times that."""
     rng, y = np.random.default_rng(0), np.arange(200) % 100
     X = rng.normal(size=(200, 5))
     model = SoftmaxClassifier().fit(X, y)
