@@ -57,8 +57,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights. A weight of 2 is the same as repeating the row, a weight of 0 as leaving it
-            out. One exception: if weights of 0 leave two of three or more classes, both keep a weight vector,
-            whereas a problem with two classes has one.
+            out. Two exceptions: a class without weight stays in `classes_`, with a probability of zero; and
+            if weights of 0 leave two of three or more classes, both keep a weight vector, whereas a problem
+            with two classes has one.
 
         Returns
         -------
@@ -337,7 +338,7 @@ class SoftmaxClassifier(_LinearClassifier):
     ----------
     C : float, default=1.0
         Inverse of the strength of the penalty, from 1e-200 to 1e200 or inf. ``inf`` means none: maximum
-        likelihood, which has an optimum only if the classes overlap.
+        likelihood, which has an optimum only if the classes overlap or labels are smoothed.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
@@ -354,7 +355,8 @@ class SoftmaxClassifier(_LinearClassifier):
     max_iter : int, default=1000
         Maximum number of iterations of L-BFGS over all samples.
     warm_start : bool, default=False
-        Whether to start from the present `coef_`, matched by class label.
+        Whether to start from the present `coef_`, matched by class label. With another number of features
+        the fit starts afresh.
     n_jobs : int, default=None
         Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
         threadpoolctl and joblib; -1 all cores.
@@ -370,7 +372,8 @@ class SoftmaxClassifier(_LinearClassifier):
         Coefficients. Of three classes and more they sum to zero over classes; of two there is one row,
         those of ``classes_[1]`` less those of ``classes_[0]``.
     intercept_ : array of shape (n_classes,), or (1,) for two classes
-        Intercepts, likewise. A class of which no sample has weight has ``-inf``: it is never predicted.
+        Intercepts, likewise; zero without `fit_intercept`. A class of which no sample has weight has
+        ``-inf``: it is never predicted.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : array of shape (`n_features_in_`,)
@@ -482,8 +485,9 @@ class MulticlassSVMClassifier(_LinearClassifier):
         least as many features as samples and too many for second derivatives, such as text: each of five
         passes over the samples and an evaluation.
     warm_start : bool, default=False
-        Whether to start from the present `coef_`, matched by class label. Brings little for a hinge with
-        kinks, since its multipliers are not kept: many short fits do not replace a long one.
+        Whether to start from the present `coef_`, matched by class label. With another number of features
+        the fit starts afresh. Brings little for a hinge with kinks, since its multipliers are not kept: many
+        short fits do not replace a long one.
     n_jobs : int, default=None
         Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
         threadpoolctl and joblib; -1 all cores.
@@ -500,7 +504,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
         Coefficients. Of three classes and more they sum to zero over classes; of two there is one row,
         those of ``classes_[1]`` less those of ``classes_[0]``.
     intercept_ : array of shape (n_classes,), or (1,) for two classes
-        Intercepts, likewise. A class of which no sample has weight has ``-inf``: it is never predicted.
+        Intercepts, likewise; zero without `fit_intercept`. A class of which no sample has weight has
+        ``-inf``: it is never predicted.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : array of shape (`n_features_in_`,)

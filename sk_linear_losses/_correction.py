@@ -82,7 +82,7 @@ class _Coordinates:
 def correct(objective: Objective, at: Evaluation, features: Array) -> Correction | None:
     """The correction that leaves no gradient in these features and the intercept.
 
-    None where the features are linearly dependent or the leeway does not suffice.
+    None where the features are linearly dependent, the leeway does not suffice, or float64 does not.
     """
     coordinates = _coordinates(objective, features)
     if coordinates is None:
@@ -98,6 +98,8 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
     # At the end of any leeway the conjugates are not above this ceiling.
     gradient, ceiling = gradient.ravel(), objective.C * squares
     weight = objective.C * objective.statistics.total_weight
+    if not math.isfinite(weight * ceiling):
+        return None
     round_off = math.sqrt(weight * ceiling) * np.repeat(coordinates.round_off, m)
 
     change = (inverse @ gradient).reshape(n, m) @ objective.coding.T

@@ -37,9 +37,6 @@ INEXACT, INCOMPLETE = 0.01, 0.01
 # promising. There multipliers would take up to three times as long, and in few cases half as long; farther
 # off, where the margin is hard, going on without them takes up to fourteen times as long.
 SOFT = 50
-# Largest relative gap beside which an estimate of the distance counts. No squared hinge of 756 on real tables
-# as they come left more than 1e-4.
-CREDIBLE = 0.01
 # Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
 # beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
 FINE, LAST_STEPS = 1e-6, 2
@@ -66,24 +63,15 @@ def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None,
     if plain is not None:
         end = minimise_smooth(run, plain, at, SOFT)
         # Where its curvature jumps, a step may fail that promises little.
-        settled = run.is_within(run.tol) and end.why is not Stop.STALLED and _is_credible(run)
+        settled = run.is_within(run.tol) and end.why is not Stop.STALLED and run.is_credible
         if run.is_certified or run.iterations_left == 0 or settled:
             return plain
         at = objective.evaluate(run.best.theta)
         run.note(objective, at)
     minimised = _MethodOfMultipliers(run, objective, at).minimise()
-    if not _is_credible(run):
+    if not run.is_credible:
         run.estimate = math.inf
     return minimised
-
-
-def _is_credible(run: Run) -> bool:
-    """Whether an estimate of the distance may stand for a certificate.
-
-    On the other side of a kink curvature may be less by any factor: where it is, the decrement says nothing
-    of how far the optimum is.
-    """
-    return run.gap <= max(CREDIBLE, run.tol) * abs(run.best.objective)
 
 
 class _MethodOfMultipliers:

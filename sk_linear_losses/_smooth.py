@@ -273,8 +273,10 @@ class _Stages:
         difference of two features does that are nearly equal. Where there is no penalty, and no certificate
         to be had, it is all there is.
         """
-        if self.objective.penalty and preconditioner is not None and not preconditioner.correlated:
-            return False
+        if self.objective.penalty:
+            blind = preconditioner is not None and not preconditioner.correlated
+            if blind or not self.run.is_credible:
+                return False
         return self.run.is_within(self.run.tol / CAUTION)
 
 

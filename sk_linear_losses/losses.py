@@ -466,6 +466,13 @@ class HingeLoss(Loss):
         """Second derivative in the scores with each kink spread over `width`, in units of the scores."""
         return self._spread_kinks(self._shortfalls(scores, y)[0], y, width)
 
+    def _kink_distances(self, scores: Array, y: Array) -> Array:
+        """How far the nearest kink is from each sample's shortfalls, (n_samples,)."""
+        shortfalls, own = self._shortfalls(scores, y)
+        by_class = np.abs(shortfalls.T)
+        by_class.reshape(-1)[own] = np.inf
+        return np.asarray(by_class.min(axis=0))
+
     def _shortfalls(self, scores: Array, y: Array) -> tuple[Array, Array]:
         """``z`` of shape (n_samples, n_classes), zero at the right class, and flat indices of those zeros."""
         own = _own_entries(scores.T, y)
@@ -664,7 +671,7 @@ class _SquaredCost:
         return np.asarray(2.0 * (shortfalls > 0))
 
     def spread_curvature(self, shortfalls: Array, width: float) -> Array:
-        return self.curvature(shortfalls)
+        return 2 * np.clip(shortfalls / width + 0.5, 0, 1)
 
     def best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         return np.maximum((shortfalls + smoothing * flows) / (smoothing + 0.5), 0)

@@ -115,6 +115,33 @@ def test_no_feature_is_worth_a_coefficient(C):
     np.testing.assert_allclose(model.predict_proba(X)[:, 1], y.mean(), rtol=1e-3)
 
 
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+@pytest.mark.parametrize("C", [10.0, 1e3, 1e5])
+@pytest.mark.parametrize("seed", range(4))
+def test_hard_margins_of_more_samples_than_parameters(seed, C, loss):
+    """As many samples hold the solution as it has parameters: log-losses were up to 14 times the least."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(4000, 20))
+    y = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    model = MulticlassSVMClassifier(C, loss=loss).fit(X[:2000], y[:2000])
+    least = least_log_loss(model, X[2000:], y[2000:])
+    assert log_loss(y[2000:], model.predict_proba(X[2000:])) <= 1.6 * least
+
+
+def test_no_temperature_is_the_lowest_where_all_samples_are_right_without_themselves():
+    """A part of a sample that is wrong keeps it up, the less of one the more others there are."""
+    y = np.arange(40) % 2
+    scores = np.column_stack([1.0 - 2 * y, 2.0 * y - 1])
+    temperatures = [
+        _calibration._likeliest(scores, y, np.full(40, 1 / 40), 0.1 / n_samples, 1e-3, 1e3)
+        for n_samples in (40, 400, 4000)
+    ]
+    assert temperatures == sorted(temperatures, reverse=True)
+    # exp(-2 / T) of the weight is wrong by 2.
+    for temperature, n_samples in zip(temperatures, (40, 400, 4000), strict=True):
+        assert 2 / (1 + np.exp(2 / temperature)) == pytest.approx(0.1 / n_samples, rel=1e-9)
+
+
 def test_multipliers_that_are_round_off_do_not_count():
     flows = np.array([1e-17, 1e-16, 1e-15, 0.0, 0.5, 0.4])
     assert _calibration._share_that_holds(WestonWatkinsLoss(), flows, np.ones(6)) == 1
@@ -511,7 +538,7 @@ def test_a_weight_of_two_is_a_row_twice_for_many_coefficients(make, monkeypatch)
     monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
     X, y = make()
     times = 1 + np.arange(len(y)) % 2
-    model = MulticlassSVMClassifier(loss="squared_hinge", tol=1e-12, max_iter=2 * _cost.TURN_ITERATIONS - 1)
+    model = MulticlassSVMClassifier(loss="squared_hinge", tol=1e-11, max_iter=2 * _cost.TURN_ITERATIONS - 1)
     weighted = model.fit(X, y, times).temperature_
     repeated = model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).temperature_
     assert repeated == pytest.approx(weighted, rel=1e-6)

@@ -1447,11 +1447,33 @@ def test_an_objective_beyond_float64_is_no_success(parameters):
 
 
 def test_bounds_beyond_float64_are_none():
-    """Their squares overflow, which is nothing to warn of."""
+    """Their squares overflow, of which nothing is said but that there is no certificate."""
     X, y = bundled("iris")
-    model = SoftmaxClassifier(C=1e200).fit(X, y)
+    model = SoftmaxClassifier(C=1e200)
+    with pytest.warns(ConvergenceWarning, match="no certificate"):
+        model.fit(X, y)
     assert model.duality_gap_ == np.inf
     assert model.objective_ <= 1e200 * 5.95
+
+
+def test_objectives_near_the_end_of_float64_give_no_other_warning():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 12)), np.arange(400) % 3
+    with pytest.warns(ConvergenceWarning) as caught:
+        SoftmaxClassifier(C=1e190).fit(X, y)
+    assert [warning.category for warning in caught] == [ConvergenceWarning]
+
+
+@pytest.mark.parametrize("size", [1e12, 1e15, 1e18])
+def test_a_row_of_fill_values_is_no_success_by_estimate(size):
+    """Where curvature is that of one row, Newton's decrement says nothing of the others."""
+    X, y = bundled("wine")
+    X[3] = size
+    model = SoftmaxClassifier()
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert not model.converged_
+    assert model.duality_gap_ > 0.01 * model.objective_
 
 
 def test_hinges_of_many_rare_classes_that_overlap():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sk_linear_losses import _smooth
+from sk_linear_losses import _run, _smooth
 from sk_linear_losses._certificate import lower_bound
 from sk_linear_losses._cost import BUDGET
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
@@ -312,19 +312,21 @@ def test_where_estimates_have_failed_curvature_may_cost_anything(doubts, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("latest", "penalty", "factor", "is_trusted"),
+    ("latest", "penalty", "factor", "credible", "is_trusted"),
     [
-        (TRUSTED, 1.0, 0.9, True),
-        (TRUSTED, 1.0, 1.1, False),
-        (None, 1.0, 0.9, True),
-        (ALONE, 1.0, 0.9, False),
-        (ALONE, 0.0, 0.9, True),
+        (TRUSTED, 1.0, 0.9, 1.0, True),
+        (TRUSTED, 1.0, 1.1, 1.0, False),
+        (TRUSTED, 1.0, 0.9, 0.01, False),
+        (None, 1.0, 0.9, 1.0, True),
+        (ALONE, 1.0, 0.9, 1.0, False),
+        (ALONE, 0.0, 0.9, 0.01, True),
     ],
 )
 def test_estimates_are_forgotten_where_they_cannot_be_trusted(
-    latest, penalty, factor, is_trusted, monkeypatch
+    latest, penalty, factor, credible, is_trusted, monkeypatch
 ):
     stages, at = new_stages(penalty=penalty)
+    monkeypatch.setattr(_run, "CREDIBLE", credible)
     stages.run.estimate = factor * TOL / CAUTION * at.objective
     monkeypatch.setattr(stages, "minimise", lambda at, known: SmoothEnd(at, Stop.STALLED, latest))
     thorough = []
