@@ -49,11 +49,12 @@ from .losses import Curvature, HingeLoss, SoftmaxLoss
 # did as well on the whole; a twentieth of the margin for all left iris 26 % above refits, now 3 %.
 WIDTH_POWER = -1 / 3
 # They are spread over more, up to the margin, where fewer samples than so many for each parameter are that
-# near to one, unless so many are more than a share of all. Hard margins rest on as many samples as there are
-# parameters: without one of them the solution moves until others are in its way, to first order not at all or
-# without end. On separable samples temperatures had been a thirtieth to thirty times the best ones. With four
-# contacts they are as good; had more than half of all counted, dna with the hinge had been 17 % above refits.
-CONTACTS, MOST_NEAR = 2, 0.5
+# near to one; the less of it, the more so many exceed half of all, and none where they are all. Hard margins
+# rest on as many samples as there are parameters: without one of them the solution moves until others are in
+# its way, to first order not at all or without end. On separable samples temperatures had been a thirtieth to
+# thirty times the best ones. With four contacts they are as good; with all of it where three in four samples
+# would count, dna with the hinge was 17 % above refits.
+CONTACTS = 2
 # Most samples with a slope that are left out with the inverse, and most without, which stay where they are;
 # of more, so many are drawn. The standard error of a temperature from so many is one to three per cent, which
 # held-out losses do not show.
@@ -131,9 +132,10 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     all_weight = objective.rows.weight
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     flows, spreads, distances, weight = _flows_and_distances(objective, theta)
-    near = CONTACTS * objective.n_parameters / n_samples
-    reached = 2 * weighted_quantile(distances, weight / unit[unit > 0], near) if near < MOST_NEAR else 0.0
-    width = max(margin * n_samples**WIDTH_POWER, min(reached, margin))
+    n_inputs = np.count_nonzero(objective.statistics.variance) + objective.fit_intercept
+    near = min(CONTACTS * n_inputs * (objective.n_classes - 1) / n_samples, 1.0)
+    reached = min(2 * weighted_quantile(distances, weight / unit[unit > 0], near), margin)
+    width = max(margin * n_samples**WIDTH_POWER, min(2 * (1 - near), 1.0) * reached)
     share = _share_that_holds(loss, flows, weight)
     most, almost_all = (weighted_quantile(spreads, weight, part) for part in (MOST, ALMOST_ALL))
     objective = replace(objective, term=_HeldTerm(objective.term, loss, width, share))
@@ -190,9 +192,10 @@ def _likeliest(scores: Array, y: Array, weight: Array, wrong: float, coldest: fl
         return float(weight @ np.einsum("ij,ij->i", gradient, scores)) + wrong
 
     low, high = -np.log(hottest), -np.log(coldest)
-    if slope(low) >= 0:
+    # Neither holds of what is not a number.
+    if not slope(low) < 0:
         return hottest
-    if slope(high) <= 0:
+    if not slope(high) > 0:
         return coldest
     return float(np.exp(-brentq(slope, low, high, xtol=1e-12)))
 

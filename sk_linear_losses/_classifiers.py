@@ -74,8 +74,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         Warns
         -----
         ConvergenceWarning
-            If `tol` was not reached within `max_iter` iterations, before a callback asked to stop, or in
-            float64 arithmetic; or if there is no optimum to reach.
+            If `tol` was not reached within `max_iter` iterations, before a callback asked to stop, in float64
+            arithmetic, or in 600 iterations without progress; or if there is no optimum to reach.
         """
         self._check_parameters()
         # All that a fit sets is set on a copy, so that whatever interrupts it leaves this estimator whole.
@@ -310,7 +310,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                 reason = f"stopped at max_iter={self.max_iter}"
                 advice = " Increase max_iter or tol, scale the columns or decrease C."
             else:
-                reason = "could not get closer in float64 arithmetic"
+                reason = "could not get closer, at the limit of float64 arithmetic or of the method"
                 advice = (
                     " Increase tol or, where that is far off, scale the columns and replace one of two "
                     "nearly identical columns by their difference."

@@ -388,9 +388,9 @@ class Objective:
         return float(np.vdot(slope, slope)) / 2
 
     def relative_imbalance(self, at: Evaluation) -> float:
-        """Class-wise flows, relative to the multipliers, that carry back what these do not balance.
+        """How much of class-wise flows multipliers are to be mixed with, for each of theirs, to be balanced.
 
-        Those of the class that gives most have the size that the loss has them best.
+        The class that gives most of them gives what the loss has for that.
         """
         if not self.fit_intercept:
             return 0.0
@@ -398,8 +398,10 @@ class Objective:
         given = float((np.maximum(excess, 0) / self.statistics.class_totals).max())
         if given == 0:
             return 0.0
-        mean_loss = at.objective / (self.C * self.statistics.total_weight)
-        return given / self.term.loss._best_given(self.n_classes, mean_loss)
+        mean_objective = at.objective / (self.C * self.statistics.total_weight)
+        best = self.term.loss._best_given(self.n_classes, mean_objective)
+        # An objective at the ends of float64 says nothing.
+        return given / (best if 0 < best < np.inf else 1 / self.n_classes)
 
     def in_single_precision(self) -> Objective | None:
         """The objective with products of its rows in float32; None unless X holds that, with room."""

@@ -243,10 +243,12 @@ class Loss:
         """Scores to start from, the same for all samples, given the weight of those of each class."""
         return np.zeros_like(class_totals)
 
-    def _best_given(self, n_classes: int, mean_loss: float) -> float:
-        """How much of a gradient the right class gives to others where it may, which has a low conjugate.
+    def _best_given(self, n_classes: int, mean_objective: float) -> float:
+        """A number b such that gradients ``b * (e_j - e_y)`` are in the domain of the conjugate for all j.
 
-        Bounds are mixed with such gradients: by less, the more these give.
+        Multipliers are balanced by mixing them with such gradients. The share of these is less, the larger b
+        is, and they cost their conjugate. `mean_objective` is what the bound is to come near to, for each
+        unit of weight.
         """
         return 1 / n_classes
 
@@ -317,7 +319,7 @@ class SoftmaxLoss(Loss):
         evenly = self.label_smoothing * class_totals.mean()
         return np.asarray(np.log((1 - self.label_smoothing) * class_totals + evenly))
 
-    def _best_given(self, n_classes: int, mean_loss: float) -> float:
+    def _best_given(self, n_classes: int, mean_objective: float) -> float:
         # All of the target.
         return 1 - self.label_smoothing * (1 - 1 / n_classes)
 
@@ -407,7 +409,7 @@ class HingeLoss(Loss):
         """Unit of the scores: the largest margin, or 1 where there is none."""
         return float(self._margin_array.max()) or 1.0
 
-    def _best_given(self, n_classes: int, mean_loss: float) -> float:
+    def _best_given(self, n_classes: int, mean_objective: float) -> float:
         return 1.0
 
     def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
@@ -575,9 +577,9 @@ class WestonWatkinsLoss(HingeLoss):
         """Whether the loss is not differentiable everywhere."""
         return not self.squared
 
-    def _best_given(self, n_classes: int, mean_loss: float) -> float:
-        # The slope of a shortfall whose square is the mean loss: the conjugate is quadratic.
-        return 2 * math.sqrt(mean_loss) if self.squared else 1.0
+    def _best_given(self, n_classes: int, mean_objective: float) -> float:
+        # The conjugate is quadratic in it: share and cost are in balance where both are as large.
+        return 2 * math.sqrt(mean_objective) if self.squared else 1.0
 
     @property
     def _cost(self) -> _LinearCost | _SquaredCost:

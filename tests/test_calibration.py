@@ -128,6 +128,20 @@ def test_hard_margins_of_more_samples_than_parameters(seed, C, loss):
     assert log_loss(y[2000:], model.predict_proba(X[2000:])) <= 1.6 * least
 
 
+def test_features_that_do_not_vary_do_not_count_for_the_temperature():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(245, 7))
+    y = (X @ rng.normal(size=(7, 3))).argmax(axis=1)
+    without = MulticlassSVMClassifier(500.0).fit(X, y).temperature_
+    padded = MulticlassSVMClassifier(500.0).fit(np.hstack([X, np.zeros((245, 40))]), y).temperature_
+    assert padded == pytest.approx(without, rel=0.01)
+
+
+def test_scores_beyond_float64_have_a_temperature():
+    scores, y = np.array([[np.nan, 0.0], [0.0, 1.0]]), np.array([0, 1])
+    assert _calibration._likeliest(scores, y, np.full(2, 0.5), 0.0, 0.1, 10.0) == 10
+
+
 def test_no_temperature_is_the_lowest_where_all_samples_are_right_without_themselves():
     """A part of a sample that is wrong keeps it up, the less of one the more others there are."""
     y = np.arange(40) % 2
@@ -146,7 +160,9 @@ def test_multipliers_that_are_round_off_do_not_count():
     flows = np.array([1e-17, 1e-16, 1e-15, 0.0, 0.5, 0.4])
     assert _calibration._share_that_holds(WestonWatkinsLoss(), flows, np.ones(6)) == 1
     heavy = np.array([1.0, 1.0, 1e18, 0.0, 1.0, 1.0])
-    assert _calibration._share_that_holds(WestonWatkinsLoss(), flows, heavy) == pytest.approx(1e-12)
+    assert _calibration._share_that_holds(WestonWatkinsLoss(), flows, heavy) == pytest.approx(
+        _calibration.HELD * 1e-15, rel=1e-9, abs=0
+    )
 
 
 def test_classes_of_more_samples_than_are_made_dense_at_a_time():

@@ -351,6 +351,16 @@ def test_many_classes_do_not_loosen_the_bound_of_an_intercept_that_is_nearly_bal
     assert 0 <= model.objective_ - lower_bound(objective, at) <= 5e-4 * at.objective
 
 
+@pytest.mark.parametrize("C", [1e-200, 1e-150])
+def test_an_objective_that_is_too_small_for_float64_is_no_error(C):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), np.repeat([0, 1, 2], [30, 20, 10])
+    model = MulticlassSVMClassifier(C, margin=1e-100, loss="squared_hinge")
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert model.duality_gap_ >= 0
+
+
 def test_round_off_is_taken_from_the_bound():
     objective = SimpleNamespace(conjugate_at_rest=0.0)
     bound = _certificate._bound(objective, np.array([1.0]), -1.0)
