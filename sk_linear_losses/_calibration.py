@@ -132,10 +132,7 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     all_weight = objective.rows.weight
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     flows, spreads, distances, weight = _flows_and_distances(objective, theta)
-    n_inputs = np.count_nonzero(objective.statistics.variance) + objective.fit_intercept
-    near = min(CONTACTS * n_inputs * (objective.n_classes - 1) / n_samples, 1.0)
-    reached = min(2 * weighted_quantile(distances, weight / unit[unit > 0], near), margin)
-    width = max(margin * n_samples**WIDTH_POWER, min(2 * (1 - near), 1.0) * reached)
+    width = _kink_width(objective, distances, weight / unit[unit > 0])
     share = _share_that_holds(loss, flows, weight)
     most, almost_all = (weighted_quantile(spreads, weight, part) for part in (MOST, ALMOST_ALL))
     objective = replace(objective, term=_HeldTerm(objective.term, loss, width, share))
@@ -163,6 +160,15 @@ def _flows_and_distances(objective: Objective, theta: Array) -> tuple[Array, Arr
     *parts, weight = map(np.concatenate, zip(*objective.rows.map(contribution), strict=True))
     flows, spreads, distances = (part[weight > 0] for part in parts)
     return flows, spreads, distances, weight[weight > 0]
+
+
+def _kink_width(objective: Objective, distances: Array, counts: Array) -> float:
+    """Width to spread kinks over, given how far each sample is from one and for how many rows it stands."""
+    margin, n_samples = objective.term.loss._unit, float(counts.sum())
+    n_inputs = np.count_nonzero(objective.statistics.variance) + objective.fit_intercept
+    near = min(CONTACTS * n_inputs * (objective.n_classes - 1) / n_samples, 1.0)
+    reached = min(2 * weighted_quantile(distances, counts, near), margin)
+    return float(max(margin * n_samples**WIDTH_POWER, min(2 * (1 - near), 1.0) * reached))
 
 
 def _share_that_holds(loss: HingeLoss, flows: Array, weight: Array) -> float:

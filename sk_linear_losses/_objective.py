@@ -388,9 +388,9 @@ class Objective:
         return float(np.vdot(slope, slope)) / 2
 
     def relative_imbalance(self, at: Evaluation) -> float:
-        """How much of class-wise flows multipliers are to be mixed with, for each of theirs, to be balanced.
+        """Weight of class-wise flows, relative to the multipliers', with which a mixture of both is balanced.
 
-        The class that gives most of them gives what the loss has for that.
+        Samples of the class that gives most give the loss's balancing flow.
         """
         if not self.fit_intercept:
             return 0.0
@@ -399,9 +399,9 @@ class Objective:
         if given == 0:
             return 0.0
         mean_objective = at.objective / (self.C * self.statistics.total_weight)
-        best = self.term.loss._best_given(self.n_classes, mean_objective)
+        flow = self.term.loss._balancing_flow(self.n_classes, mean_objective)
         # An objective at the ends of float64 says nothing.
-        return given / (best if 0 < best < np.inf else 1 / self.n_classes)
+        return given / (flow if 0 < flow < np.inf else 1 / self.n_classes)
 
     def in_single_precision(self) -> Objective | None:
         """The objective with products of its rows in float32; None unless X holds that, with room."""

@@ -265,9 +265,9 @@ def _shared(objective: Objective, theta: Array, plan: Plan, alike: float = ALIKE
     """
     total = CurvatureAt(objective.condensed(theta), theta).total()
     (gram,), sampled = _grams(objective, theta, _curvature_trace, plan.n_rows)
-    # In the codes the trace is that much of what it is in the scores.
-    gram *= objective.code_square
-    eigenvalues, rotation = np.linalg.eigh(total / max(np.trace(total), np.finfo(float).tiny))
+    # The trace in the codes is a constant times that in the scores, of which the Gram matrix is made.
+    scale = objective.code_square / max(np.trace(total), np.finfo(float).tiny)
+    eigenvalues, rotation = np.linalg.eigh(scale * total)
     groups = _groups(np.maximum(eigenvalues, 0), alike)
     roots = tuple(_penalised_factor(np.mean(group) * gram, objective) for group in groups)
     root = BlockRoot(roots, tuple(map(len, groups)))

@@ -243,7 +243,7 @@ class Loss:
         """Scores to start from, the same for all samples, given the weight of those of each class."""
         return np.zeros_like(class_totals)
 
-    def _best_given(self, n_classes: int, mean_objective: float) -> float:
+    def _balancing_flow(self, n_classes: int, mean_objective: float) -> float:
         """A number b such that gradients ``b * (e_j - e_y)`` are in the domain of the conjugate for all j.
 
         Multipliers are balanced by mixing them with such gradients. The share of these is less, the larger b
@@ -319,7 +319,7 @@ class SoftmaxLoss(Loss):
         evenly = self.label_smoothing * class_totals.mean()
         return np.asarray(np.log((1 - self.label_smoothing) * class_totals + evenly))
 
-    def _best_given(self, n_classes: int, mean_objective: float) -> float:
+    def _balancing_flow(self, n_classes: int, mean_objective: float) -> float:
         # All of the target.
         return 1 - self.label_smoothing * (1 - 1 / n_classes)
 
@@ -409,7 +409,7 @@ class HingeLoss(Loss):
         """Unit of the scores: the largest margin, or 1 where there is none."""
         return float(self._margin_array.max()) or 1.0
 
-    def _best_given(self, n_classes: int, mean_objective: float) -> float:
+    def _balancing_flow(self, n_classes: int, mean_objective: float) -> float:
         return 1.0
 
     def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
@@ -577,9 +577,8 @@ class WestonWatkinsLoss(HingeLoss):
         """Whether the loss is not differentiable everywhere."""
         return not self.squared
 
-    def _best_given(self, n_classes: int, mean_objective: float) -> float:
-        # The conjugate is quadratic in it: share and cost are in balance where both are as large.
-        return 2 * math.sqrt(mean_objective) if self.squared else 1.0
+    def _balancing_flow(self, n_classes: int, mean_objective: float) -> float:
+        return self._cost.balancing_flow(mean_objective)
 
     @property
     def _cost(self) -> _LinearCost | _SquaredCost:
@@ -653,6 +652,10 @@ class _LinearCost:
         """Conjugate of each sample's cost."""
         return np.zeros(len(flows))
 
+    def balancing_flow(self, mean_objective: float) -> float:
+        """The largest flow, or that whose cost is as large as what a mixture saves by it."""
+        return 1.0
+
     def leeway(self, flows: Array) -> Array:
         """How far each flow is from the ends of its domain, as a product."""
         return np.asarray(flows * np.maximum(1 - flows, 0))
@@ -683,6 +686,9 @@ class _SquaredCost:
 
     def flow_penalty(self, flows: Array) -> Array:
         return np.asarray(np.einsum("ij,ij->i", flows, flows) / 4)
+
+    def balancing_flow(self, mean_objective: float) -> float:
+        return 2 * math.sqrt(mean_objective)
 
     def leeway(self, flows: Array) -> Array:
         return flows

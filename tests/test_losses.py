@@ -182,8 +182,8 @@ class TestEveryLoss:
         assert_allclose(value, loss.value(scores, y), rtol=1e-13, atol=1e-15)
         assert_allclose(gradient, loss.gradient(scores, y)[:, order], rtol=1e-12, atol=1e-15)
 
-    def test_the_right_class_may_give_what_is_best_to_any_other(self, loss, n_classes):
-        given = loss._best_given(n_classes, mean_objective=0.3)
+    def test_the_right_class_may_give_the_balancing_flow_to_any_other(self, loss, n_classes):
+        given = loss._balancing_flow(n_classes, mean_objective=0.3)
         y, others = np.nonzero(~np.eye(n_classes, dtype=bool))
         gradient = given * (np.eye(n_classes)[others] - np.eye(n_classes)[y])
         assert np.isfinite(loss.conjugate(gradient, y)).all()
