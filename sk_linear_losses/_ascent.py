@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from ._cost import ascent_blocks
 from ._envelope import TINY, HingeObjective
 from ._rows import Block, generator, weighted_quantile
 from ._run import FINEST_GAP, Run
@@ -26,8 +25,6 @@ from ._typing import Array
 # Passes over the blocks for each iteration, which ends with an evaluation; and steps of a block at its turn.
 # With 1 to 10 steps, and blocks of a fourth to four times the size, dual objectives rose about as fast.
 PASSES, STEPS = 5, 5
-# Relative gap of a start that is near enough for others to go on from.
-NEAR = 0.1
 # Ascent goes on as long as, at the rate of so many last iterations, it takes no more of them to the goal than
 # the fit may make: each costs some nine evaluations, but L-BFGS may need as many. With a sixth of that
 # 20 newsgroups at C = 1 took half as long again.
@@ -47,17 +44,13 @@ BALANCE = 8.0
 FLOOR = 1e-3
 
 
-def ascend(run: Run, objective: HingeObjective, start: Array) -> HingeObjective | None:
-    """The objective around better multipliers, of which the best point is noted; None where they are dear.
+def ascend(run: Run, objective: HingeObjective, start: Array, n_blocks: int) -> HingeObjective:
+    """The objective around better multipliers, of which the best point is noted; as given if they are not.
 
-    It is as given where they are no better. `start` are parameters with the intercept to start from. Ascent
-    ends where the gap is certified to be small enough, where all but the last of the intercept's balance is
-    solved, or where at the rate of the last iterations it would take more than `max_iter` others. There is
-    none from a start that is near, nor in a fit that has made iterations in other coordinates.
+    `start` are parameters with the intercept to start from. Samples move in so many blocks. Ascent ends
+    where the gap is certified to be small enough, where all but the last of the intercept's balance is
+    solved, or where at the rate of the last iterations it would take more than `max_iter` others.
     """
-    n_blocks = ascent_blocks(objective)
-    if n_blocks == 0 or run.history or run.gap <= NEAR * run.best.objective:
-        return None
     ascent = _Ascent(objective, start, n_blocks)
     initial, gaps = objective, [run.gap]
     while not run.is_certified and run.iterations_left > 0:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._objective import Objective
+from ._rows import Rows
 
 # An evaluation's thin products run at two thirds of the speed of a large one, sparse ones at a ninth. The
 # loss of one score costs as much as 100 multiply-adds, and what Python and scipy do around an evaluation as
@@ -37,9 +38,11 @@ DRAWING = 400
 # where factors of all second derivatives cost more. Beside products, each pair of the samples' own factors
 # costs so many multiply-adds.
 COUNTING, FACTOR_PAIR = 1.5, 100
+# Each entry that two sparse rows have in common costs their Gram matrix as much as so many multiply-adds.
+COMMON_ENTRY = 60
 # Most evaluations that this may cost where pair by pair of classes it costs too much. Beyond, as samples come
 # and go every few iterations, curvature by class was as good. And most that each iteration may cost more by
-# it: the samples' dense rows are dear beside an evaluation of sparse ones.
+# it: where the samples' rows are made dense, that is much beside an evaluation of sparse ones.
 ACTIVE_BUDGET, ACTIVE_STEP = 30, 1.5
 # Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
 # with all pairs of classes makes their Gram matrices faster than one product each: it has half the
@@ -171,17 +174,19 @@ class CostModel:
 
     def of_active(self, n_active: int, n_factors: int) -> float:
         """Cost of all second derivatives by way of so many samples that curve, which have so many factors."""
-        n_inputs = self.objective.n_inputs
-        if n_factors**2 + n_active**2 + n_active * n_inputs > MAX_ENTRIES:
+        rows, sparse = self.objective.rows, stays_sparse(self.objective)
+        if n_factors**2 + n_active**2 + (0 if sparse else n_active * rows.n_features) > MAX_ENTRIES:
             return np.inf
-        work = n_factors**3 / 6 + n_active**2 * n_inputs / 2 + FACTOR_PAIR * n_factors**2
+        per_pair = COMMON_ENTRY * rows.common_entries if sparse else rows.n_features / 2
+        work = n_factors**3 / 6 + n_active**2 * per_pair + FACTOR_PAIR * n_factors**2
         return COUNTING + work / self._evaluation
 
     def prefers_active(self, n_active: int, n_factors: int) -> bool:
         """Whether samples that curve are the cheapest way to second derivatives, and a cheap one to use."""
         # A change of variables takes four products of the rows, with the coefficients of all codes.
-        n_products = 4 * n_active * self.objective.n_parameters
-        if THIN_PRODUCT * n_products + 2 * n_factors**2 > ACTIVE_STEP * self._evaluation:
+        product = _product_per_row(self.objective.rows, stays_sparse(self.objective))
+        work = 4 * n_active * product * self.objective.shape[1] + 2 * n_factors**2
+        if work > ACTIVE_STEP * self._evaluation:
             return False
         cost, together = self.of_active(n_active, n_factors), pairs_together(self.objective)
         most: float = ACTIVE_BUDGET
@@ -189,6 +194,8 @@ class CostModel:
             # Of a sample that curves between few classes there are about as many pairs as factors.
             n_products = n_active * self.objective.n_pairs if together else n_factors
             most = self.of_all(n_products) + (0 if together else self._drawing)
+        elif self.best.form is Form.DIAGONAL:
+            most = self.budget
         return cost <= min(most, self.budget)
 
     @property
@@ -268,16 +275,19 @@ def is_worth_turning(objective: Objective, work: float, converged: bool) -> bool
 def ascent_blocks(objective: Objective) -> int:
     """How many blocks of samples to move multipliers in, one after the other; zero to move none.
 
-    They are moved where curvature of more than each feature alone is too dear and samples, of which there is
-    a multiplier, are no more than features, of which there is a coefficient; of more samples the method of
-    multipliers took as little as a twentieth of the time. Also, rows must be centred without losing digits,
-    and stored one after the other or else copied.
+    They are moved where curvature of more than each feature alone is too dear, by way of the samples too if
+    all of them curve, and samples, of which there is a multiplier, are no more than features, of which there
+    is a coefficient; of more samples the method of multipliers took as little as a twentieth of the time.
+    Also, rows must be centred without losing digits, and stored one after the other or else copied.
     """
     rows, statistics = objective.rows, objective.statistics
     if rows.n_samples > rows.n_features or not (rows.by_row or rows.n_stored <= MAX_ENTRIES):
         return 0
     n_rows = min(ASCENT_ROWS, MAX_ENTRIES // rows.n_samples)
     if not _only_diagonal(objective) or statistics.is_far_from_zero() or n_rows < ASCENT_ROWS / 4:
+        return 0
+    most_factors = rows.n_samples * (rows.n_classes - 1)
+    if CostModel(objective, objective, 0).of_active(rows.n_samples, most_factors) < np.inf:
         return 0
     return -(-rows.n_samples // n_rows)
 
@@ -288,6 +298,14 @@ def as_stored(objective: Objective) -> bool:
     if not rows.is_sparse or objective.statistics.is_far_from_zero():
         return False
     return STORED_PAIR * rows.stored_pairs < objective.n_inputs**2 / 2
+
+
+def stays_sparse(objective: Objective) -> bool:
+    """Whether products of sparse rows as they are take less than of dense ones, and lose no digits."""
+    rows = objective.rows
+    if not rows.is_sparse or objective.statistics.is_far_from_zero():
+        return False
+    return _product_per_row(rows, sparse=True) < _product_per_row(rows, sparse=False)
 
 
 def pairs_together(objective: Objective) -> bool:
@@ -315,8 +333,13 @@ def _only_diagonal(objective: Objective) -> bool:
 def _evaluation(objective: Objective) -> float:
     """What an evaluation costs, in multiply-adds."""
     rows = objective.rows
-    product = (SPARSE_PRODUCT if rows.is_sparse else THIN_PRODUCT) * rows.n_stored
+    product = rows.n_samples * _product_per_row(rows, rows.is_sparse)
     return _pass(rows.n_classes, rows.n_samples, product)
+
+
+def _product_per_row(rows: Rows, sparse: bool) -> float:
+    """Multiply-adds of the product of a row, as it is stored if it is sparse or else made dense."""
+    return SPARSE_PRODUCT * rows.n_stored / rows.n_samples if sparse else THIN_PRODUCT * rows.n_features
 
 
 def _pass(n_classes: int, n_samples: float, product: float) -> float:

@@ -153,6 +153,11 @@ class HingeObjective(Objective):
 
         return replace(self, term=replace(self.term, flows=tuple(self.rows.map(flows))))
 
+    def with_gradient(self, theta: Array) -> HingeObjective:
+        """The objective around multipliers that are the gradient of the loss itself at theta."""
+        sharp = replace(self, term=replace(self.term, smoothing=0.0)).with_multipliers(theta)
+        return replace(self, term=replace(self.term, flows=sharp.term.flows))
+
     def resumed(self, previous: Objective) -> HingeObjective:
         """The objective with the multipliers and the smoothing that it had in other coordinates, if any."""
         if not isinstance(previous, HingeObjective):

@@ -7,8 +7,10 @@ of far fewer rows than there are parameters, as in the semismooth Newton methods
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf, dpotrs
 
@@ -22,24 +24,62 @@ LARGEST_CURVATURE = 1e10
 
 
 @dataclass(frozen=True)
+class ShiftedRows:
+    """Rows less a shift, which is subtracted from products and not from what is stored.
+
+    Parameters
+    ----------
+    stored : array or CSR array of shape (n_rows, n_features)
+    shift : array of shape (n_features,)
+    """
+
+    stored: Any
+    shift: Array
+
+    def __len__(self) -> int:
+        return int(self.stored.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.shift)
+
+    def multiply(self, directions: Array) -> Array:
+        """``rows @ directions``."""
+        return np.asarray(self.stored @ directions - self.shift @ directions)
+
+    def pull_back(self, values: Array) -> Array:
+        """``rows.T @ values``."""
+        return np.asarray(self.stored.T @ values - np.outer(self.shift, values.sum(axis=0)))
+
+    def gram(self) -> Array:
+        """``rows @ rows.T``."""
+        product = self.stored @ self.stored.T
+        gram = np.asarray(product.toarray() if sp.issparse(product) else product)
+        along = self.stored @ self.shift
+        gram += self.shift @ self.shift - along - along[:, None]
+        return gram
+
+
+@dataclass(frozen=True)
 class OuterProducts:
     """Outer products of vectors that are themselves outer products: of a row with a factor of codes.
 
     Parameters
     ----------
-    rows : array of shape (n_rows, n_features)
+    rows : ShiftedRows
     owners : array of shape (n_factors,)
         The row that each factor goes with: ascending, and none left out.
     factors : array of shape (n_factors, n_codes)
     """
 
-    rows: Array
+    rows: ShiftedRows
     owners: Array
     factors: Array
 
     def moments(self, directions: Array) -> Array:
         """Inner product of each vector with directions (n_features, n_codes)."""
-        return np.asarray(np.einsum("ij,ij->i", (self.rows @ directions)[self.owners], self.factors))
+        return np.asarray(np.einsum("ij,ij->i", self.rows.multiply(directions)[self.owners], self.factors))
 
     def combined(self, weights: Array) -> Array:
         """Weighted sum of the vectors, (n_features, n_codes)."""
@@ -47,11 +87,11 @@ class OuterProducts:
         starts = np.searchsorted(self.owners, np.arange(len(self.rows)))
         if len(starts):
             by_row = np.add.reduceat(weights[:, None] * self.factors, starts, axis=0)
-        return np.asarray(self.rows.T @ by_row)
+        return self.rows.pull_back(by_row)
 
     def gram(self) -> Array:
         """Inner products of the vectors, above the diagonal and on it."""
-        of_rows = self.rows @ self.rows.T
+        of_rows = self.rows.gram()
         gram = np.asarray(self.factors @ self.factors.T)
         for start in range(0, len(gram), CHUNK):
             part = of_rows[self.owners[start : start + CHUNK]]
@@ -93,7 +133,7 @@ class LowRankRoot:
     def solve(self, vector: Array) -> Array:
         """``T' vector``, for a vector of each code's inputs, intercept last."""
         given, solved = self._by_input(vector)
-        n_features = self.products.rows.shape[1]
+        n_features = self.products.rows.n_features
         moments = self.products.moments(given[:n_features])
         weights = self._solve(self._solve(moments, 0.0), 1.0, transposed=True)
         solved[:n_features] = given[:n_features] - self.products.combined(weights)
@@ -104,7 +144,7 @@ class LowRankRoot:
     def solve_transposed(self, vector: Array) -> Array:
         """``T vector``, for a vector of each code's inputs, intercept last."""
         given, solved = self._by_input(vector)
-        n_features = self.products.rows.shape[1]
+        n_features = self.products.rows.n_features
         moments = self.products.moments(given[:n_features])
         weights = self._solve(self._solve(moments, 1.0), 0.0, transposed=True)
         if self.intercept is not None:

@@ -18,9 +18,10 @@ from ._cost import (
     Plan,
     as_stored,
     pairs_together,
+    stays_sparse,
 )
 from ._curvature import CurvatureAt, pairs, products_of_pairs
-from ._low_rank import OuterProducts, low_rank_root
+from ._low_rank import OuterProducts, ShiftedRows, low_rank_root
 from ._objective import Objective
 from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
 from ._rows import Block, generator
@@ -243,11 +244,24 @@ def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditio
     if objective.fit_intercept:
         alone = np.einsum("ij,ij->j", coded, coded)
         added = np.maximum(_least_curvature(alone, objective) - alone, 0)
-    rows = objective.centred_rows(objective.rows, active)[:, : objective.rows.n_features]
-    root = low_rank_root(OuterProducts(rows, owners, coded), added)
+    root = low_rank_root(OuterProducts(_selected(objective, active), owners, coded), added)
     if root is None:
         return None
     return Preconditioner(root, np.eye(objective.n_classes - 1), model.of_active(*size), exact=True)
+
+
+def _selected(objective: Objective, chosen: Array) -> ShiftedRows:
+    """The centred rows chosen, without a constant: sparse ones as they are where that is cheaper."""
+    n_features = objective.rows.n_features
+    if not stays_sparse(objective):
+        return ShiftedRows(
+            objective.centred_rows(objective.rows, chosen)[:, :n_features], np.zeros(n_features)
+        )
+    varies = np.ones(n_features)
+    varies[objective.statistics.constant] = 0
+    rows = objective.rows.stored(chosen)
+    rows.data = rows.data * varies[rows.indices]
+    return ShiftedRows(rows, varies * objective.statistics.mean)
 
 
 def _penalised_factor(gram: Array, objective: Objective) -> Factor:

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from scipy.linalg.lapack import dpocon, dpotrf
 from scipy.sparse.linalg import LinearOperator
 
-from ._rows import far_from_zero, generator, weighted_quantile
+from ._rows import far_from_zero, generator, n_common_entries, weighted_quantile
 from ._typing import Array
 
 # Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
@@ -165,7 +165,7 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
     if not sp.issparse(X):
         distinct -= shift
         space = _by_gram(distinct, np.zeros_like(shift), fit_intercept)
-    elif _n_common_entries(distinct) <= MAX_COMMON_ENTRIES:
+    elif n_common_entries(distinct) <= MAX_COMMON_ENTRIES:
         space = _by_gram(distinct, shift, fit_intercept)
     if space is None and at_any_cost:
         space = _by_qr(distinct.toarray() - shift if sp.issparse(X) else distinct)
@@ -199,11 +199,6 @@ def _distinct_rows(X: Any) -> tuple[Array, Array]:
     place = np.empty(len(order), dtype=np.intp)
     place[order] = np.cumsum(is_new) - 1
     return order[is_new], place
-
-
-def _n_common_entries(X: sp.csr_array) -> float:
-    """Entries that pairs of sparse rows have in common, added up."""
-    return float(np.square(np.bincount(X.indices), dtype=np.float64).sum())
 
 
 def _by_gram(X: Any, shift: Array, centred: bool) -> RowSpace | None:

@@ -280,9 +280,18 @@ class Rows:
         """Mean over sparse rows of the pairs of stored entries."""
         return float(np.square(np.diff(self._X.indptr), dtype=np.float64).mean())
 
+    @cached_property
+    def common_entries(self) -> float:
+        """Mean over pairs of sparse rows, also with themselves, of the entries that both store."""
+        return n_common_entries(self._X) / self.n_samples**2
+
+    def stored(self, rows: Array) -> sp.csr_array:
+        """The sparse rows selected."""
+        return self._X[rows]
+
     def stored_gram(self, rows: Array, factors: Array) -> tuple[Array, Array]:
         """Gram matrix of the sparse rows selected times factors, and the sums of their columns likewise."""
-        scaled = self._X[rows]
+        scaled = self.stored(rows)
         scaled.data = scaled.data * np.repeat(factors, np.diff(scaled.indptr))
         transposed = scaled.T.tocsr()
         gram = np.empty((self.n_features, self.n_features))
@@ -395,6 +404,11 @@ def _centre(X: Any, rows: Array, shift: Array, out: Array) -> None:
 def far_from_zero(mean: Array, variance: Array) -> Array:
     """Which features vary, but so far from zero that to centre them implicitly costs digits."""
     return np.asarray((np.abs(mean) > FAR * np.sqrt(variance)) & (variance > 0))
+
+
+def n_common_entries(X: sp.csr_array) -> float:
+    """Entries that pairs of sparse rows have in common, added up."""
+    return float(np.square(np.bincount(X.indices), dtype=np.float64).sum())
 
 
 def generator(skipped: int = 0) -> np.random.Generator:

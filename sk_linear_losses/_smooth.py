@@ -58,11 +58,11 @@ class SmoothEnd(NamedTuple):
 
 
 def minimise_smooth(
-    run: Run, objective: Objective, at: Evaluation, most_iterations: float = math.inf
+    run: Run, objective: Objective, at: Evaluation, most_iterations: float = math.inf, or_more: bool = True
 ) -> SmoothEnd:
     """Minimise over samples of the rows, then in float32 where that is what X holds, then as asked.
 
-    After `most_iterations` only as long as the optimum seems near. Returns where that ended.
+    After `most_iterations` only, `or_more`, as long as the optimum seems near. Returns where that ended.
     """
     at, preconditioner = _warm_start(run, objective, at)
     if preconditioner is not None:
@@ -71,10 +71,11 @@ def minimise_smooth(
     if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
         # Bounds say when to go on in full precision, but prove nothing until then.
         run.round_to_single_precision()
-        preconditioner = _Stages(run, rounded, most_iterations).minimise(at, preconditioner).preconditioner
+        stages = _Stages(run, rounded, most_iterations, or_more)
+        preconditioner = stages.minimise(at, preconditioner).preconditioner
         at = objective.evaluate(run.best.theta)
         run.restart(objective, at)
-    return _Stages(run, objective, most_iterations).minimise_and_certify(at, preconditioner)
+    return _Stages(run, objective, most_iterations, or_more).minimise_and_certify(at, preconditioner)
 
 
 def certify(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) -> None:
@@ -84,12 +85,12 @@ def certify(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) ->
     iterations bring the gradient down.
     """
     if objective.fit_intercept and not run.is_certified:
-        at = _balance_intercept(run, objective, at)
+        at = balance_intercept(run, objective, at)
     if thoroughly and objective.penalty and not run.is_certified:
         run.raise_bound(corrected_bound(objective, at))
 
 
-def _balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evaluation:
+def balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evaluation:
     """Where steps of the intercept alone end, made while its condition keeps the bound low.
 
     They are Newton's but for the curvature, which is that at the first: they are short.
@@ -158,11 +159,12 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
 class _Stages:
     """Stages of one objective, each with curvature taken anew but for the first where that is given.
 
-    After `most_iterations` they go on only as long as the optimum seems near.
+    After `most_iterations` they go on only, `or_more`, as long as the optimum seems near.
     """
 
-    def __init__(self, run: Run, objective: Objective, most_iterations: float) -> None:
-        self.run, self.objective, self.most_iterations = run, objective, most_iterations
+    def __init__(self, run: Run, objective: Objective, most_iterations: float, or_more: bool) -> None:
+        self.run, self.objective = run, objective
+        self.most_iterations, self.or_more = most_iterations, or_more
         # How often an estimate has ended the stages without a certificate.
         self.doubts = 0
         # Relative distance from the optimum, by estimate, at which the intercept is balanced next.
@@ -190,7 +192,7 @@ class _Stages:
         run, objective = self.run, self.objective
         decrement, latest = np.inf, preconditioner
         while run.iterations_left > 0 and (
-            len(run.history) < self.most_iterations or self._is_promising(latest)
+            len(run.history) < self.most_iterations or (self.or_more and self._is_promising(latest))
         ):
             # Where estimates have failed, the best curvature is taken at any cost.
             n_iter = len(run.history) if self.doubts <= DOUBTS else math.inf
@@ -252,7 +254,7 @@ class _Stages:
         lacking = objective.penalty and objective.fit_intercept and not run.is_certified
         if lacking and objective.stationarity(at) <= run.tol * abs(at.objective):
             self.balanced_at = distance / NEARER
-            _balance_intercept(run, objective, at)
+            balance_intercept(run, objective, at)
 
     def _may_be_certified(self, end: SmoothEnd) -> bool:
         """Whether an estimate alone ended the stages, so that going on may bring a certificate.

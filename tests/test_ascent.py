@@ -12,6 +12,7 @@ from sk_linear_losses import MulticlassSVMClassifier, _ascent, _cost, _multiplie
 from sk_linear_losses._ascent import _Ascent, ascend
 from sk_linear_losses._cost import ascent_blocks
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
+from sk_linear_losses._multipliers import minimise_hinge
 from sk_linear_losses._objective import statistics_of
 from sk_linear_losses._rows import Rows
 from sk_linear_losses._run import Run
@@ -186,7 +187,7 @@ def test_ascends_to_the_optimum(name, n_classes, fit_intercept):
 @pytest.fixture
 def in_blocks(monkeypatch):
     """Ascent of small problems too."""
-    monkeypatch.setattr(_ascent, "ascent_blocks", lambda objective: N_BLOCKS)
+    monkeypatch.setattr(_multipliers, "ascent_blocks", lambda objective: N_BLOCKS)
 
 
 @pytest.mark.usefixtures("in_blocks")
@@ -196,7 +197,7 @@ class TestAscend:
     def test_bounds_hold_and_ascent_ends_where_they_are_near(self, name, fit_intercept):
         case = Case(name, fit_intercept=fit_intercept)
         run = case.run(tol=1e-3)
-        objective = ascend(run, case.objective, case.start)
+        objective = ascend(run, case.objective, case.start, N_BLOCKS)
         optimum = case.optimum()
         assert run.bound <= optimum * (1 + 1e-9)
         assert optimum * (1 - 1e-9) <= run.best.objective <= optimum * (1 + 1e-3)
@@ -208,7 +209,7 @@ class TestAscend:
         case = Case("Weston-Watkins")
         run = case.run(tol=1e-12, max_iter=3)
         with counted(_Ascent, "make_pass") as passes:
-            ascend(run, case.objective, case.start)
+            ascend(run, case.objective, case.start, N_BLOCKS)
         assert len(run.history) == 3
         assert passes.call_count == 3 * _ascent.PASSES
 
@@ -217,27 +218,15 @@ class TestAscend:
         lengths = []
         for max_iter in (12, 10_000):
             run = case.run(tol=1e-12, max_iter=max_iter)
-            ascend(run, case.objective, case.start)
+            ascend(run, case.objective, case.start, N_BLOCKS)
             lengths.append(len(run.history))
         assert lengths[0] == _ascent.RATE < lengths[1]
-
-    def test_none_after_iterations_in_other_coordinates(self):
-        case = Case("Weston-Watkins")
-        run = case.run()
-        run.end(case.objective, case.objective.evaluate(case.start))
-        assert ascend(run, case.objective, case.start) is None
-
-    def test_none_from_a_start_that_is_near(self):
-        case = Case("Weston-Watkins")
-        run = case.run()
-        run.bound = 0.95 * run.best.objective
-        assert ascend(run, case.objective, case.start) is None
 
     def test_ends_where_the_gap_hardly_falls(self, monkeypatch):
         case = Case("Weston-Watkins")
         run = case.run(tol=1e-12)
         monkeypatch.setattr(_Ascent, "make_pass", lambda self: None)
-        ascend(run, case.objective, case.start)
+        ascend(run, case.objective, case.start, N_BLOCKS)
         assert len(run.history) == _ascent.RATE
 
     @pytest.mark.parametrize(("lacking", "length"), [(0.05, 1), (0.2, _ascent.RATE)])
@@ -253,7 +242,7 @@ class TestAscend:
         monkeypatch.setattr(HingeObjective, "gap_parts", solved)
         monkeypatch.setattr(_Ascent, "make_pass", lambda self: None)
         # Multipliers that are no better are not kept.
-        assert ascend(run, case.objective, case.start) is case.objective
+        assert ascend(run, case.objective, case.start, N_BLOCKS) is case.objective
         assert len(run.history) == length
 
     def test_ends_where_there_is_no_bound(self, monkeypatch):
@@ -261,7 +250,7 @@ class TestAscend:
         run = case.run()
         run.bound = -math.inf
         monkeypatch.setattr(Run, "note", lambda *args: None)
-        assert ascend(run, case.objective, case.start) is case.objective
+        assert ascend(run, case.objective, case.start, N_BLOCKS) is case.objective
         assert len(run.history) <= _ascent.RATE
 
     def test_rows_sorted_by_class_take_no_longer(self):
@@ -312,39 +301,95 @@ def text(n_samples=700, n_features=6000, n_classes=5, seed=0):
     return sp.csr_array(sp.diags_array(1 / np.sqrt((counts**2).sum(axis=1))) @ counts), y
 
 
-@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
-@pytest.mark.parametrize("C", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize(
+    ("loss", "C"), [("hinge", 0.01), ("hinge", 1.0), ("hinge", 100.0), ("squared_hinge", 100.0)]
+)
 def test_fits_of_text_agree_with_those_without(loss, C, monkeypatch):
     X, y = text(1200)
     with counted(_Ascent, "make_pass") as passes:
         model = MulticlassSVMClassifier(C, loss=loss).fit(X, y)
     assert passes.call_count >= _ascent.PASSES
     assert model.converged_
-    monkeypatch.setattr(_ascent, "ascent_blocks", lambda objective: 0)
+    monkeypatch.setattr(_multipliers, "ascent_blocks", lambda objective: 0)
     other = MulticlassSVMClassifier(C, loss=loss).fit(X, y)
     assert model.objective_ == pytest.approx(other.objective_, rel=2e-6)
     assert model.objective_ - model.duality_gap_ <= other.objective_
 
 
-def test_nothing_else_is_minimised_once_ascent_is_certified():
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_nothing_else_is_minimised_once_ascent_is_certified(loss):
     X, y = text(1200)
-    with counted(_multipliers, "minimise_smooth") as smooth, counted(_multipliers, "precondition") as taken:
-        model = MulticlassSVMClassifier(tol=1e-2).fit(X, y)
-        MulticlassSVMClassifier(loss="squared_hinge", tol=1e-2).fit(X, y)
+    with counted(_multipliers, "precondition") as taken, counted(_Ascent, "make_pass") as passes:
+        model = MulticlassSVMClassifier(100, loss=loss, tol=1e-2).fit(X, y)
     assert model.converged_
-    assert smooth.call_count == taken.call_count == 0
+    assert passes.call_count > 0
+    assert taken.call_count == 0
+
+
+@pytest.mark.parametrize("start", ["near", "other coordinates"])
+def test_none_from_a_start_that_is_near_nor_after_iterations_in_other_coordinates(start, monkeypatch):
+    case = Case("Weston-Watkins")
+    run = case.run()
+    if start == "near":
+        run.bound = 0.95 * run.best.objective
+    else:
+        run.end(case.objective, run.best)
+    monkeypatch.setattr(_multipliers, "ascent_blocks", lambda objective: N_BLOCKS)
+    with counted(_Ascent, "make_pass") as passes:
+        minimise_hinge(run, case.objective, None, run.best)
+    assert passes.call_count == 0
+    assert run.is_certified
+
+
+class TestSquared:
+    """Those of a squared hinge begin without multipliers."""
+
+    def test_small_C_takes_no_ascent(self):
+        X, y = text(1200)
+        with counted(_Ascent, "make_pass") as passes:
+            model = MulticlassSVMClassifier(0.01, loss="squared_hinge").fit(X, y)
+        assert passes.call_count == 0
+        assert model.converged_
+
+    @pytest.mark.parametrize(("known", "gradient"), [(0.0, False), (1.0, True)])
+    def test_ascent_goes_on_from_what_few_iterations_found(self, known, gradient, monkeypatch):
+        """Their gradient is where the multipliers start, if its bound is worth it."""
+        X, y = text(1200)
+        monkeypatch.setattr(_multipliers, "KNOWN", known)
+        with counted(_multipliers, "ascend") as ascents:
+            MulticlassSVMClassifier(100, loss="squared_hinge").fit(X, y)
+        _, objective, theta, _ = ascents.call_args.args
+        flows = np.concatenate(objective.term.flows)
+        assert flows.any() == gradient
+        if gradient:
+            scores = X @ objective.feature_parameters(theta)[0] + objective.feature_parameters(theta)[1]
+            shortfalls = np.maximum(1 + scores - scores[np.arange(len(y)), y][:, None], 0)
+            shortfalls[np.arange(len(y)), y] = 0
+            assert_allclose(flows, 2 * shortfalls, rtol=1e-6, atol=1e-9)
+
+    def test_few_iterations_come_before_ascent_and_more_only_without(self, monkeypatch):
+        X, y = text(1200)
+        lengths = []
+        for n_blocks in (5, 0):
+            monkeypatch.setattr(_multipliers, "ascent_blocks", lambda objective, n=n_blocks: n)
+            with counted(_multipliers, "minimise_smooth") as smooth:
+                MulticlassSVMClassifier(100, loss="squared_hinge").fit(X, y)
+            lengths.append(smooth.call_args.args[3:])
+        assert lengths == [(_multipliers.BEFORE_ASCENT, False), (_multipliers.SOFT, True)]
 
 
 def test_two_classes_without_intercept_agree_with_linear_svc():
-    X, y = text(1200, n_classes=2)
-    model = MulticlassSVMClassifier(fit_intercept=False).fit(X, y)
+    X, y = text(3000, n_classes=2)
+    with counted(_Ascent, "make_pass") as passes:
+        model = MulticlassSVMClassifier(fit_intercept=False).fit(X, y)
+    assert passes.call_count > 0
     other = LinearSVC(loss="hinge", fit_intercept=False, tol=1e-9, max_iter=10**6).fit(X, y)
     expected = primal(weston_watkins_loss, X, y, other.coef_, np.zeros(1))
     assert expected * (1 - 1e-9) <= model.objective_ <= expected * (1 + 1e-6)
 
 
 def test_one_long_row_takes_no_longer():
-    X, y = text()
+    X, y = text(1200)
     length = np.ones(len(y))
     usual = MulticlassSVMClassifier().fit(X, y).n_iter_
     length[3] = 300
@@ -365,6 +410,10 @@ class TestBlocks:
         assert ascent_blocks(objective) == 12
         monkeypatch.setattr(_cost, "MAX_ENTRIES", 1200 * 60)
         assert ascent_blocks(objective) == 0
+
+    def test_none_where_all_samples_curve_at_an_affordable_cost(self):
+        assert ascent_blocks(self.objective(*text(1200, n_classes=2))) == 0
+        assert ascent_blocks(self.objective(*text(500))) == 0
 
     def test_none_where_curvature_is_not_dear(self):
         assert ascent_blocks(self.objective(*generated(0, 500, 20, 3))) == 0

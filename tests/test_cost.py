@@ -16,6 +16,7 @@ from sk_linear_losses._cost import (
     may_be_inverted,
     pairs_together,
     saves_evaluations,
+    stays_sparse,
 )
 from sk_linear_losses._objective import Objective, SmoothTerm, Statistics
 from sk_linear_losses._rows import Rows
@@ -149,12 +150,40 @@ def test_active_samples_may_cost_so_much_and_no_more():
     assert all(few.prefers_active(n, n) for n in between)
 
 
-@pytest.mark.parametrize(("per_row", "worth_it"), [(None, True), (1000, True), (30, False)])
-def test_active_samples_are_not_dear_to_use_beside_an_evaluation(per_row, worth_it):
-    """Their rows are dense in every change of variables, however empty all rows are."""
-    model = evaluations(sized(2000, 3000, 20, per_row), n_iter=1000)
+@pytest.mark.parametrize(
+    ("per_row", "mean", "worth_it"), [(None, 0.0, True), (1000, 0.0, True), (30, 0.0, True), (30, 1e5, False)]
+)
+def test_active_samples_are_not_dear_to_use_beside_an_evaluation(per_row, mean, worth_it):
+    """Where they must be centred first their rows are dense, however empty all rows are."""
+    model = evaluations(sized(2000, 3000, 20, per_row, mean), n_iter=1000)
     assert model.of_active(200, 300) <= 30
     assert model.prefers_active(200, 300) == worth_it
+
+
+def test_where_all_else_is_too_dear_active_samples_may_cost_what_curvature_may():
+    """More than where each class alone is a way."""
+    objective = sized(4000, 6000, 4, 30)
+    model = evaluations(objective)
+    assert model.best.form is Form.DIAGONAL
+    sizes = range(100, 2500, 100)
+    costs = [model.of_active(n, n) for n in sizes]
+    assert [model.prefers_active(n, n) for n in sizes] == [cost <= model.budget for cost in costs]
+    assert min(costs) < 30 < model.budget < max(costs)
+
+
+@pytest.mark.parametrize(
+    ("per_row", "mean", "sparse"), [(30, 0.0, True), (30, 1e5, False), (600, 0.0, False)]
+)
+def test_rows_stay_sparse_where_products_take_less_and_lose_no_digits(per_row, mean, sparse):
+    """Their Gram matrix costs what they have in common, and they take little memory."""
+    objective = sized(3000, 2000, 4, per_row, mean)
+    assert stays_sparse(objective) == sparse
+    assert not stays_sparse(sized(3000, 2000, 4))
+    dense = evaluations(sized(3000, 2000, 4, mean=mean), objective)
+    assert (evaluations(objective).of_active(1000, 1000) < dense.of_active(1000, 1000)) == sparse
+    assert (evaluations(sized(3000, 10**6, 4, per_row, mean)).of_active(1000, 1000) < np.inf) == (
+        sparse or mean == 0.0
+    )
 
 
 @pytest.mark.parametrize("name", GROWING)

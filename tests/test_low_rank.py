@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
-from sk_linear_losses._low_rank import CHUNK, LARGEST_CURVATURE, OuterProducts, low_rank_root
+from sk_linear_losses._low_rank import CHUNK, LARGEST_CURVATURE, OuterProducts, ShiftedRows, low_rank_root
 
 N_ROWS, N_FEATURES, N_CODES = 7, 12, 3
 # The rows that factors go with: one, several or a single one each.
@@ -15,14 +16,34 @@ def products(owners=OWNERS, size=1.0):
     rng = np.random.default_rng(0)
     n_rows = len(np.unique(owners))
     rows = size * rng.normal(size=(n_rows, N_FEATURES))
-    return OuterProducts(rows, owners, rng.normal(size=(len(owners), N_CODES)))
+    return OuterProducts(as_they_are(rows), owners, rng.normal(size=(len(owners), N_CODES)))
+
+
+def as_they_are(rows):
+    return ShiftedRows(rows, np.zeros(N_FEATURES))
 
 
 def vectors(of):
     """Each outer product as one vector, for parameters in the order of a matrix of features by codes."""
-    return np.einsum("ij,ik->ijk", of.rows[of.owners], of.factors).reshape(
+    return np.einsum("ij,ik->ijk", of.rows.stored[of.owners], of.factors).reshape(
         len(of.factors), N_FEATURES * N_CODES
     )
+
+
+@pytest.mark.parametrize("stored_as", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+def test_a_shift_is_subtracted_from_products(stored_as):
+    rng = np.random.default_rng(0)
+    stored = rng.normal(size=(N_ROWS, N_FEATURES)) * (rng.random((N_ROWS, N_FEATURES)) < 0.5)
+    shift, directions = rng.normal(size=N_FEATURES), rng.normal(size=(N_FEATURES, N_CODES))
+    rows, expected, values = (
+        ShiftedRows(stored_as(stored), shift),
+        stored - shift,
+        rng.normal(size=(N_ROWS, 2)),
+    )
+    assert (len(rows), rows.n_features) == (N_ROWS, N_FEATURES)
+    assert_allclose(rows.multiply(directions), expected @ directions, rtol=1e-12, atol=1e-12)
+    assert_allclose(rows.pull_back(values), expected.T @ values, rtol=1e-12, atol=1e-12)
+    assert_allclose(rows.gram(), expected @ expected.T, rtol=1e-12, atol=1e-12)
 
 
 MANY = np.sort(np.r_[np.arange(N_ROWS), np.random.default_rng(1).integers(N_ROWS, size=2 * CHUNK)])
@@ -45,7 +66,7 @@ def dense(solve, size):
 def curvature(of, added):
     """The identity plus the outer products, codes before inputs; an intercept's input is one."""
     fit_intercept = int(added is not None)
-    inputs = np.column_stack([of.rows, np.ones((len(of.rows), fit_intercept))])[of.owners]
+    inputs = np.column_stack([of.rows.stored, np.ones((len(of.rows), fit_intercept))])[of.owners]
     B = np.einsum("ik,ij->ikj", of.factors, inputs).reshape(len(of.factors), inputs.shape[1] * N_CODES)
     own = np.ones((N_CODES, inputs.shape[1]))
     if fit_intercept:
@@ -97,5 +118,6 @@ def test_what_curves_too_much_has_no_root(size):
 def test_the_longest_vector_decides_whether_there_is_a_root(share, enough):
     of = products()
     largest = (vectors(of) ** 2).sum(axis=1).max()
-    scaled = OuterProducts(of.rows * np.sqrt(share * LARGEST_CURVATURE / largest), of.owners, of.factors)
+    rows = as_they_are(of.rows.stored * np.sqrt(share * LARGEST_CURVATURE / largest))
+    scaled = OuterProducts(rows, of.owners, of.factors)
     assert (low_rank_root(scaled, None) is not None) == enough

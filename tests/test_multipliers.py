@@ -1,19 +1,20 @@
-"""How the method of multipliers chooses its smoothing."""
+"""How the method of multipliers chooses its smoothing, and when a subproblem is solved."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from sk_linear_losses import MulticlassSVMClassifier, _multipliers
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
-from sk_linear_losses._multipliers import SHRINK, _MethodOfMultipliers
+from sk_linear_losses._multipliers import SHRINK, _assess, _is_balanced, _MethodOfMultipliers
 from sk_linear_losses._objective import statistics_of
 from sk_linear_losses._rows import Rows
 from sk_linear_losses._run import Run
 from sk_linear_losses._solver import solve
 from sk_linear_losses.losses import WestonWatkinsLoss
 
-from .oracles import generated
+from .oracles import counted, generated
 
 TOL = 1e-8
 
@@ -52,3 +53,67 @@ def test_smoothing_grows_where_round_off_alone_keeps_multipliers_from_a_certific
     for factor in (1.0, 1.5):
         natural = replace(rounded.term, natural_smoothing=factor * rounded.term.smoothing)
         assert moved(replace(rounded, term=natural), theta) <= factor
+
+
+@pytest.fixture
+def unbalanced(objective):
+    """The method near the optimum, a point that is solved but for the intercept, and a small decrement."""
+    at = objective.evaluate(np.zeros(objective.shape))
+    method = _MethodOfMultipliers(Run(TOL, 1000, (), at, 0.0), objective, at)
+    while True:
+        while not method._stage().finished:
+            pass
+        parts = method.objective.gap_parts(method.at)
+        if parts.complementarity <= 1e-4 * method.at.objective:
+            break
+        method._move_multipliers()
+    theta = method.at.theta.copy()
+    theta[-1] += 1e-4
+    off = method.objective.evaluate(theta)
+    parts = method.objective.gap_parts(off)
+    assert not _is_balanced(parts)
+    assert parts.stationarity <= parts.proximity
+    return method, off, parts.proximity / 1000
+
+
+def test_a_subproblem_counts_as_solved_where_only_the_intercept_is_left(unbalanced):
+    method, off, decrement = unbalanced
+    assert _assess(method.run, method.objective, True, off, decrement) == 0
+    assert _assess(method.run, method.objective, False, off, decrement) == np.inf
+    assert _assess(method.run, method.objective, True, off, 1e9 * decrement) == np.inf
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_the_intercept_is_balanced_once_in_each_outer_step(unbalanced, succeeds, monkeypatch):
+    """Where its own steps do not help, the subproblem is solved as before."""
+    method, off, decrement = unbalanced
+    if not succeeds:
+        monkeypatch.setattr(_multipliers, "balance_intercept", lambda run, objective, at: at)
+    end = _multipliers.StageEnd(off, decrement, 0, True)
+    method.at = off
+    with monkeypatch.context() as patched:
+        patched.setattr(_multipliers.Stage, "minimise", lambda self, planned: end)
+        finished = method._stage().finished
+    assert finished == succeeds
+    assert _is_balanced(method.objective.gap_parts(method.at)) == succeeds
+    assert not method.may_balance
+    while not method._stage().finished:
+        pass
+    assert _is_balanced(method.objective.gap_parts(method.at))
+    method._move_multipliers()
+    assert method.may_balance
+
+
+def test_fits_of_many_classes_take_fewer_iterations_where_the_intercept_moves_alone(monkeypatch):
+    """Their curvature is that of each class alone, which knows little of how intercepts move together."""
+    rng, K = np.random.default_rng(0), 40
+    y = np.r_[np.arange(K), rng.integers(K, size=1500)]
+    X = rng.normal(size=(K, 30))[y] + 1.5 * rng.normal(size=(len(y), 30))
+    with counted(_multipliers, "balance_intercept") as balanced:
+        model = MulticlassSVMClassifier(0.01).fit(X, y)
+    assert balanced.call_count > 0
+    monkeypatch.setattr(_multipliers, "balance_intercept", lambda run, objective, at: at)
+    without = MulticlassSVMClassifier(0.01).fit(X, y)
+    assert model.converged_
+    assert model.n_iter_ < 0.8 * without.n_iter_
+    assert model.objective_ == pytest.approx(without.objective_, rel=2e-6)

@@ -26,9 +26,9 @@ from sk_linear_losses._smooth import (
     SAMPLE_ITERATIONS,
     SmoothEnd,
     Stop,
-    _balance_intercept,
     _Stages,
     _warm_start,
+    balance_intercept,
     certify,
     minimise_smooth,
 )
@@ -62,11 +62,11 @@ def new_run(best, tol=TOL, max_iter=1000, **known):
     return Run(tol, max_iter, known.pop("reporters", ()), best, 0.0, **known)
 
 
-def new_stages(most_iterations=math.inf, theta=None, penalty=1.0, **known):
+def new_stages(most_iterations=math.inf, or_more=True, theta=None, penalty=1.0, **known):
     """Stages of the objective, of a run whose best point is at theta, by default zero."""
     objective = softmax_objective(penalty=penalty)
     at = objective.evaluate(np.zeros(objective.shape) if theta is None else theta)
-    return _Stages(new_run(at, **known), objective, most_iterations), at
+    return _Stages(new_run(at, **known), objective, most_iterations, or_more), at
 
 
 class Script:
@@ -139,6 +139,13 @@ def test_beyond_so_many_iterations_stages_go_on_only_while_the_optimum_seems_nea
     assert script.preconditioners[-1] is TRUSTED
 
 
+def test_beyond_so_many_iterations_there_may_be_no_more(monkeypatch):
+    stages, at = new_stages(most_iterations=2, or_more=False)
+    script = Script(monkeypatch, (-1.0, 0.0), (-1.0, 0.0), (-1.0, 0.0))
+    assert stages.minimise(at, None).why is Stop.LIMIT
+    assert len(script.steps) == 1
+
+
 @pytest.mark.parametrize(
     ("latest", "share"),
     [(TRUSTED, PROMISING), (EXACT, PROMISING), (ALONE, ALONE_PROMISING), (None, ALONE_PROMISING)],
@@ -202,7 +209,7 @@ def test_the_intercept_is_balanced_again_when_the_optimum_is_so_many_times_neare
 
     def assess(distance, at=at):
         before = len(distances)
-        monkeypatch.setattr(_smooth, "_balance_intercept", lambda *args: distances.append(distance))
+        monkeypatch.setattr(_smooth, "balance_intercept", lambda *args: distances.append(distance))
         stages._assess(SAMPLED, at, distance * stages.run.best.objective)
         return len(distances) > before
 
@@ -235,7 +242,7 @@ def test_steps_of_the_intercept_alone_are_few(off, factor, tol, n_steps):
     run.note(objective, at)
     gap = run.gap
     with counted(Objective, "evaluate") as evaluate:
-        end = _balance_intercept(run, objective, at)
+        end = balance_intercept(run, objective, at)
     assert evaluate.call_count == n_steps
     assert_array_equal(end.theta[:-1], theta[:-1])
     assert run.best is end
@@ -249,9 +256,7 @@ def test_steps_of_the_intercept_alone_are_few(off, factor, tol, n_steps):
 def test_certificates_are_sought_only_where_they_may_be_had(monkeypatch):
     """In the order of what they cost."""
     sought = []
-    monkeypatch.setattr(
-        _smooth, "_balance_intercept", lambda run, objective, at: sought.append("steps") or at
-    )
+    monkeypatch.setattr(_smooth, "balance_intercept", lambda run, objective, at: sought.append("steps") or at)
     monkeypatch.setattr(
         _smooth, "corrected_bound", lambda objective, at: sought.append("correction") or -math.inf
     )

@@ -224,7 +224,9 @@ def test_both_hinges_are_the_same_for_two_classes(seed, fit_intercept, margin):
     sums = MulticlassSVMClassifier(**settings).fit(X, y, weight)
     worst = MulticlassSVMClassifier(multi_class="crammer_singer", **settings).fit(X, y, weight)
     np.testing.assert_allclose(sums.objective_, worst.objective_, rtol=1e-9)
-    assert relative_error(sums.coef_, worst.coef_) <= 1e-6
+    # Where nothing is worth a coefficient there is only round-off.
+    error = np.linalg.norm(sums.coef_ - worst.coef_)
+    assert error <= max(1e-6 * np.linalg.norm(worst.coef_), 1e-12)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
