@@ -482,8 +482,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
         or less, small problems are solved to the last digit.
     max_iter : int, default=1000
         Maximum number of iterations of L-BFGS over all samples, and of ascent of the dual for data with at
-        least as many features as samples and too many for second derivatives, such as text: each of five
-        passes over the samples and an evaluation.
+        least as many features as samples and too many of both for second derivatives, such as text: each of
+        five passes over the samples and an evaluation.
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label. With another number of features
         the fit starts afresh. Brings little for a hinge with kinks, since its multipliers are not kept: many

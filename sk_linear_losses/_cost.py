@@ -39,11 +39,13 @@ DRAWING = 400
 # costs so many multiply-adds.
 COUNTING, FACTOR_PAIR = 1.5, 100
 # Each entry that two sparse rows have in common costs their Gram matrix as much as so many multiply-adds.
-COMMON_ENTRY = 60
-# Most evaluations that this may cost where pair by pair of classes it costs too much. Beyond, as samples come
-# and go every few iterations, curvature by class was as good. And most that each iteration may cost more by
-# it: where the samples' rows are made dense, that is much beside an evaluation of sparse ones.
-ACTIVE_BUDGET, ACTIVE_STEP = 30, 1.5
+# Means in standard deviations beyond which rows are centred before: their Gram matrix loses twice the digits.
+COMMON_ENTRY, OFF_CENTRE = 60, 100
+# Most evaluations that this may cost where pair by pair of classes it costs too much, and each class alone
+# does not. Beyond, as samples come and go every few iterations, curvature by class was as good. And most that
+# each iteration may cost more by it: where the samples' rows are made dense, that is much beside an
+# evaluation of sparse ones.
+ACTIVE_BUDGET, ACTIVE_STEP = 30, 2.5
 # Up to so many features for each pair of classes, and so many at most, one product of all pairs of features
 # with all pairs of classes makes their Gram matrices faster than one product each: it has half the
 # multiply-adds and little of Python, but the pairs of features have to be formed and leave the cache.
@@ -174,9 +176,9 @@ class CostModel:
 
     def of_active(self, n_active: int, n_factors: int) -> float:
         """Cost of all second derivatives by way of so many samples that curve, which have so many factors."""
-        rows, sparse = self.objective.rows, stays_sparse(self.objective)
-        if n_factors**2 + n_active**2 + (0 if sparse else n_active * rows.n_features) > MAX_ENTRIES:
+        if active_entries(self.objective, n_active, n_factors) > self._most_entries:
             return np.inf
+        rows, sparse = self.objective.rows, rows_stay_sparse(self.objective)
         per_pair = COMMON_ENTRY * rows.common_entries if sparse else rows.n_features / 2
         work = n_factors**3 / 6 + n_active**2 * per_pair + FACTOR_PAIR * n_factors**2
         return COUNTING + work / self._evaluation
@@ -184,7 +186,7 @@ class CostModel:
     def prefers_active(self, n_active: int, n_factors: int) -> bool:
         """Whether samples that curve are the cheapest way to second derivatives, and a cheap one to use."""
         # A change of variables takes four products of the rows, with the coefficients of all codes.
-        product = _product_per_row(self.objective.rows, stays_sparse(self.objective))
+        product = _product_per_row(self.objective.rows, rows_stay_sparse(self.objective))
         work = 4 * n_active * product * self.objective.shape[1] + 2 * n_factors**2
         if work > ACTIVE_STEP * self._evaluation:
             return False
@@ -203,6 +205,11 @@ class CostModel:
         """Cost of choosing rows for each pair of classes."""
         return DRAWING * self.objective.rows.n_samples * self.objective.n_pairs / self._evaluation
 
+    @property
+    def _most_entries(self) -> int:
+        """Most entries of matrices, in all."""
+        return LATE_MAX_ENTRIES if self.n_iter > BUDGET else MAX_ENTRIES
+
     @cached_property
     def _evaluation(self) -> float:
         """Multiply-adds of an evaluation."""
@@ -211,7 +218,7 @@ class CostModel:
     @cached_property
     def _product(self) -> float:
         """Cost of a row's outer product."""
-        if as_stored(self.objective):
+        if gram_stays_sparse(self.objective):
             work = STORED_PAIR * max(self.objective.rows.stored_pairs, 1)
         else:
             work = (self.objective.n_inputs + FORMING) ** 2 / 2
@@ -219,8 +226,7 @@ class CostModel:
 
     def _factors(self, n_matrices: int, size: int) -> float:
         """Cost of factorising so many matrices; infinite where they take too much memory."""
-        most_entries = LATE_MAX_ENTRIES if self.n_iter > BUDGET else MAX_ENTRIES
-        if n_matrices * size**2 > most_entries:
+        if n_matrices * size**2 > self._most_entries:
             return np.inf
         return n_matrices * size**3 / 6 / self._evaluation
 
@@ -275,10 +281,11 @@ def is_worth_turning(objective: Objective, work: float, converged: bool) -> bool
 def ascent_blocks(objective: Objective) -> int:
     """How many blocks of samples to move multipliers in, one after the other; zero to move none.
 
-    They are moved where curvature of more than each feature alone is too dear, by way of the samples too if
-    all of them curve, and samples, of which there is a multiplier, are no more than features, of which there
-    is a coefficient; of more samples the method of multipliers took as little as a twentieth of the time.
-    Also, rows must be centred without losing digits, and stored one after the other or else copied.
+    They are moved where curvature of more than each feature alone is too dear and samples, of which there is
+    a multiplier, are no more than features, of which there is a coefficient; of more samples the method of
+    multipliers took as little as a twentieth of the time. So it did a third to two thirds of samples so few
+    that there is room for the curvature of all of them. Also, rows must be centred without losing digits, and
+    stored one after the other or else copied.
     """
     rows, statistics = objective.rows, objective.statistics
     if rows.n_samples > rows.n_features or not (rows.by_row or rows.n_stored <= MAX_ENTRIES):
@@ -286,24 +293,29 @@ def ascent_blocks(objective: Objective) -> int:
     n_rows = min(ASCENT_ROWS, MAX_ENTRIES // rows.n_samples)
     if not _only_diagonal(objective) or statistics.is_far_from_zero() or n_rows < ASCENT_ROWS / 4:
         return 0
-    most_factors = rows.n_samples * (rows.n_classes - 1)
-    if CostModel(objective, objective, 0).of_active(rows.n_samples, most_factors) < np.inf:
+    if active_entries(objective, rows.n_samples, rows.n_samples * (rows.n_classes - 1)) <= MAX_ENTRIES:
         return 0
     return -(-rows.n_samples // n_rows)
 
 
-def as_stored(objective: Objective) -> bool:
-    """Whether Gram matrices are best made of sparse rows as they are, and centred without losing digits."""
+def active_entries(objective: Objective, n_active: int, n_factors: int) -> int:
+    """Entries of the matrices that second derivatives by way of so many samples with factors take."""
+    dense = 0 if rows_stay_sparse(objective) else n_active * objective.rows.n_features
+    return n_factors**2 + n_active**2 + dense
+
+
+def gram_stays_sparse(objective: Objective) -> bool:
+    """Whether Gram matrices of the features are best made of sparse rows as they are, and centred then."""
     rows = objective.rows
     if not rows.is_sparse or objective.statistics.is_far_from_zero():
         return False
     return STORED_PAIR * rows.stored_pairs < objective.n_inputs**2 / 2
 
 
-def stays_sparse(objective: Objective) -> bool:
-    """Whether products of sparse rows as they are take less than of dense ones, and lose no digits."""
+def rows_stay_sparse(objective: Objective) -> bool:
+    """Whether products of sparse rows as they are, centred implicitly, take less than of dense ones."""
     rows = objective.rows
-    if not rows.is_sparse or objective.statistics.is_far_from_zero():
+    if not rows.is_sparse or objective.statistics.is_far_from_zero(OFF_CENTRE):
         return False
     return _product_per_row(rows, sparse=True) < _product_per_row(rows, sparse=False)
 

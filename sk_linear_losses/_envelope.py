@@ -5,6 +5,7 @@ Knows the objective and losses of margins. Knows nothing of how multipliers and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -58,6 +59,10 @@ class EnvelopeTerm:
     def flows_at(self, scores: Array, block: Block) -> Array:
         """The multipliers that the scores imply."""
         return self.loss._envelope_flows(scores, block.y, self.flows[block.index], self._smoothing(block))
+
+    def flows_of_loss(self, scores: Array, block: Block) -> Array:
+        """The gradient of the loss itself, as flows to the wrong classes."""
+        return self.loss._flows(self.loss._shortfalls(scores, block.y)[0])
 
     def _smoothing(self, block: Block) -> Array:
         """Smoothing of each sample, (n_samples, 1): in proportion to its weight, so that all curve alike."""
@@ -144,19 +149,24 @@ class HingeObjective(Objective):
         term, settings = SmoothTerm(self.term.loss), (self.C, self.penalty, self.fit_intercept)
         return Objective(self.rows, term, *settings, self.statistics, self.one_vector, self.space)
 
+    @property
+    def has_multipliers(self) -> bool:
+        """Whether any multiplier is not zero."""
+        return any(flows.any() for flows in self.term.flows)
+
     def with_multipliers(self, theta: Array) -> HingeObjective:
         """The objective around the multipliers that theta implies."""
-        coef, intercept = self.score_parameters(theta)
-
-        def flows(block: Block) -> Array:
-            return self.term.flows_at(block.scores(coef, intercept), block)
-
-        return replace(self, term=replace(self.term, flows=tuple(self.rows.map(flows))))
+        return self._around(self.term.flows_at, theta)
 
     def with_gradient(self, theta: Array) -> HingeObjective:
-        """The objective around multipliers that are the gradient of the loss itself at theta."""
-        sharp = replace(self, term=replace(self.term, smoothing=0.0)).with_multipliers(theta)
-        return replace(self, term=replace(self.term, flows=sharp.term.flows))
+        """The objective around the gradient of the loss itself at theta."""
+        return self._around(self.term.flows_of_loss, theta)
+
+    def _around(self, flows_at: Callable[[Array, Block], Array], theta: Array) -> HingeObjective:
+        """The objective around what `flows_at` makes of each block and its scores."""
+        coef, intercept = self.score_parameters(theta)
+        flows = self.rows.map(lambda block: flows_at(block.scores(coef, intercept), block))
+        return replace(self, term=replace(self.term, flows=tuple(flows)))
 
     def resumed(self, previous: Objective) -> HingeObjective:
         """The objective with the multipliers and the smoothing that it had in other coordinates, if any."""

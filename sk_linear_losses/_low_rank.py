@@ -7,58 +7,19 @@ of far fewer rows than there are parameters, as in the semismooth Newton methods
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 from ._roots import Factor, factorise
+from ._rows import ShiftedRows
 from ._typing import Array
 
 # Rows of a product of Gram matrices made at a time.
 CHUNK = 256
-# Largest squared length of a vector: beside it the identity has six digits left.
+# Largest squared length of a vector, its shift not subtracted: beside it the identity has six digits left.
 LARGEST_CURVATURE = 1e10
-
-
-@dataclass(frozen=True)
-class ShiftedRows:
-    """Rows less a shift, which is subtracted from products and not from what is stored.
-
-    Parameters
-    ----------
-    stored : array or CSR array of shape (n_rows, n_features)
-    shift : array of shape (n_features,)
-    """
-
-    stored: Any
-    shift: Array
-
-    def __len__(self) -> int:
-        return int(self.stored.shape[0])
-
-    @property
-    def n_features(self) -> int:
-        """Number of features."""
-        return len(self.shift)
-
-    def multiply(self, directions: Array) -> Array:
-        """``rows @ directions``."""
-        return np.asarray(self.stored @ directions - self.shift @ directions)
-
-    def pull_back(self, values: Array) -> Array:
-        """``rows.T @ values``."""
-        return np.asarray(self.stored.T @ values - np.outer(self.shift, values.sum(axis=0)))
-
-    def gram(self) -> Array:
-        """``rows @ rows.T``."""
-        product = self.stored @ self.stored.T
-        gram = np.asarray(product.toarray() if sp.issparse(product) else product)
-        along = self.stored @ self.shift
-        gram += self.shift @ self.shift - along - along[:, None]
-        return gram
 
 
 @dataclass(frozen=True)
@@ -88,6 +49,11 @@ class OuterProducts:
         if len(starts):
             by_row = np.add.reduceat(weights[:, None] * self.factors, starts, axis=0)
         return self.rows.pull_back(by_row)
+
+    def largest(self) -> float:
+        """Largest squared length of a vector, or of what is added up for it."""
+        squares = np.einsum("ij,ij->i", self.factors, self.factors)
+        return float((self.rows.squares()[self.owners] * squares).max(initial=0.0))
 
     def gram(self) -> Array:
         """Inner products of the vectors, above the diagonal and on it."""
@@ -172,14 +138,16 @@ def low_rank_root(products: OuterProducts, added: Array | None) -> LowRankRoot |
     With an intercept, `added` (n_codes,) is what each code's has of curvature beside that of the vectors;
     None stands for no intercept.
     """
-    gram = products.gram()
-    if not gram.diagonal().max(initial=0.0) <= LARGEST_CURVATURE:
+    if not products.largest() <= LARGEST_CURVATURE:
         return None
+    gram = products.gram()
     gram.flat[:: len(gram) + 1] += 1
     # LAPACK's own order is that of the transpose, which has its lower part where this has its upper.
     lower = gram.T
     if len(gram):
-        lower, _ = dpotrf(lower, lower=True, clean=False, overwrite_a=True)
+        lower, failed = dpotrf(lower, lower=True, clean=False, overwrite_a=True)
+        if failed:
+            return None
     factors, intercept, following = products.factors, None, np.zeros_like(products.factors)
     if added is not None:
         if len(gram):

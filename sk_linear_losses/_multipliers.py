@@ -37,10 +37,10 @@ INEXACT, INCOMPLETE = 0.01, 0.01
 # promising. There multipliers would take up to three times as long, and in few cases half as long; farther
 # off, where the margin is hard, going on without them takes up to fourteen times as long. Where there may be
 # ascent it is so many iterations and no more: on texts up to four times as fast as ascent alone where C is
-# small, and 1.15 times as long where it is large; going on could take three times as long.
+# small, and up to 1.4 times as long where it is large; going on could take three times as long.
 SOFT, BEFORE_ASCENT = 50, 25
 # Relative gap up to which the gradient of the squared hinge itself is better for multipliers than none, and
-# that of a start from which no ascent is needed.
+# that of a start, by an earlier fit, from which none of them need ascent.
 KNOWN, NEAR = 0.5, 0.1
 # Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
 # beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
@@ -57,27 +57,29 @@ LAST_PROGRESS, LAST_PATIENCE = 0.1, 20
 def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None, at: Evaluation) -> Objective:
     """The objective as it was minimised last: `plain`, of the loss itself, is tried before its envelope.
 
-    `at` is of the first that is tried. Ascent of the dual comes between both where it is worth its while,
-    but not from a start that is near. A fit that has made iterations in other coordinates has multipliers.
+    `at` is of the first that is tried, whose gradient may become the first multipliers. Ascent of the dual
+    comes between both where it is worth its while, but not from a start that is near, nor in a fit that has
+    made iterations in other coordinates.
     """
     run.round_off = objective.loss_round_off()
-    is_first, is_far = not run.history, run.gap > NEAR * run.best.objective
-    n_blocks = ascent_blocks(objective) if is_first and is_far else 0
+    may_ascend = not run.history and run.gap > NEAR * run.best.objective
+    n_blocks = ascent_blocks(objective) if may_ascend else 0
     if plain is not None:
         most, or_more = (BEFORE_ASCENT, False) if n_blocks else (SOFT, True)
-        end = minimise_smooth(run, plain, at, most, or_more)
+        end = minimise_smooth(run, plain, at, most, or_more=or_more)
         # Where its curvature jumps, a step may fail that promises little.
         settled = run.is_within(run.tol) and end.why is not Stop.STALLED and run.is_credible
         if run.is_certified or run.iterations_left == 0 or settled:
             return plain
-        if is_first and run.gap <= KNOWN * run.best.objective:
+        if not objective.has_multipliers and run.gap <= KNOWN * run.best.objective:
             objective = objective.with_gradient(run.best.theta)
     if n_blocks:
         objective = ascend(run, objective, run.best.theta, n_blocks)
         if run.is_certified or run.iterations_left == 0:
             return objective
-    at = objective.evaluate(run.best.theta)
-    run.note(objective, at)
+    if plain is not None or n_blocks:
+        at = objective.evaluate(run.best.theta)
+        run.note(objective, at)
     minimised = _MethodOfMultipliers(run, objective, at).minimise()
     if not run.is_credible:
         run.estimate = math.inf
@@ -129,7 +131,7 @@ class _MethodOfMultipliers:
         most = stage_length(preconditioner, KINKED_STAGE)
         assess = partial(_assess, run, objective, self.may_balance)
         end = Stage(run, objective, preconditioner, self.at, assess, TRIED).minimise(most)
-        if end.finished and self.may_balance and not _is_balanced(objective.gap_parts(end.at)):
+        if end.finished and _assess(run, objective, False, end.at, end.decrement) > 0:
             self.may_balance = False
             at = balance_intercept(run, objective, end.at)
             finished = _assess(run, objective, False, at, end.decrement) == 0
@@ -196,11 +198,11 @@ def _assess(
 
 
 def _is_balanced(parts: GapParts) -> bool:
-    """Whether the intercept's condition holds.
+    """Whether the intercept's condition holds, if there is one.
 
-    Round-off keeps it from zero, so it is not held to the smallest part.
+    Round-off keeps it from zero, so it is not held to the smallest part; others may be less than zero by it.
     """
-    return parts.imbalance <= max(parts.proximity, parts.complementarity)
+    return parts.imbalance <= max(parts.proximity, parts.complementarity, 0.0)
 
 
 @dataclass

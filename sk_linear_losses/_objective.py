@@ -20,7 +20,7 @@ from scipy.linalg import helmert
 from scipy.linalg.blas import dger
 
 from ._row_space import RowSpace
-from ._rows import Block, Rows, chunks, far_from_zero
+from ._rows import FAR, Block, Rows, chunks, far_from_zero
 from ._typing import Array
 from .losses import Curvature, Loss
 
@@ -129,9 +129,9 @@ class Statistics:
         """Indices of the features that are zero once centred."""
         return np.flatnonzero(self.variance == 0)
 
-    def is_far_from_zero(self) -> bool:
-        """Whether some feature's mean is so far from zero that to centre it implicitly costs digits."""
-        return bool(far_from_zero(self.mean, self.variance).any())
+    def is_far_from_zero(self, far: float = FAR) -> bool:
+        """Whether some feature's mean is so many deviations from zero, where to centre later costs digits."""
+        return bool(far_from_zero(self.mean, self.variance, far).any())
 
 
 def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:

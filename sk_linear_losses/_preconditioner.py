@@ -16,15 +16,15 @@ from ._cost import (
     CostModel,
     Form,
     Plan,
-    as_stored,
+    gram_stays_sparse,
     pairs_together,
-    stays_sparse,
+    rows_stay_sparse,
 )
 from ._curvature import CurvatureAt, pairs, products_of_pairs
-from ._low_rank import OuterProducts, ShiftedRows, low_rank_root
+from ._low_rank import OuterProducts, low_rank_root
 from ._objective import Objective
 from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
-from ._rows import Block, generator
+from ._rows import Block, ShiftedRows, generator
 from ._typing import Array
 from .losses import Curvature
 
@@ -190,7 +190,7 @@ def _grams(
 ) -> tuple[Iterator[Array], bool]:
     """A Gram matrix for each weighting, one after the other, and whether they come from few of the rows."""
     choose = _RowSampler(objective, theta, weightings, n_rows, pooled)
-    grams = CurvatureAt(objective, theta).grams_one_by_one(weightings, choose, as_stored(objective))
+    grams = CurvatureAt(objective, theta).grams_one_by_one(weightings, choose, gram_stays_sparse(objective))
     return grams, choose.sampled
 
 
@@ -244,16 +244,16 @@ def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditio
     if objective.fit_intercept:
         alone = np.einsum("ij,ij->j", coded, coded)
         added = np.maximum(_least_curvature(alone, objective) - alone, 0)
-    root = low_rank_root(OuterProducts(_selected(objective, active), owners, coded), added)
+    root = low_rank_root(OuterProducts(_centred_rows(objective, active), owners, coded), added)
     if root is None:
         return None
     return Preconditioner(root, np.eye(objective.n_classes - 1), model.of_active(*size), exact=True)
 
 
-def _selected(objective: Objective, chosen: Array) -> ShiftedRows:
-    """The centred rows chosen, without a constant: sparse ones as they are where that is cheaper."""
+def _centred_rows(objective: Objective, chosen: Array) -> ShiftedRows:
+    """The rows chosen, centred and without the intercept's 1: sparse ones stay so where that is cheaper."""
     n_features = objective.rows.n_features
-    if not stays_sparse(objective):
+    if not rows_stay_sparse(objective):
         return ShiftedRows(
             objective.centred_rows(objective.rows, chosen)[:, :n_features], np.zeros(n_features)
         )

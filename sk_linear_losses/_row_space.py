@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from scipy.linalg.lapack import dpocon, dpotrf
 from scipy.sparse.linalg import LinearOperator
 
-from ._rows import far_from_zero, generator, n_common_entries, weighted_quantile
+from ._rows import ShiftedRows, far_from_zero, generator, n_common_entries, weighted_quantile
 from ._typing import Array
 
 # Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
@@ -209,12 +209,10 @@ def _by_gram(X: Any, shift: Array, centred: bool) -> RowSpace | None:
     """
     if X.shape[0] >= X.shape[1]:
         return None
-    products = X @ X.T
-    gram = products.toarray() if sp.issparse(X) else products
-    along, square = X @ shift, shift @ shift
+    rows = ShiftedRows(X, shift)
+    gram = rows.gram()
     # The largest number that is added up has its round-off in all others.
-    largest = gram.diagonal().max() + square
-    gram += square - along - along[:, None]
+    largest = rows.squares().max()
     level = gram.diagonal().mean() if centred else 0.0
     gram += level
     scale = max(largest, np.abs(gram).sum(axis=0).max())
@@ -228,11 +226,10 @@ def _by_gram(X: Any, shift: Array, centred: bool) -> RowSpace | None:
         )
 
     def expand(coef: Array) -> Array:
-        solved = solve(coef, transposed=True)
-        return np.asarray(X.T @ solved - np.multiply.outer(shift, solved.sum(axis=0)))
+        return rows.pull_back(solve(coef, transposed=True))
 
     def contract(coef: Array) -> Array:
-        return solve(X @ coef - shift @ coef)
+        return solve(rows.multiply(coef))
 
     # The basis is X.T @ inv(lower).T, and written out only as far as it is asked for.
     basis = LinearOperator(

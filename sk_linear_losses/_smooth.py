@@ -58,11 +58,12 @@ class SmoothEnd(NamedTuple):
 
 
 def minimise_smooth(
-    run: Run, objective: Objective, at: Evaluation, most_iterations: float = math.inf, or_more: bool = True
+    run: Run, objective: Objective, at: Evaluation, most_iterations: float = math.inf, *, or_more: bool = True
 ) -> SmoothEnd:
     """Minimise over samples of the rows, then in float32 where that is what X holds, then as asked.
 
-    After `most_iterations` only, `or_more`, as long as the optimum seems near. Returns where that ended.
+    No stage begins after `most_iterations` but, with `or_more`, as long as the optimum seems near; without,
+    others go on from there. Returns where that ended.
     """
     at, preconditioner = _warm_start(run, objective, at)
     if preconditioner is not None:
@@ -159,7 +160,8 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
 class _Stages:
     """Stages of one objective, each with curvature taken anew but for the first where that is given.
 
-    After `most_iterations` they go on only, `or_more`, as long as the optimum seems near.
+    None begins after `most_iterations` but, with `or_more`, as long as the optimum seems near; without,
+    others go on from there.
     """
 
     def __init__(self, run: Run, objective: Objective, most_iterations: float, or_more: bool) -> None:
@@ -177,7 +179,7 @@ class _Stages:
         while end.why is not Stop.UNBOUNDED:
             run.note(objective, end.at)
             last = not self._may_be_certified(end)
-            certify(run, objective, end.at, thoroughly=last or self.doubts >= DOUBTS)
+            certify(run, objective, end.at, thoroughly=(last and self.or_more) or self.doubts >= DOUBTS)
             if last or not self._may_be_certified(end):
                 break
             self.doubts += 1

@@ -1,7 +1,7 @@
 """From an objective, starts and a tolerance to a result: the solver's one entrance.
 
-scipy's L-BFGS in preconditioned stages; for hinges, inside the method of multipliers, after ascent of the
-dual where curvature is too dear. Knows neither labels nor scikit-learn.
+scipy's L-BFGS in preconditioned stages; for hinges, inside the method of multipliers. Where curvature is too
+dear, ascent of the dual comes before that. Knows neither labels nor scikit-learn.
 """
 
 from __future__ import annotations

@@ -326,15 +326,15 @@ def test_nothing_else_is_minimised_once_ascent_is_certified(loss):
     assert taken.call_count == 0
 
 
+@pytest.mark.usefixtures("in_blocks")
 @pytest.mark.parametrize("start", ["near", "other coordinates"])
-def test_none_from_a_start_that_is_near_nor_after_iterations_in_other_coordinates(start, monkeypatch):
+def test_none_from_a_start_that_is_near_nor_after_iterations_in_other_coordinates(start):
     case = Case("Weston-Watkins")
     run = case.run()
     if start == "near":
         run.bound = 0.95 * run.best.objective
     else:
         run.end(case.objective, run.best)
-    monkeypatch.setattr(_multipliers, "ascent_blocks", lambda objective: N_BLOCKS)
     with counted(_Ascent, "make_pass") as passes:
         minimise_hinge(run, case.objective, None, run.best)
     assert passes.call_count == 0
@@ -367,15 +367,18 @@ class TestSquared:
             shortfalls[np.arange(len(y)), y] = 0
             assert_allclose(flows, 2 * shortfalls, rtol=1e-6, atol=1e-9)
 
-    def test_few_iterations_come_before_ascent_and_more_only_without(self, monkeypatch):
+    def test_few_iterations_come_before_ascent(self, monkeypatch):
         X, y = text(1200)
         lengths = []
-        for n_blocks in (5, 0):
-            monkeypatch.setattr(_multipliers, "ascent_blocks", lambda objective, n=n_blocks: n)
-            with counted(_multipliers, "minimise_smooth") as smooth:
-                MulticlassSVMClassifier(100, loss="squared_hinge").fit(X, y)
-            lengths.append(smooth.call_args.args[3:])
-        assert lengths == [(_multipliers.BEFORE_ASCENT, False), (_multipliers.SOFT, True)]
+        ascend = _multipliers.ascend
+
+        def noted(run, *arguments):
+            lengths.append(len(run.history))
+            return ascend(run, *arguments)
+
+        monkeypatch.setattr(_multipliers, "ascend", noted)
+        MulticlassSVMClassifier(100, loss="squared_hinge").fit(X, y)
+        assert lengths == [_multipliers.BEFORE_ASCENT]
 
 
 def test_two_classes_without_intercept_agree_with_linear_svc():
@@ -411,7 +414,7 @@ class TestBlocks:
         monkeypatch.setattr(_cost, "MAX_ENTRIES", 1200 * 60)
         assert ascent_blocks(objective) == 0
 
-    def test_none_where_all_samples_curve_at_an_affordable_cost(self):
+    def test_none_where_there_is_room_for_the_curvature_of_all_samples(self):
         assert ascent_blocks(self.objective(*text(1200, n_classes=2))) == 0
         assert ascent_blocks(self.objective(*text(500))) == 0
 

@@ -266,3 +266,15 @@ def test_multipliers_go_along_into_other_blocks(monkeypatch):
     assert resumed.evaluate(theta).value != pytest.approx(objective.evaluate(theta).value, rel=1e-3)
     softmax = Objective(objective.rows, SmoothTerm(SoftmaxLoss()), C, 1.0, True, objective.statistics, False)
     assert objective.resumed(softmax) is objective
+
+
+def test_the_gradient_of_a_squared_hinge_makes_multipliers():
+    objective = hinge(WestonWatkinsLoss(MARGIN, squared=True))
+    assert not objective.has_multipliers
+    theta = point(objective)
+    around = objective.with_gradient(theta)
+    expected = np.where(OWN, 0, 2 * np.maximum(shortfalls(objective, theta), 0))
+    assert_allclose(np.concatenate(around.term.flows), expected, atol=1e-12)
+    assert around.has_multipliers
+    assert replace(around, term=objective.term) == objective
+    assert all(flows.flags.f_contiguous for flows in around.term.flows)

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _cost, _rows
+from sk_linear_losses import _cost, _preconditioner, _rows
 from sk_linear_losses._cost import (
     CostModel,
     Form,
@@ -24,6 +24,7 @@ from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import (
     _active,
     _by_class,
+    _centred_rows,
     _curvature_trace,
     _diagonal,
     _groups,
@@ -155,6 +156,37 @@ def test_the_active_samples_are_not_always_a_way(objective, monkeypatch):
     monkeypatch.setattr(CostModel, "prefers_active", lambda *arguments: True)
     theta = objective.coded_parameters(COEF / 5e8, INTERCEPT / 5)
     assert _active(objective, theta, CostModel(objective, objective, np.inf)) is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_rows_of_active_samples_that_stay_sparse_are_centred_in_products(dtype, fit_intercept, monkeypatch):
+    """One column is constant and stored; another has a mean."""
+    rng = np.random.default_rng(0)
+    entries = rng.normal(size=(60, 400)) * (rng.random((60, 400)) < 0.05)
+    entries[:, 7], entries[:, 8] = 3.0, 2 + rng.random(60)
+    y = np.arange(60) % 3
+    rows = Rows(sp.csr_array(entries.astype(dtype)), y, np.ones(60), 3, 1)
+    statistics = statistics_of(rows, fit_intercept)
+    assert (7 in statistics.constant) == fit_intercept
+    term = smoothed_term(WestonWatkinsLoss(), rows, C, statistics)
+    objective = HingeObjective(rows, term, C, 1.0, fit_intercept, statistics, False)
+    theta = rng.normal(size=objective.shape) / 10
+    theta[statistics.constant] = 0
+    chosen = np.array([3, 5, 40])
+    selected = _centred_rows(objective, chosen)
+    assert sp.issparse(selected.stored)
+    dense = objective.centred_rows(rows, chosen)[:, :400]
+    assert_allclose(selected.multiply(np.eye(400)), dense, rtol=1e-6, atol=1e-6)
+    assert_allclose(selected.multiply(np.eye(400))[:, 7], dense[:, 7], rtol=0, atol=0)
+    monkeypatch.setattr(CostModel, "counts_active", True)
+    monkeypatch.setattr(CostModel, "prefers_active", lambda *arguments: True)
+    sparse = _active(objective, theta, CostModel(objective, objective, np.inf))
+    monkeypatch.setattr(_preconditioner, "rows_stay_sparse", lambda objective: False)
+    dense = _active(objective, theta, CostModel(objective, objective, np.inf))
+    u, gradient = rng.normal(size=theta.size), rng.normal(size=theta.shape)
+    assert_allclose(sparse.step(u), dense.step(u), rtol=1e-6, atol=1e-9)
+    assert_allclose(sparse.gradient(gradient), dense.gradient(gradient), rtol=1e-6, atol=1e-9)
 
 
 def many_parameters():

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from sk_linear_losses import _rows
 from sk_linear_losses._curvature import weighted_grams
-from sk_linear_losses._rows import Rows, generator
+from sk_linear_losses._rows import Rows, ShiftedRows, generator
 
 from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_FEATURES, N_SAMPLES, WEIGHT, Y
 
@@ -326,3 +326,19 @@ def test_draws_do_not_go_with_data_made_with_a_small_seed(seed):
 
 def test_skipped_random_numbers_are_those_that_come_first():
     assert_array_equal(generator(7).random(5), generator().random(12)[7:])
+
+
+@pytest.mark.parametrize("stored_as", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+def test_a_shift_is_subtracted_from_products(stored_as, monkeypatch):
+    monkeypatch.setattr(_rows, "GRAM_ENTRIES", 20)
+    rng = np.random.default_rng(0)
+    stored = rng.normal(size=(7, 12)) * (rng.random((7, 12)) < 0.5)
+    shift, directions, values = rng.normal(size=12), rng.normal(size=(12, 3)), rng.normal(size=(7, 2))
+    rows, expected = ShiftedRows(stored_as(stored), shift), stored - shift
+    assert (len(rows), rows.n_features) == (7, 12)
+    assert_allclose(rows.multiply(directions), expected @ directions, rtol=1e-12, atol=1e-12)
+    assert_allclose(rows.pull_back(values), expected.T @ values, rtol=1e-12, atol=1e-12)
+    assert_allclose(rows.pull_back(values[:, 0]), expected.T @ values[:, 0], rtol=1e-12, atol=1e-12)
+    assert_allclose(rows.gram(), expected @ expected.T, rtol=1e-12, atol=1e-12)
+    assert_allclose(rows.squares(), (stored**2).sum(axis=1) + shift @ shift, rtol=1e-12)
+    assert ShiftedRows(stored_as(stored[:0]), shift).gram().shape == (0, 0)
