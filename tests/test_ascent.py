@@ -16,6 +16,7 @@ from sk_linear_losses._multipliers import minimise_hinge
 from sk_linear_losses._objective import statistics_of
 from sk_linear_losses._rows import Rows
 from sk_linear_losses._run import Run
+from sk_linear_losses._smooth import SmoothEnd, Stop
 from sk_linear_losses.losses import CrammerSingerLoss, WestonWatkinsLoss
 
 from .oracles import (
@@ -366,6 +367,25 @@ class TestSquared:
             shortfalls = np.maximum(1 + scores - scores[np.arange(len(y)), y][:, None], 0)
             shortfalls[np.arange(len(y)), y] = 0
             assert_allclose(flows, 2 * shortfalls, rtol=1e-6, atol=1e-9)
+
+    @pytest.mark.parametrize("multipliers", [True, False])
+    def test_multipliers_of_other_coordinates_are_kept(self, multipliers, monkeypatch):
+        """Those that a fit has are better than a gradient."""
+        case = Case("squared")
+        objective = case.objective.with_gradient(case.start) if multipliers else case.objective
+        run = case.run()
+        run.end(objective, run.best)
+        plain = objective.without_smoothing()
+        monkeypatch.setattr(_multipliers, "KNOWN", math.inf)
+        monkeypatch.setattr(
+            _multipliers,
+            "minimise_smooth",
+            lambda run, plain, at, *_, **__: SmoothEnd(at, Stop.STALLED, None),
+        )
+        with counted(HingeObjective, "with_gradient") as taken:
+            minimise_hinge(run, objective, plain, plain.evaluate(case.start))
+        assert taken.call_count == (0 if multipliers else 1)
+        assert run.is_certified
 
     def test_few_iterations_come_before_ascent(self, monkeypatch):
         X, y = text(1200)

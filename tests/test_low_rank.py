@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from sk_linear_losses import _low_rank
 from sk_linear_losses._low_rank import CHUNK, LARGEST_CURVATURE, OuterProducts, low_rank_root
 from sk_linear_losses._rows import ShiftedRows
 
@@ -115,3 +116,8 @@ def test_what_a_shift_leaves_little_of_has_no_root():
     far = np.full(N_FEATURES, 1e6)
     assert low_rank_root(of, None) is not None
     assert low_rank_root(replace(of, rows=ShiftedRows(of.rows.stored + far, far)), None) is None
+
+
+def test_a_factorisation_that_fails_makes_no_root(monkeypatch):
+    monkeypatch.setattr(_low_rank, "dpotrf", lambda matrix, **options: (matrix, 3))
+    assert low_rank_root(products(), None) is None

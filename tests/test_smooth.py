@@ -139,6 +139,16 @@ def test_beyond_so_many_iterations_stages_go_on_only_while_the_optimum_seems_nea
     assert script.preconditioners[-1] is TRUSTED
 
 
+@pytest.mark.parametrize("or_more", [True, False])
+def test_no_time_is_taken_for_a_certificate_where_others_go_on(or_more, monkeypatch):
+    stages, at = new_stages(most_iterations=2, or_more=or_more)
+    monkeypatch.setattr(stages, "minimise", lambda at, known: SmoothEnd(at, Stop.LIMIT, None))
+    thorough = []
+    monkeypatch.setattr(_smooth, "certify", lambda *args, thoroughly: thorough.append(thoroughly))
+    stages.minimise_and_certify(at, None)
+    assert thorough == [or_more]
+
+
 def test_beyond_so_many_iterations_there_may_be_no_more(monkeypatch):
     stages, at = new_stages(most_iterations=2, or_more=False)
     script = Script(monkeypatch, (-1.0, 0.0), (-1.0, 0.0), (-1.0, 0.0))
