@@ -283,9 +283,10 @@ def ascent_blocks(objective: Objective) -> int:
 
     They are moved where curvature of more than each feature alone is too dear and samples, of which there is
     a multiplier, are no more than features, of which there is a coefficient; of more samples the method of
-    multipliers took as little as a twentieth of the time. So it did a third to two thirds of samples so few
-    that there is room for the curvature of all of them. Also, rows must be centred without losing digits, and
-    stored one after the other or else copied.
+    multipliers took as little as a twentieth of the time. Nor are they where there is room for the curvature
+    of all samples: without ascent most such hinges took a third to two thirds of the time, a few with small C
+    near that limit up to three times as long. Also, rows must be centred without losing digits, and stored
+    one after the other or else copied.
     """
     rows, statistics = objective.rows, objective.statistics
     if rows.n_samples > rows.n_features or not (rows.by_row or rows.n_stored <= MAX_ENTRIES):
