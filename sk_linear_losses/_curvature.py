@@ -110,6 +110,26 @@ class CurvatureAt:
         diagonals = np.vstack([squares, totals]) if self.objective.fit_intercept else squares
         return np.asarray(self.objective.C * diagonals.T)
 
+    def gram_product(self, weighting: Weightings) -> Callable[[Array], Array]:
+        """What multiplies directions, (n_features, n_directions), by the features' weighted Gram matrix."""
+        objective, mean = self.objective, self.objective.statistics.mean
+        weights = objective.rows.map(self._on_blocks(lambda block, curvature: weighting(curvature)))
+
+        def product(directions: Array) -> Array:
+            along = mean @ directions
+
+            def contribution(block: Block) -> tuple[Array, Array]:
+                inner = np.empty((len(along), len(block.y)), block.dtype)
+                block.multiply(directions, inner)
+                weighted = weights[block.index] * (inner.T - along)
+                return block.pull_back(weighted), weighted.sum(axis=0)
+
+            pull, total = objective.rows.sum(contribution)
+            pull -= np.outer(mean, total)
+            return np.asarray(objective.C * pull)
+
+        return product
+
     def ranks(self) -> Array:
         """How many factors each sample's curvature has, (n_samples,): one less than classes that curve."""
         return np.concatenate(

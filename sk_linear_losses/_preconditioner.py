@@ -12,6 +12,8 @@ import numpy as np
 
 from ._cost import (
     AS_GOOD_AS_ALL,
+    LEADING_DIRECTIONS,
+    LEADING_PRODUCTS,
     START_BUDGET,
     CostModel,
     Form,
@@ -21,6 +23,7 @@ from ._cost import (
     rows_stay_sparse,
 )
 from ._curvature import CurvatureAt, pairs, products_of_pairs
+from ._leading import LeadingRoot, leading_directions
 from ._low_rank import OuterProducts, low_rank_root
 from ._objective import Objective
 from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
@@ -56,7 +59,7 @@ class Preconditioner:
         Whether it is that of all second derivatives, or treated as if: at zero coefficients, where it is the
         softmax's, a hinge's is near enough to start from.
     correlated : bool
-        Whether it knows how features move together.
+        Whether it knows how all features move together.
     """
 
     root: Root
@@ -93,6 +96,8 @@ def precondition(
         return active
     if best.form is Form.DIAGONAL:
         return _diagonal(objective, theta)
+    if best.form is Form.LEADING:
+        return _leading(objective, theta, best)
     if not at_zero:
         take = {Form.EXACT: precondition_exactly, Form.BY_CLASS: _by_class, Form.SHARED: _shared}
         return take[best.form](objective, theta, best)
@@ -309,7 +314,13 @@ def _by_class(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
 
 
 def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
-    """From the diagonals of the Gram matrices of the classes.
+    """From the diagonals of the Gram matrices of the classes."""
+    root = _diagonal_root(objective, theta)
+    return Preconditioner(root, _class_frame(objective), renewal_cost=1.0, correlated=False)
+
+
+def _diagonal_root(objective: Objective, theta: Array) -> DiagonalRoot:
+    """Roots of the diagonals of the Gram matrices of the classes.
 
     Without a pass over the rows where there are no coefficients and all samples curve alike, as those of the
     softmax do: the diagonals are the features' variances then.
@@ -324,8 +335,30 @@ def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
         diagonals = objective.C * np.outer(totals, squares)
     diagonals *= _class_scale(objective)
     diagonals += _penalty(objective)
-    root = DiagonalRoot(_scales(diagonals, objective))
-    return Preconditioner(root, _class_frame(objective), renewal_cost=1.0, correlated=False)
+    return DiagonalRoot(_scales(diagonals, objective))
+
+
+def _leading(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
+    """From the diagonals, and the directions of the features in which all classes together curve most.
+
+    Few of them account for most of how features move together: how long texts are, what each of their topics
+    has in common. Once they are known, what is left is near its diagonal.
+    """
+    diagonal = _diagonal_root(objective, theta)
+    n_features, n_classes = objective.rows.n_features, objective.n_classes
+    by_class = diagonal.scales.reshape(n_classes, -1)[:, :n_features]
+    inverse = 1 / np.sqrt(np.square(by_class).mean(axis=0))[:, None]
+    inverse[objective.statistics.constant] = 0
+    multiply = CurvatureAt(objective, theta).gram_product(_curvature_trace)
+    share = _class_scale(objective) / n_classes
+
+    def product(directions: Array) -> Array:
+        scaled = inverse * directions
+        return np.asarray(inverse * (share * multiply(scaled) + objective.penalty * scaled))
+
+    eigenvalues, basis = leading_directions(product, n_features, LEADING_DIRECTIONS, LEADING_PRODUCTS)
+    root = LeadingRoot(diagonal, basis, np.maximum(eigenvalues, 1), n_classes)
+    return Preconditioner(root, _class_frame(objective), plan.cost, correlated=False)
 
 
 def _class_frame(objective: Objective) -> Array:

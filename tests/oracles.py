@@ -4,6 +4,7 @@ from functools import cache
 from unittest import mock
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve, lu_factor, lu_solve
 from scipy.special import log_softmax, logsumexp
 from sklearn import datasets
@@ -41,6 +42,17 @@ def generated(seed, n_samples, n_features, n_classes, noise=1.0):
 def relative_error(found, wanted):
     """Norm of the difference as a share of the norm wanted."""
     return np.linalg.norm(np.asarray(found) - wanted) / np.linalg.norm(wanted)
+
+
+def word_counts(seed, n_samples, n_words, n_classes, length=80):
+    """Counts of Zipf-distributed words in texts of very different lengths, which depend on the class; CSR."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n_samples) % n_classes
+    shares = np.exp(0.7 * rng.standard_normal((n_classes, n_words))) / (3 + np.arange(n_words))
+    shares /= shares.sum(axis=1, keepdims=True)
+    lengths = np.maximum(rng.lognormal(np.log(length), 1, n_samples), 5).astype(int)
+    counts = [rng.multinomial(n, shares[k]) for n, k in zip(lengths, y, strict=True)]
+    return sp.csr_array(np.array(counts, dtype=float)), y
 
 
 def slopes(function, point, step=1e-5):

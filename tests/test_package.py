@@ -30,6 +30,7 @@ LAYERS = [
     "_certificate",
     "_cost",
     "_roots",
+    "_leading",
     "_low_rank",
     "_preconditioner",
     "_run",
