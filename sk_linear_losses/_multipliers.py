@@ -18,17 +18,17 @@ from ._objective import Evaluation, Objective
 from ._preconditioner import precondition
 from ._run import FINEST_DECREMENT, FINEST_GAP, Run
 from ._smooth import Stop, balance_intercept, certify, minimise_smooth
-from ._stage import LINE_SEARCH, Stage, StageEnd, stage_length
+from ._stage import KINKED, LINE_SEARCH, Stage, StageEnd, stage_length
 
-# Iterations of a stage, at least and at most: where a loss has kinks, exact curvature ages sooner. Longer
-# stages save no time and take more iterations in all, and a few times as many evaluations where line searches
-# stumble over the kinks.
-KINKED_STAGE = (2, 10)
 # Iterations after which exact curvature may be found to have aged: without, fits took twice as many.
 TRIED = 2
 # Factor on the smoothing once a subproblem took no more than so many iterations, or left more than this share
 # of the distance that the one before had left.
 SHRINK, EASY, SLOW = 0.3, 10, 0.7
+# Factor on the smoothing where curvature that is not exact has not solved a subproblem in one stage, after
+# which the multipliers move all the same. Where margins are hard such subproblems take hundreds of iterations
+# each: waiting for them left 40 to 400 times the gap on counted words of 20 classes.
+GROW = 1.5
 # A subproblem is solved early once its decrement is this share of what moving the multipliers brings, as long
 # as their complementarity is more than a relative INCOMPLETE. From there on the gradient must be small too,
 # which takes many more digits where scales differ: bounds need it.
@@ -94,9 +94,11 @@ class _MethodOfMultipliers:
         # Where digits are cheap and wanted, the fit ends on the active set.
         self.thorough = run.tol <= FINE and digits_are_cheap(objective)
         self.patience = _Patience()
-        # Of this outer step: its iterations, the factor on the smoothing whose curvature it takes, and
-        # whether the intercept may be balanced by steps of its own, which is tried once.
-        self.iterations, self.widening, self.may_balance = 0, 1.0, True
+        # Of this outer step: its iterations, the factor on the smoothing whose curvature it takes, whether
+        # that is exact, and whether the intercept may be balanced by steps of its own, which is tried once.
+        self.iterations, self.widening, self.exact, self.may_balance = 0, 1.0, True, True
+        # That of the start, which is right where nothing is known.
+        self.most_smoothing = objective.term.smoothing
         # Of the last one: the distance that it left, and whether that was most of what there had been.
         self.left, self.slow = np.inf, False
 
@@ -116,6 +118,8 @@ class _MethodOfMultipliers:
             nothing_left = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(end.at.objective)
             if end.finished or nothing_left or self.widening >= WIDEST:
                 self._move_multipliers()
+            elif not (self.exact or stuck):
+                self._move_multipliers(solved=False)
             else:
                 self.widening = WIDEN * self.widening if stuck else max(self.widening / WIDEN, 1.0)
         if not run.is_certified:
@@ -128,9 +132,10 @@ class _MethodOfMultipliers:
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
         smoother = objective.with_smoothing(self.widening)
         preconditioner = precondition(smoother, self.at.theta, len(run.history))
-        most = stage_length(preconditioner, KINKED_STAGE)
+        most = stage_length(preconditioner, KINKED)
         assess = partial(_assess, run, objective, self.may_balance)
         end = Stage(run, objective, preconditioner, self.at, assess, TRIED).minimise(most)
+        self.exact = preconditioner.exact
         if end.finished and _assess(run, objective, False, end.at, end.decrement) > 0:
             self.may_balance = False
             at = balance_intercept(run, objective, end.at)
@@ -150,11 +155,12 @@ class _MethodOfMultipliers:
             certify(self.run, self.objective, self.at, thoroughly=self.patience.idle > 0)
         return self.run.is_certified
 
-    def _move_multipliers(self) -> None:
+    def _move_multipliers(self, solved: bool = True) -> None:
         """Take the multipliers that the present point implies; smooth less after an easy or a slow step.
 
-        Where they are complementary enough but not certified, what is left is their round-off, of which
-        there is more the less is smoothed: smooth more, up to what is natural.
+        More, up to what this began with, after one that was not solved. Where multipliers are complementary
+        enough but not certified, what is left is their round-off, of which there is more the less is
+        smoothed: smooth more, up to what is natural.
         """
         run, term = self.run, self.objective.term
         complementarity = self.objective.gap_parts(self.at).complementarity
@@ -163,7 +169,10 @@ class _MethodOfMultipliers:
         if rounded and term.smoothing < term.natural_smoothing:
             growth = min(1 / SHRINK, term.natural_smoothing / term.smoothing)
             self.objective = self.objective.with_smoothing(growth)
-        elif self.iterations <= EASY or self.slow:
+        elif not solved:
+            growth = max(1.0, min(GROW, self.most_smoothing / term.smoothing))
+            self.objective = self.objective.with_smoothing(growth)
+        elif self.iterations <= EASY or (self.slow and self.exact):
             self.objective = self.objective.with_smoothing(SHRINK)
         self.at = self.objective.evaluate(self.at.theta)
         run.note(self.objective, self.at)

@@ -20,7 +20,7 @@ from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from ._run import FINEST_DECREMENT, Run
-from ._stage import EXACT_STAGE, Stage, StageEnd, stage_length
+from ._stage import SMOOTH, Stage, StageEnd, stage_length
 
 # Where curvature is not exact the decrement must be CAUTION times less than `tol`; each time that the gap is
 # not certified then, MORE_CAUTION times less again, at most DOUBTS times: in bad units that takes ten digits,
@@ -291,7 +291,8 @@ def _ratio(distance: float, goal: float) -> float:
 
 def _is_dear(preconditioner: Preconditioner) -> bool:
     """Whether taking this curvature anew costs more than the longest stage that it is kept for."""
-    return preconditioner.renewal_cost > EXACT_STAGE[1]
+    _, longest = SMOOTH.exact
+    return preconditioner.renewal_cost > longest
 
 
 def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluation) -> bool:

@@ -19,18 +19,31 @@ from ._preconditioner import Preconditioner
 from ._run import FINEST_DECREMENT, Run
 from ._typing import Array
 
-# Iterations of a stage, at least and at most. It lasts as many as its curvature costs in evaluations. Where
-# that is not exact, half as many: what L-BFGS has learnt is lost with the change of variables, and is worth
-# more. With the curvature of each feature alone it is worth most, and the more the slower a fit: such a stage
-# is as long as all before it (on word counts 0.5 to 0.9 of the iterations, with twice as long no fewer; with
-# other curvature raw MNIST did not converge in twice the iterations).
-EXACT_STAGE, INEXACT_STAGE = (5, 30), (25, 100)
 # Last iterations from which the rate of convergence is told, with exact curvature and with other curvature,
 # where single ones vary more.
 EXACT_RATE, INEXACT_RATE = 2, 7
 # Most evaluations of a line search. With half as many, some between kinks found no point to go on from, and
 # the next stage tried the same again.
 LINE_SEARCH = 60
+
+
+class StageLengths(NamedTuple):
+    """Iterations of a stage, at least and at most, with exact curvature and with other curvature."""
+
+    exact: tuple[int, int]
+    other: tuple[int, int]
+
+
+# A stage lasts as many iterations as its curvature costs in evaluations. Where that is not exact, half as
+# many: what L-BFGS has learnt is lost with the change of variables, and is worth more. With the curvature of
+# each feature alone it is worth most, and the more the slower a fit: such a stage is as long as all before it
+# (on word counts 0.5 to 0.9 of the iterations, with twice as long no fewer; with other curvature raw MNIST
+# did not converge in twice the iterations).
+SMOOTH = StageLengths((5, 30), (25, 100))
+# Where a loss has kinks, exact curvature ages sooner: longer stages save no time and take more iterations in
+# all, and a few times as many evaluations where line searches stumble over the kinks. With other curvature
+# multipliers move after each stage: with 40 iterations at least, sparse rows had 10 to 1000 times the gap.
+KINKED = StageLengths((2, 10), (10, 100))
 
 
 class StageEnd(NamedTuple):
@@ -42,15 +55,12 @@ class StageEnd(NamedTuple):
     finished: bool
 
 
-def stage_length(preconditioner: Preconditioner, bounds: tuple[int, int] = EXACT_STAGE, made: int = 0) -> int:
-    """Iterations after which the curvature is taken anew, within these bounds where it is exact.
-
-    Of a smooth problem `made` are the iterations so far.
-    """
+def stage_length(preconditioner: Preconditioner, lengths: StageLengths = SMOOTH, made: int = 0) -> int:
+    """Iterations after which the curvature is taken anew. Of a smooth problem `made` are those so far."""
     if preconditioner.exact:
-        least, most = bounds
+        least, most = lengths.exact
         return int(min(max(preconditioner.renewal_cost, least), most))
-    least, most = INEXACT_STAGE
+    least, most = lengths.other
     # The curvature of each feature alone stands in for better that is dearer than a start should be.
     if not preconditioner.correlated and preconditioner.renewal_cost > START_BUDGET:
         least = START_ITERATIONS

@@ -731,7 +731,8 @@ def test_beyond_tol_a_hinge_goes_on_as_long_as_digits_come_quickly():
 
 @pytest.mark.parametrize("dear", [False, True])
 def test_dear_curvature_is_taken_for_a_certificate_but_not_for_digits(dear, monkeypatch):
-    monkeypatch.setattr(_smooth, "EXACT_STAGE", (5, 0 if dear else np.inf))
+    longest = 0 if dear else np.inf
+    monkeypatch.setattr(_smooth, "SMOOTH", _smooth.SMOOTH._replace(exact=(5, longest)))
     X, y = bundled("iris")
     with counted(_smooth, "precondition") as precondition, counted(_smooth, "balance_intercept") as balance:
         model = SoftmaxClassifier(100).fit(X, y)
@@ -743,7 +744,7 @@ def test_dear_curvature_is_taken_for_a_certificate_but_not_for_digits(dear, monk
 
 @pytest.mark.parametrize("longest", [0, np.inf])
 def test_without_a_penalty_the_intercept_takes_no_steps_for_a_certificate(longest, monkeypatch):
-    monkeypatch.setattr(_smooth, "EXACT_STAGE", (5, longest))
+    monkeypatch.setattr(_smooth, "SMOOTH", _smooth.SMOOTH._replace(exact=(5, longest)))
     X, y = bundled("iris")
     with counted(_smooth, "balance_intercept") as balance:
         SoftmaxClassifier(np.inf).fit(X[y > 0, :2], y[y > 0])

@@ -13,7 +13,7 @@ from sk_linear_losses._preconditioner import Preconditioner, precondition_by_cla
 from sk_linear_losses._roots import DiagonalRoot
 from sk_linear_losses._rows import Rows
 from sk_linear_losses._run import Run
-from sk_linear_losses._stage import EXACT_STAGE, INEXACT_STAGE, Stage, stage_length
+from sk_linear_losses._stage import KINKED, SMOOTH, Stage, StageLengths, stage_length
 from sk_linear_losses.losses import SoftmaxLoss
 
 from .oracles import generated, relative_error, slopes, softmax_newton
@@ -234,24 +234,27 @@ def test_exact_curvature_that_brings_less_than_it_promises_is_given_up_once_trie
 
 
 def test_stages_last_as_long_as_their_curvature_costs_but_within_bounds():
-    def lengths(exact, bounds=(4, 40)):
+    def lengths(exact):
         costs = (0.0, 20.0, 60.0, 1e9)
-        return [stage_length(Preconditioner(None, None, cost, exact=exact), bounds) for cost in costs]
+        curvatures = [Preconditioner(None, None, cost, exact=exact) for cost in costs]
+        return [stage_length(curvature, StageLengths((4, 40), (15, 200))) for curvature in curvatures]
 
     assert lengths(exact=True) == [4, 20, 40, 40]
-    least, most = INEXACT_STAGE
-    assert lengths(exact=False) == [least, max(10, least), max(30, least), most]
+    assert lengths(exact=False) == [15, 15, 30, 200]
     dear = Preconditioner(None, None, 1e9, exact=True)
-    assert stage_length(dear) == EXACT_STAGE[1]
+    assert stage_length(dear) == SMOOTH.exact[1]
+    # Curvature of a loss with kinks ages sooner.
+    assert all(kinked < smooth for kinked, smooth in zip(KINKED.exact, SMOOTH.exact, strict=True))
+    assert KINKED.other[0] < SMOOTH.other[0]
 
 
 def test_stages_of_each_feature_alone_last_as_long_as_all_before_them():
     alone = Preconditioner(None, None, 1.0, correlated=False)
-    least, _ = INEXACT_STAGE
+    least, _ = SMOOTH.other
     assert [stage_length(alone, made=made) for made in (0, least, 400)] == [least, least, 400]
     # In the place of better curvature they last half as long as that costs, but some iterations.
     costs = (START_BUDGET + 1, 30.0)
     instead = [stage_length(Preconditioner(None, None, cost, correlated=False)) for cost in costs]
     assert instead == [START_ITERATIONS, 15]
     assert stage_length(Preconditioner(None, None, 1.0), made=400) == least
-    assert stage_length(Preconditioner(None, None, 1.0, exact=True), made=400) == EXACT_STAGE[0]
+    assert stage_length(Preconditioner(None, None, 1.0, exact=True), made=400) == SMOOTH.exact[0]
