@@ -69,7 +69,8 @@ SAMPLE_BUDGET = 5.0
 # rows all are taken then: the sample would save little.
 AS_GOOD_AS_ALL = 1 / 4
 # Directions in which curvature is largest, and products with as many vectors that find them; counted words
-# took as long with 6 to 20, and with three products. A fit spends as much on them as on its iterations.
+# took as long with 6 to 20, and with three products. They are for fits that have made as many iterations as
+# they cost evaluations.
 LEADING_DIRECTIONS, LEADING_PRODUCTS = 12, 2
 # Most entries of the matrices that are factorised, in all: 128 MB, and 512 MB in a fit that has made more
 # iterations than the budget.

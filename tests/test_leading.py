@@ -126,6 +126,20 @@ def test_directions_bring_curvature_near_that_of_the_identity():
     assert largest[1] < 5
 
 
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+def test_a_constant_feature_is_in_no_direction(storage):
+    """In single precision centring leaves much of it that is round-off."""
+    X, y = word_counts(0, 300, 200, 3)
+    X = storage(np.column_stack([X.toarray(), np.full(300, 1e6)]).astype(np.float32))
+    objective = softmax(X, y, 3).in_single_precision()
+    theta = np.zeros(objective.shape)
+    theta[:200] = np.random.default_rng(6).normal(size=(200, 2)) / 100
+    plan = CostModel(objective, objective, 0).leading()
+    root = _preconditioner._leading(objective, theta, plan).root
+    assert np.abs(root.basis[200]).max() < 1e-12
+    assert 20 < root.eigenvalues[0] < 200
+
+
 def test_a_fit_spends_no_more_on_directions_than_on_its_iterations():
     X, y = word_counts(0, 1200, 4500, 2)
     objective = softmax(X, y, 2)
