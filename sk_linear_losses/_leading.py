@@ -15,7 +15,7 @@ from ._rows import generator
 from ._typing import Array
 
 # Round-off of products in single precision, relative to the largest eigenvalue: no eigenvalue is below it.
-ROUND_OFF = 1e-7
+SINGLE_ROUND_OFF = 1e-7
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,6 @@ def leading_directions(
         return np.ones(0), basis[:, :0]
     core = basis.T @ image
     values, axes = np.linalg.eigh((core + core.T) / 2)
-    image = image @ (axes / np.sqrt(np.maximum(values, ROUND_OFF * values[-1])))
+    image = image @ (axes / np.sqrt(np.maximum(values, SINGLE_ROUND_OFF * values[-1])))
     basis, singular, _ = np.linalg.svd(image, full_matrices=False)
     return np.square(singular), basis

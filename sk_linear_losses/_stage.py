@@ -61,7 +61,8 @@ def stage_length(preconditioner: Preconditioner, lengths: StageLengths = SMOOTH,
         least, most = lengths.exact
         return int(min(max(preconditioner.renewal_cost, least), most))
     least, most = lengths.other
-    # The curvature of each feature alone stands in for better that is dearer than a start should be.
+    # That of each feature alone stands in for better that is dearer than a start should be. It makes little
+    # difference to stages with leading directions, which have a cost of their own.
     if not preconditioner.correlated and preconditioner.renewal_cost > START_BUDGET:
         least = START_ITERATIONS
     length = min(max(preconditioner.renewal_cost / 2, least), most)
