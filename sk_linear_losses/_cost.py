@@ -60,8 +60,12 @@ START_BUDGET, START_ITERATIONS = 4, 8
 # second).
 LEAVE_OUT_BUDGET, LEAVE_OUT_WORK = 30, 10**9
 # Curvature comes from a sample of the rows where that is much cheaper. It has at least so many rows for each
-# feature of a class: for all second derivatives, and for one class alone.
-EXACT_ROWS, CLASS_ROWS = 50, 10
+# feature: of a class for all second derivatives, and of a matrix that the classes share.
+EXACT_ROWS, SHARED_ROWS = 50, 10
+# For the classes one by one, whose matrices are but a part of all second derivatives: so many where they are
+# affordable, but at least so many. With ten there were up to a sixth fewer iterations, but with wide rows the
+# shared matrix in their place, and up to twice as many; with one, up to seven times as many.
+CLASS_ROWS, FEWEST_CLASS_ROWS = 5, 2
 # It has as many rows as cost this many evaluations at least. For all second derivatives, in a fit that has
 # made more iterations than the budget, as many as cost half of those.
 SAMPLE_BUDGET = 5.0
@@ -159,13 +163,16 @@ class CostModel:
 
     def by_class(self) -> Plan:
         """The second derivatives of each class alone."""
-        n_classes = self.objective.n_classes
-        n_rows = self._n_rows(CLASS_ROWS, n_classes, SAMPLE_BUDGET)
+        n_classes, size = self.objective.n_classes, self.objective.n_inputs
+        of_one_row = n_classes * size * self._product
+        left = self.budget - self._factors(n_classes, size)
+        spent = min(max(left, FEWEST_CLASS_ROWS * of_one_row), CLASS_ROWS * of_one_row)
+        n_rows = self._n_rows(spent / of_one_row, n_classes, SAMPLE_BUDGET)
         return Plan(Form.BY_CLASS, self.of_classes(n_classes * n_rows), n_rows)
 
     def shared(self) -> Plan:
         """One Gram matrix for all classes."""
-        n_rows = self._n_rows(CLASS_ROWS, 1, SAMPLE_BUDGET)
+        n_rows = self._n_rows(SHARED_ROWS, 1, SAMPLE_BUDGET)
         return Plan(Form.SHARED, self.of_classes(n_rows), n_rows)
 
     def leading(self) -> Plan:

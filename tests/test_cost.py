@@ -218,6 +218,18 @@ def test_a_sample_of_the_rows_makes_curvature_affordable():
     assert later.exact().cost <= later.budget
 
 
+def test_the_classes_one_by_one_take_as_many_rows_as_are_affordable():
+    objective = sized(n_samples=6000, n_features=800, n_classes=10)
+    early, late = evaluations(objective).by_class(), evaluations(objective, n_iter=1000).by_class()
+    assert 2 * objective.n_inputs < early.n_rows < 5 * objective.n_inputs == late.n_rows
+    assert early.cost == pytest.approx(evaluations(objective).budget)
+    assert evaluations(objective).best == early
+    # With too few rows they are worth less than a matrix that is shared.
+    wide = sized(n_samples=6000, n_features=2000, n_classes=10)
+    assert evaluations(wide).by_class().n_rows == 2 * wide.n_inputs
+    assert evaluations(wide).best == evaluations(wide).shared()
+
+
 def test_a_longer_fit_may_spend_more_but_never_what_takes_too_much_memory():
     objective = sized(n_samples=100_000, n_features=1500, n_classes=3)
     models = [evaluations(objective, n_iter=n_iter) for n_iter in (0, 10, 1000, np.inf)]

@@ -50,6 +50,9 @@ def data(name):
         return np.round(2 * rng.normal(size=(26, 12))[y] + 2 * rng.normal(size=(3000, 12))), y
     if name == "wide":
         return generated(0, 1000, 200, 8)
+    if name == "rectified":
+        X, y = generated(0, 5000, 30, 10)
+        return np.maximum(X @ np.random.default_rng(0).normal(size=(30, 600)) / 5, 0), y
     if name == "clouds":
         rng, y = np.random.default_rng(0), np.arange(700) % 8
         return rng.normal(size=(700, 300)) + rng.normal(size=(8, 300))[y] / 2, y
@@ -98,6 +101,8 @@ EXPECTED = [
     (SoftmaxClassifier(0.01), "many pairs", 9, 12),
     (SoftmaxClassifier(), "blocks", 31, 33),
     (SoftmaxClassifier(100), "blocks", 48, 51),
+    # Few of the rows of each class make its curvature affordable, which all classes shared before.
+    (SoftmaxClassifier(), "rectified", 49, 53),
     # So few rows matter that the sample has to grow.
     (SoftmaxClassifier(100), "heavy tails", 136, 195),
     (SoftmaxClassifier(100), "wide", 48, 60),
