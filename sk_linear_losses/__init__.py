@@ -1,5 +1,7 @@
 """Linear multiclass classifiers for scikit-learn: softmax and multiclass hinge, solved to a certificate."""
 
+from . import display as display
+from . import losses as losses
 from ._classifiers import MulticlassSVMClassifier, SoftmaxClassifier
 
 __version__ = "0.1.0"

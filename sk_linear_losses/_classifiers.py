@@ -32,6 +32,8 @@ from .losses import CrammerSingerLoss, HingeLoss, Loss, SoftmaxLoss, WestonWatki
 
 # Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).
 SCORED_ENTRIES = 2**19
+# Relative gap from which on a warning does not call it a bound, and below which more digits are float64's.
+NO_BOUND, LAST_DIGITS = 0.5, 1e-10
 
 
 class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -74,8 +76,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         Warns
         -----
         ConvergenceWarning
-            If `tol` was not reached within `max_iter` iterations, before a callback asked to stop, in float64
-            arithmetic, or in 600 iterations without progress; or if there is no optimum to reach.
+            If `tol` was not reached within `max_iter` iterations, before a callback asked to stop, or in
+            float64 arithmetic, by hinges also if 600 iterations made no progress; or if there is no optimum
+            to reach.
         """
         self._check_parameters()
         # All that a fit sets is set on a copy, so that whatever interrupts it leaves this estimator whole.
@@ -304,6 +307,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                 "maximum and the coefficients would grow without end. Set C to a finite value."
             )
         else:
+            gap = relative_gap(self.objective_, self.duality_gap_)
             if result.stopped:
                 reason, advice = "was stopped by a callback", ""
             elif len(result.history) >= self.max_iter:
@@ -311,17 +315,20 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
                 advice = " Increase max_iter or tol, scale the columns or decrease C."
             else:
                 reason = "could not get closer, at the limit of float64 arithmetic or of the method"
-                advice = (
-                    " Increase tol or, where that is far off, scale the columns and replace one of two "
-                    "nearly identical columns by their difference."
-                )
-            if np.isfinite(self.duality_gap_):
-                gap = relative_gap(self.objective_, self.duality_gap_)
+                advice = " Increase tol."
+                if not gap < LAST_DIGITS:
+                    advice = (
+                        " Increase tol or, where that is far off, scale the columns and replace one of two "
+                        "nearly identical columns by their difference."
+                    )
+            if not np.isfinite(gap):
+                known = "the objective has no certificate and is not estimated to be within"
+            elif gap < NO_BOUND:
                 known = (
                     f"the objective is certified to be within a relative {gap:.2g} of the optimum, more than"
                 )
             else:
-                known = "the objective has no certificate and is not estimated to be within"
+                known = "the objective is not certified to be near the optimum, let alone within"
             message = f"{type(self).__name__} {reason}: {known} tol={float(self.tol):g}.{advice}"
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
@@ -344,7 +351,7 @@ class SoftmaxClassifier(_LinearClassifier):
     class_weight : dict or "balanced", default=None
         Weight of each class, which multiplies `sample_weight`: 1 for None and for classes that the dict does
         not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))`` over the classes that have
-        weight. A key that is no class is an error.
+        weight. A key that is no class is an error where a class has no key.
     label_smoothing : float, default=0.0
         Share of each target spread evenly over all classes, in [0, 1).
     tol : float, default=1e-6
@@ -474,7 +481,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
     class_weight : dict or "balanced", default=None
         Weight of each class, which multiplies `sample_weight`: 1 for None and for classes that the dict does
         not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))`` over the classes that have
-        weight. A key that is no class is an error.
+        weight. A key that is no class is an error where a class has no key.
     tol : float, default=1e-6
         The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
         or, where that is loose, by an estimate from the Newton decrement; or when it is within the
@@ -663,16 +670,22 @@ def _is_number(margin: Any) -> bool:
 
 
 def _in_order_of(classes: Array, margin: Any) -> Any:
-    """The margin; one with labels has its rows and columns put in the order of the classes."""
-    if not hasattr(margin, "reindex") or not hasattr(margin, "columns"):
+    """The margin; of one with labels the rows and columns of the classes, in their order."""
+    if not hasattr(margin, "columns"):
         return margin
     labels = classes.tolist()
-    for axis in (margin.index, margin.columns):
-        if len(axis) != len(labels) or any(label not in axis for label in labels):
+    remedy = "Name rows and columns after the classes, or pass margin.to_numpy() in the order of classes_."
+    if not hasattr(margin, "reindex"):
+        names = list(margin.columns)
+        if names != labels and set(names) & set(labels):
             raise ValueError(
-                f"margin has the labels {list(axis)}, but the classes are {labels}. Name rows and columns "
-                "after the classes, or pass margin.to_numpy() in the order of classes_."
+                f"margin has columns named {names} and no names of rows, by which to put them in the order "
+                f"of the classes {labels}. {remedy}"
             )
+        return margin
+    for axis in (margin.index, margin.columns):
+        if not all(list(axis).count(label) == 1 for label in labels):
+            raise ValueError(f"margin has the labels {list(axis)}, but the classes are {labels}. {remedy}")
     return margin.reindex(index=labels, columns=labels)
 
 

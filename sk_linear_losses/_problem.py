@@ -20,7 +20,7 @@ from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from ._checks import as_float
+from ._checks import as_float, as_numbers
 from ._rows import Samples, single_threaded_blas
 from ._typing import Array
 
@@ -95,9 +95,10 @@ def make_problem(
             "weight 0 to leave the class out."
         )
     if len(present) < 2:
+        but = f" but those of class {classes.tolist()[present[0]]!r}" if len(present) else ""
         raise ValueError(
             f"{name} needs weight on samples of at least 2 classes: sample_weight times class_weight is zero "
-            f"for all samples but those of {classes[present].tolist()}."
+            f"for all samples{but}. Give those of other classes a weight above 0."
         )
     position = np.zeros(len(classes), dtype=np.intp)
     position[present] = np.arange(len(present))
@@ -125,15 +126,22 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
             f"sample_weight={sample_weight!r} must be an array with one weight for each row of X; "
             "'balanced' is for class_weight."
         )
+    if isinstance(sample_weight, Mapping):
+        raise ValueError(
+            f"sample_weight={sample_weight!r} must be an array with one weight for each row of X; a dict, "
+            "with one for each class, is for class_weight."
+        )
     if isinstance(sample_weight, Real) or getattr(sample_weight, "ndim", None) == 0:
         sample_weight = np.full(n_samples, sample_weight)
     # The sum of what is not a number would be said to be too large.
     with config_context(assume_finite=False):
-        weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+        weight = check_array(
+            as_numbers("sample_weight", sample_weight), ensure_2d=False, input_name="sample_weight"
+        )
     if weight.shape != (n_samples,):
+        remedy = " Flatten a column with sample_weight.ravel()." if weight.size == n_samples else ""
         raise ValueError(
-            f"sample_weight has shape {weight.shape}; expected ({n_samples},), one for each row of X. "
-            "Flatten a column with sample_weight.ravel()."
+            f"sample_weight has shape {weight.shape}; expected ({n_samples},), one for each row of X.{remedy}"
         )
     if weight.min() < 0:
         raise ValueError(
@@ -159,8 +167,13 @@ def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Arr
     if not isinstance(class_weight, Mapping):
         raise ValueError(f"class_weight={class_weight!r} must be a dict, 'balanced' or None.")
     labels = classes.tolist()
-    if unknown := [label for label in class_weight if label not in labels]:
-        raise ValueError(f"class_weight has the keys {unknown}, which are not among the classes {labels}.")
+    unknown = [label for label in class_weight if label not in labels]
+    # Folds may lack a class; where all that are there have a weight, no key is a slip.
+    if unknown and (missing := [label for label in labels if label not in class_weight]):
+        raise ValueError(
+            f"class_weight has the keys {unknown}, which are not among the classes {labels}, and none for "
+            f"{missing}. Name its keys after the classes."
+        )
     weights = [class_weight.get(label, 1) for label in labels]
     if not all(isinstance(weight, Real) and 0 <= as_float(weight) < np.inf for weight in weights):
         raise ValueError(f"class_weight={class_weight!r} must hold finite, non-negative numbers.")

@@ -228,7 +228,7 @@ class _Stages:
             tol = run.tol / (CAUTION * MORE_CAUTION**self.doubts)
             is_met = run.is_certified or run.is_within(tol)
             return 0.0 if is_met else _ratio(run.distance, tol * scale)
-        goal = (run.tol / CAUTION) ** 2 * (at.penalty or scale)
+        goal = min(run.tol / CAUTION, 1.0) ** 2 * (at.penalty or scale)
         accurate = preconditioner.sampled or decrement <= goal
         if decrement <= self.balanced_at * scale and (accurate or _is_dear(preconditioner)):
             self._balance(at, decrement / scale)

@@ -84,6 +84,12 @@ class ConvergenceDisplay:
     """
 
     def __init__(self, history: Mapping[str, npt.ArrayLike], *, name: str | None = None) -> None:
+        for column in ("objective", "gap", "seconds"):
+            if column not in history:
+                raise ValueError(
+                    f"history has the columns {list(history)}; expected 'objective', 'gap' and 'seconds', as "
+                    "in the history_ of a fitted classifier."
+                )
         self.history = history
         self.name = name
 
@@ -155,7 +161,7 @@ class ConvergenceDisplay:
             was certified are left out, and gaps below 2.2e-16, the round-off of the objective, are drawn
             there.
         against : {"iterations", "seconds"}, default="iterations"
-            Iterations of L-BFGS, from 1, or seconds since the start of the fit.
+            Iterations, from 1, or seconds since the start of the fit.
         **line_kw : dict
             Keywords for :meth:`matplotlib.axes.Axes.plot`.
 
@@ -269,6 +275,11 @@ class CoefficientsDisplay:
         image_shape: tuple[int, int] | None = None,
     ) -> None:
         self.coef = np.atleast_2d(np.asarray(coef, dtype=np.float64))
+        if self.coef.ndim > 2 or self.coef.size == 0 or not np.isfinite(self.coef).all():
+            raise ValueError(
+                f"coef must hold finite numbers in the shape (n_classes, n_features), or (1, n_features) for "
+                f"two classes; what it holds has the shape {self.coef.shape}."
+            )
         self.class_names = [str(name) for name in class_names]
         self.feature_names = None if feature_names is None else [str(name) for name in feature_names]
         self.image_shape = image_shape
@@ -557,8 +568,11 @@ class LossDisplay:
                 "hinge": WestonWatkinsLoss(),
                 "squared hinge": WestonWatkinsLoss(squared=True),
             }
-        if not losses:
-            raise ValueError(f"losses={losses!r} must name at least one loss. None takes the usual three.")
+        if not hasattr(losses, "items") or not losses:
+            raise ValueError(
+                f"losses={losses!r} must be a dict of at least one loss by name, such as {{'hinge': "
+                "WestonWatkinsLoss()}. None takes the usual three."
+            )
         lead = np.linspace(-2, 3, 501) if margins is None else np.asarray(margins, dtype=np.float64)
         if lead.ndim != 1:
             raise ValueError(f"margins has shape {lead.shape}; expected one dimension. Pass margins.ravel().")
@@ -645,6 +659,8 @@ def _feature_names(estimator: Any) -> Any:
 
 def _two_class_value(name: str, loss: _ScoreLoss, margins: Array) -> Array:
     """Loss of a sample of the first of two classes at each margin of its scores."""
+    if isinstance(loss, type):
+        raise ValueError(f"losses[{name!r}]={loss!r} is a class. Pass an object: {loss.__name__}().")
     if not hasattr(loss, "value_and_gradient"):
         raise ValueError(f"losses[{name!r}]={loss!r} must have value_and_gradient(scores, y).")
     pairs = np.shape(getattr(loss, "margin", 1.0))

@@ -148,7 +148,7 @@ class Loss:
             If `y` does not hold one class index for each row, or scores have not a column for each class that
             the loss knows of.
         """
-        return self._value_and_gradient(*self._checked(scores, y))
+        return self._value_and_gradient(*self._checked("scores", scores, y))
 
     def curvature(self, scores: Array, y: Array) -> Curvature:
         """Second derivative in the scores; where it jumps, that where the margin is met.
@@ -172,7 +172,7 @@ class Loss:
             If `y` does not hold one class index for each row, or scores have not a column for each class that
             the loss knows of.
         """
-        return self._curvature(*self._checked(scores, y))
+        return self._curvature(*self._checked("scores", scores, y))
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
         """Convex conjugate, infinite outside its domain: where no scores come near having this gradient.
@@ -194,7 +194,7 @@ class Loss:
             If `y` does not hold one class index for each row, or scores have not a column for each class that
             the loss knows of.
         """
-        return self._conjugate(*self._checked(gradient, y))
+        return self._conjugate(*self._checked("gradient", gradient, y))
 
     def leeway(self, gradient: Array, y: Array) -> Curvature:
         """How far a gradient may be moved without leaving the domain of the conjugate.
@@ -219,25 +219,29 @@ class Loss:
             If `y` does not hold one class index for each row, or scores have not a column for each class that
             the loss knows of.
         """
-        return self._leeway(*self._checked(gradient, y))
+        return self._leeway(*self._checked("gradient", gradient, y))
 
-    def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
-        """The scores, in float64 unless they are floating already, and a class index for each of the rows."""
-        scores, y = np.asarray(scores), np.asarray(y)
-        if scores.ndim != 2 or scores.shape[:1] != y.shape:
+    def _checked(self, name: str, values: Array, y: Array) -> tuple[Array, Array]:
+        """The values, in float64 unless they are floating already, and a class index for each of the rows.
+
+        They are scores or a gradient in these, by `name`.
+        """
+        values, y = np.asarray(values), np.asarray(y)
+        if values.ndim != 2 or values.shape[1] == 0 or values.shape[:1] != y.shape:
+            one = f" Of one sample, {name}[None, :] and [y]." if values.ndim == 1 and y.size == 1 else ""
             raise ValueError(
-                f"scores has shape {scores.shape} and y {y.shape}; pass a row of scores, and a class, for "
-                "each sample."
+                f"{name} has shape {values.shape} and y {y.shape}; pass a row, with a column for each class, "
+                f"and a class index for each sample.{one}"
             )
-        last = scores.shape[1] - 1
+        last = values.shape[1] - 1
         valid = (y >= 0) & (y <= last) if y.dtype.kind in "iu" else np.zeros(y.shape, dtype=bool)
         if not valid.all():
             raise ValueError(
-                f"y holds {y[~valid].tolist()[0]!r}; pass integers from 0 to {last}, the columns of scores. "
+                f"y holds {y[~valid].tolist()[0]!r}; pass integers from 0 to {last}, the columns of {name}. "
                 "np.unique(y, return_inverse=True)[1] makes them of labels."
             )
-        scores = scores if scores.dtype.kind == "f" else as_numbers("scores", scores)
-        return scores, y.astype(np.intp, copy=False)
+        values = values if values.dtype.kind == "f" else as_numbers(name, values)
+        return values, y.astype(np.intp, copy=False)
 
     def _constant_scores(self, class_totals: Array) -> Array:
         """Scores to start from, the same for all samples, given the weight of those of each class."""
@@ -412,15 +416,15 @@ class HingeLoss(Loss):
     def _balancing_flow(self, n_classes: int, mean_objective: float) -> float:
         return 1.0
 
-    def _checked(self, scores: Array, y: Array) -> tuple[Array, Array]:
-        scores, y = super()._checked(scores, y)
-        asked, n_classes = self._margin_array.shape, scores.shape[1]
+    def _checked(self, name: str, values: Array, y: Array) -> tuple[Array, Array]:
+        values, y = super()._checked(name, values, y)
+        asked, n_classes = self._margin_array.shape, values.shape[1]
         if asked and asked[0] != n_classes:
             raise ValueError(
-                f"margin has shape {asked}, but scores have {n_classes} columns; pass a number, or a margin "
+                f"margin has shape {asked}, but {name} has {n_classes} columns; pass a number, or a margin "
                 f"of shape {(n_classes, n_classes)}."
             )
-        return scores, y
+        return values, y
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
         shortfalls, own = self._shortfalls(scores, y)

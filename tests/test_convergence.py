@@ -790,7 +790,7 @@ def test_what_cannot_be_found_is_not_called_converged(classifier, monkeypatch):
     monkeypatch.setattr(_row_space, "MAX_TURNED_ENTRIES", 0)
     monkeypatch.setattr(_smooth, "DOUBTS", 0)
     options = {"loss": "squared_hinge"} if classifier is MulticlassSVMClassifier else {}
-    with pytest.warns(ConvergenceWarning, match="certified to be within a relative 1 of the optimum"):
+    with pytest.warns(ConvergenceWarning, match="is not certified to be near the optimum"):
         model = classifier(max_iter=200, **options).fit(*hidden_pair())
     assert not model.converged_
     assert model.objective_ > 100
@@ -1489,3 +1489,9 @@ def test_hinges_of_many_rare_classes_that_overlap():
     model = MulticlassSVMClassifier(100, multi_class="crammer_singer").fit(X, y)
     assert model.duality_gap_ <= 1e-6 * model.objective_
     assert model.n_iter_ < 600
+
+
+def test_the_last_digits_of_float64_are_not_blamed_on_columns():
+    X, y = bundled("iris")
+    with pytest.warns(ConvergenceWarning, match=r"limit of float64 .* more than tol=0\. Increase tol\.$"):
+        SoftmaxClassifier(tol=0).fit(X, y)

@@ -479,9 +479,23 @@ def test_loss_curves_of_margins_for_pairs():
         LossDisplay.from_losses({"three": WestonWatkinsLoss(np.ones((3, 3)))})
 
 
+@pytest.mark.parametrize("coef", [np.ones((2, 2, 2)), np.ones((0, 4)), np.full((2, 2), np.nan)])
+def test_coefficients_that_are_none(coef):
+    with pytest.raises(ValueError, match=re.escape(f"shape {coef.shape}")):
+        CoefficientsDisplay(coef, class_names="ab")
+
+
+def test_a_history_without_its_columns():
+    with pytest.raises(ValueError, match=r"history has the columns \['gap'\]; expected 'objective'"):
+        ConvergenceDisplay({"gap": [1.0]})
+
+
 def test_loss_curves_check_what_they_are_given():
-    with pytest.raises(ValueError, match=r"losses={} must name at least one loss"):
-        LossDisplay.from_losses({})
+    for losses in ({}, [WestonWatkinsLoss()], WestonWatkinsLoss(), "hinge"):
+        with pytest.raises(ValueError, match=r"losses=.* must be a dict of at least one loss by name"):
+            LossDisplay.from_losses(losses)
+    with pytest.raises(ValueError, match=r"losses\['a'\]=.* is a class. Pass an object"):
+        LossDisplay.from_losses({"a": WestonWatkinsLoss})
     with pytest.raises(ValueError, match=r"losses\['a'\]=1 must have value_and_gradient"):
         LossDisplay.from_losses({"a": 1})
     with pytest.raises(ValueError, match=r"margins has shape \(2, 2\); expected one dimension"):

@@ -51,6 +51,13 @@ def variant(request):
     return clone(request.param)
 
 
+@pytest.mark.parametrize("tol", [1.0, 1e300])
+def test_any_certificate_is_enough_for_a_large_tolerance(variant, tol):
+    model = variant.set_params(tol=tol).fit(X, Y)
+    assert model.converged_
+    assert 0 <= model.duality_gap_ <= model.objective_
+
+
 @cache
 def reference_fit(estimator_class):
     """A fit at the defaults."""
@@ -144,6 +151,28 @@ class TestParameters:
         model = MulticlassSVMClassifier(margin=pl.DataFrame(costs)).fit(X, Y)
         assert_array_equal(model.coef_, MulticlassSVMClassifier(margin=costs).fit(X, Y).coef_)
 
+    def test_margins_in_a_table_with_columns_in_another_order_have_no_order_of_rows(self):
+        costs = np.arange(9.0).reshape(3, 3)
+        names = np.unique(SPECIES).tolist()
+        model = MulticlassSVMClassifier(margin=pl.DataFrame(costs, schema=names)).fit(X, SPECIES)
+        assert_array_equal(model.coef_, MulticlassSVMClassifier(margin=costs).fit(X, SPECIES).coef_)
+        for schema in (names[::-1], [*names[:2], "rose"]):
+            with pytest.raises(ValueError, match=r"margin has columns named .*no names of rows"):
+                MulticlassSVMClassifier(margin=pl.DataFrame(costs, schema=schema)).fit(X, SPECIES)
+
+    def test_labelled_margins_of_more_classes_than_a_fold_has(self):
+        names = ["virginica", "rose", "versicolor", "setosa"]
+        costs = pd.DataFrame(np.arange(16.0).reshape(4, 4), index=names, columns=names)
+        fold = SPECIES != "setosa"
+        model = MulticlassSVMClassifier(margin=costs).fit(X[fold], SPECIES[fold])
+        here = model.classes_
+        assert here.tolist() == ["versicolor", "virginica"]
+        reference = MulticlassSVMClassifier(margin=costs.loc[here, here].to_numpy())
+        assert_array_equal(model.coef_, reference.fit(X[fold], SPECIES[fold]).coef_)
+        twice = pd.DataFrame(np.ones((4, 4)), index=names, columns=[*names[:3], "virginica"])
+        with pytest.raises(ValueError, match=r"margin has the labels .*'virginica'"):
+            MulticlassSVMClassifier(margin=twice).fit(X[fold], SPECIES[fold])
+
     def test_margins_of_classes_are_none_of_pairs(self):
         with pytest.raises(ValueError, match=r"margin has shape \(3,\); expected a number or shape \(3, 3\)"):
             MulticlassSVMClassifier(margin=pd.Series(np.ones(3))).fit(X, Y)
@@ -176,10 +205,25 @@ class TestParameters:
         model = clone(estimator).set_params(**{name: kind(value)}).fit(X, SPECIES)
         assert_array_equal(model.coef_, reference.coef_)
 
-    @pytest.mark.parametrize("known", [["setosa"], ["setosa", "versicolor", "virginica"]])
-    def test_class_weight_of_an_unknown_class(self, estimator, known):
-        class_weight = dict.fromkeys([*known, "rose"], 2.0)
-        self.assert_refused(estimator, {"class_weight": class_weight}, "class_weight.*rose")
+    def test_class_weight_of_an_unknown_class(self, estimator):
+        class_weight = dict.fromkeys(["setosa", "versicolor", "rose"], 2.0)
+        message = r"class_weight has the keys \['rose'\].* and none for \['virginica'\]"
+        self.assert_refused(estimator, {"class_weight": class_weight}, message)
+
+    @pytest.mark.parametrize(("weight", "but"), [(0.0, ""), (1.0, " but those of class 'setosa'")])
+    def test_weight_on_less_than_two_classes(self, estimator, weight, but):
+        class_weight = {"setosa": weight, "versicolor": 0.0, "virginica": 0.0}
+        message = f"is zero for all samples{but}. Give those of other classes"
+        self.assert_refused(estimator, {"class_weight": class_weight}, message)
+
+    def test_weights_of_classes_that_a_fold_lacks(self, estimator):
+        class_weight = {"setosa": 1.0, "versicolor": 2.0, "virginica": 3.0}
+        fold = SPECIES != "setosa"
+        model = estimator.set_params(class_weight=class_weight).fit(X[fold], SPECIES[fold])
+        assert model.classes_.tolist() == ["versicolor", "virginica"]
+        reference = clone(estimator).set_params(class_weight=None)
+        reference.fit(X[fold], SPECIES[fold], [class_weight[label] for label in SPECIES[fold]])
+        assert_array_equal(model.coef_, reference.coef_)
 
     def assert_refused(self, estimator, parameters, message):
         fit_to_another_problem(estimator).set_params(**parameters)
@@ -230,7 +274,9 @@ BAD_DATA = {
     "weights short": ({"sample_weight": ONES[:-1]}, r"sample_weight.*\(149,\).*150"),
     "weights 2-D": ({"sample_weight": ONES[:, None]}, r"sample_weight.*\(150, 1\).*150.*ravel"),
     "weights balanced": ({"sample_weight": "balanced"}, "sample_weight='balanced'.*each row.*class_weight"),
-    "weights strings": ({"sample_weight": np.full(len(Y), "a")}, "could not convert|numeric"),
+    "weights strings": ({"sample_weight": np.full(len(Y), "a")}, "(?s)sample_weight=.* must be .*numbers"),
+    "weights complex": ({"sample_weight": ONES + 1j}, "(?s)sample_weight=.* must be .*numbers"),
+    "weights by class": ({"sample_weight": {0: 1.0}}, r"sample_weight=\{0: 1.0\}.* is for class_weight"),
     "weight of a class tiny": (
         {"sample_weight": np.where(Y == 2, 1e-310, 1.0)},
         r"class 2 have a share of 5e-309 / 100 in the weights.*weight 0",

@@ -4,6 +4,8 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -118,6 +120,11 @@ def test_callbacks_of_scikit_learn_are_known_in_one_place():
         if "_skl_" in source or any(name.startswith("sklearn.callback") for name in imports_of(source))
     ]
     assert knowing == ["_callbacks"]
+
+
+def test_the_package_knows_its_public_modules():
+    code = f"import {NAME} as package; package.display.LossDisplay, package.losses.SoftmaxLoss"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_importing_main_runs_nothing(capsys):
