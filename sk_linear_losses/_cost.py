@@ -1,7 +1,8 @@
-"""What evaluations and curvature cost: the one place that says what is worth its while.
+"""What evaluations and curvature cost, and which of it is worth its while.
 
 That is which curvature, from how many rows, in which coordinates, after how many iterations; ascent of the
-dual; how much L-BFGS remembers; whether samples are left out by an inverse.
+dual; how much L-BFGS remembers; whether samples are left out by an inverse. The largest coordinates and
+corrections of a bound that are tried at all are limited where they are made.
 
 Knows the size of an objective and how curvature may be taken. Knows nothing of what becomes of it.
 
@@ -164,10 +165,10 @@ class CostModel:
     def by_class(self) -> Plan:
         """The second derivatives of each class alone."""
         n_classes, size = self.objective.n_classes, self.objective.n_inputs
-        of_one_row = n_classes * size * self._product
+        row_per_feature = n_classes * size * self._product
         left = self.budget - self._factors(n_classes, size)
-        spent = min(max(left, FEWEST_CLASS_ROWS * of_one_row), CLASS_ROWS * of_one_row)
-        n_rows = self._n_rows(spent / of_one_row, n_classes, SAMPLE_BUDGET)
+        spent = min(max(left, FEWEST_CLASS_ROWS * row_per_feature), CLASS_ROWS * row_per_feature)
+        n_rows = self._n_rows(spent / row_per_feature, n_classes, SAMPLE_BUDGET)
         return Plan(Form.BY_CLASS, self.of_classes(n_classes * n_rows), n_rows)
 
     def shared(self) -> Plan:

@@ -125,7 +125,7 @@ class Fit:
         objective = chosen.objective
         gap = max(result.gap - (result.objective - objective) + chosen.doubt, ROUND_OFF * objective)
         spoilt = chosen.worst - result.objective > MOST_LOST * result.objective
-        converged = (result.converged and not spoilt) or gap <= self.tol * objective
+        converged = (result.converged and not spoilt) or gap <= self.tol * objective < np.inf
         return Model(chosen.coef, chosen.intercept, objective, gap, converged)
 
     def _chosen(self, result: Result) -> _Candidate:

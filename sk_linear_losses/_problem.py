@@ -20,7 +20,7 @@ from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from ._checks import as_float, as_numbers
+from ._checks import as_float
 from ._rows import Samples, single_threaded_blas
 from ._typing import Array
 
@@ -128,18 +128,16 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
         )
     if isinstance(sample_weight, Mapping):
         raise ValueError(
-            f"sample_weight={sample_weight!r} must be an array with one weight for each row of X; a dict, "
-            "with one for each class, is for class_weight."
+            f"sample_weight is a {type(sample_weight).__name__}, but must be an array with one weight for "
+            "each row of X; class_weight takes one for each class."
         )
     if isinstance(sample_weight, Real) or getattr(sample_weight, "ndim", None) == 0:
         sample_weight = np.full(n_samples, sample_weight)
     # The sum of what is not a number would be said to be too large.
     with config_context(assume_finite=False):
-        weight = check_array(
-            as_numbers("sample_weight", sample_weight), ensure_2d=False, input_name="sample_weight"
-        )
+        weight = check_array(_as_weights(sample_weight), ensure_2d=False, input_name="sample_weight")
     if weight.shape != (n_samples,):
-        remedy = " Flatten a column with sample_weight.ravel()." if weight.size == n_samples else ""
+        remedy = " Flatten a column with np.ravel(sample_weight)." if weight.size == n_samples else ""
         raise ValueError(
             f"sample_weight has shape {weight.shape}; expected ({n_samples},), one for each row of X.{remedy}"
         )
@@ -151,6 +149,18 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
     if not weight.any():
         raise ValueError("sample_weight is zero for all samples: nothing is left to fit.")
     return np.asarray(weight)
+
+
+def _as_weights(sample_weight: Any) -> Array:
+    """Weights in float64, whatever kind of number they are."""
+    try:
+        weight = np.asarray(sample_weight)
+        if weight.dtype.kind != "c":
+            return weight.astype(np.float64)
+        reason = "they are complex"
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = str(error)
+    raise ValueError(f"sample_weight must hold a real number for each row of X: {reason}.")
 
 
 def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Array) -> Array:
@@ -172,12 +182,11 @@ def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Arr
     if unknown and (missing := [label for label in labels if label not in class_weight]):
         raise ValueError(
             f"class_weight has the keys {unknown}, which are not among the classes {labels}, and none for "
-            f"{missing}. Name its keys after the classes."
+            f"{missing}. Give each class a key, 1 for no change."
         )
-    weights = [class_weight.get(label, 1) for label in labels]
-    if not all(isinstance(weight, Real) and 0 <= as_float(weight) < np.inf for weight in weights):
+    if not all(isinstance(each, Real) and 0 <= as_float(each) < np.inf for each in class_weight.values()):
         raise ValueError(f"class_weight={class_weight!r} must hold finite, non-negative numbers.")
-    return np.array(weights, dtype=np.float64)
+    return np.array([class_weight.get(label, 1) for label in labels], dtype=np.float64)
 
 
 def _check_values(X: Any, estimator: Any) -> None:

@@ -84,12 +84,12 @@ class ConvergenceDisplay:
     """
 
     def __init__(self, history: Mapping[str, npt.ArrayLike], *, name: str | None = None) -> None:
-        for column in ("objective", "gap", "seconds"):
-            if column not in history:
-                raise ValueError(
-                    f"history has the columns {list(history)}; expected 'objective', 'gap' and 'seconds', as "
-                    "in the history_ of a fitted classifier."
-                )
+        given: Any = history
+        if not isinstance(given, Mapping) or {"objective", "gap", "seconds"} - set(given):
+            raise ValueError(
+                "history must be a dict of 'objective', 'gap' and 'seconds', as is the history_ of a fitted "
+                "classifier. ConvergenceDisplay.from_estimator takes the classifier itself."
+            )
         self.history = history
         self.name = name
 
@@ -275,11 +275,13 @@ class CoefficientsDisplay:
         image_shape: tuple[int, int] | None = None,
     ) -> None:
         self.coef = np.atleast_2d(np.asarray(coef, dtype=np.float64))
-        if self.coef.ndim > 2 or self.coef.size == 0 or not np.isfinite(self.coef).all():
+        if self.coef.ndim > 2 or self.coef.size == 0:
             raise ValueError(
-                f"coef must hold finite numbers in the shape (n_classes, n_features), or (1, n_features) for "
-                f"two classes; what it holds has the shape {self.coef.shape}."
+                f"coef has the shape {self.coef.shape}; expected (n_classes, n_features), or (1, n_features) "
+                "for two classes."
             )
+        if not np.isfinite(self.coef).all():
+            raise ValueError("coef has entries that are not finite, which no colour stands for.")
         self.class_names = [str(name) for name in class_names]
         self.feature_names = None if feature_names is None else [str(name) for name in feature_names]
         self.image_shape = image_shape
@@ -568,7 +570,8 @@ class LossDisplay:
                 "hinge": WestonWatkinsLoss(),
                 "squared hinge": WestonWatkinsLoss(squared=True),
             }
-        if not hasattr(losses, "items") or not losses:
+        given: Any = losses
+        if not isinstance(given, Mapping) or not given:
             raise ValueError(
                 f"losses={losses!r} must be a dict of at least one loss by name, such as {{'hinge': "
                 "WestonWatkinsLoss()}. None takes the usual three."
@@ -659,10 +662,10 @@ def _feature_names(estimator: Any) -> Any:
 
 def _two_class_value(name: str, loss: _ScoreLoss, margins: Array) -> Array:
     """Loss of a sample of the first of two classes at each margin of its scores."""
-    if isinstance(loss, type):
-        raise ValueError(f"losses[{name!r}]={loss!r} is a class. Pass an object: {loss.__name__}().")
     if not hasattr(loss, "value_and_gradient"):
         raise ValueError(f"losses[{name!r}]={loss!r} must have value_and_gradient(scores, y).")
+    if isinstance(loss, type):
+        raise ValueError(f"losses[{name!r}]={loss!r} is a class. Pass an object: {loss.__name__}().")
     pairs = np.shape(getattr(loss, "margin", 1.0))
     if pairs not in {(), (2, 2)}:
         raise ValueError(

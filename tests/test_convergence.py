@@ -1491,7 +1491,19 @@ def test_hinges_of_many_rare_classes_that_overlap():
     assert model.n_iter_ < 600
 
 
-def test_the_last_digits_of_float64_are_not_blamed_on_columns():
+def test_the_last_digits_of_float64_are_not_blamed_on_columns(monkeypatch):
     X, y = bundled("iris")
     with pytest.warns(ConvergenceWarning, match=r"limit of float64 .* more than tol=0\. Increase tol\.$"):
         SoftmaxClassifier(tol=0).fit(X, y)
+    monkeypatch.setattr(_classifiers, "LAST_DIGITS", 0)
+    with pytest.warns(ConvergenceWarning, match="nearly identical columns by their difference"):
+        SoftmaxClassifier(tol=0).fit(X, y)
+
+
+@pytest.mark.parametrize("C", [1e200, np.inf])
+def test_a_tolerance_is_not_reached_by_overflow(C):
+    X, y = bundled("iris")
+    with pytest.warns(ConvergenceWarning):
+        model = SoftmaxClassifier(C, tol=1e308).fit(X, y)
+    assert not model.converged_
+    assert model.duality_gap_ == np.inf

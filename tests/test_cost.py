@@ -225,7 +225,7 @@ def test_the_classes_one_by_one_take_as_many_rows_as_are_affordable():
     assert early.cost == pytest.approx(evaluations(objective).budget)
     assert evaluations(objective).best == early
     # With too few rows they are worth less than a matrix that is shared.
-    wide = sized(n_samples=6000, n_features=2000, n_classes=10)
+    wide = sized(n_samples=6000, n_features=1200, n_classes=10)
     assert evaluations(wide).by_class().n_rows == 2 * wide.n_inputs
     assert evaluations(wide).best == evaluations(wide).shared()
 

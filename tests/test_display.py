@@ -479,20 +479,23 @@ def test_loss_curves_of_margins_for_pairs():
         LossDisplay.from_losses({"three": WestonWatkinsLoss(np.ones((3, 3)))})
 
 
-@pytest.mark.parametrize("coef", [np.ones((2, 2, 2)), np.ones((0, 4)), np.full((2, 2), np.nan)])
-def test_coefficients_that_are_none(coef):
-    with pytest.raises(ValueError, match=re.escape(f"shape {coef.shape}")):
-        CoefficientsDisplay(coef, class_names="ab")
+def test_coefficients_that_are_none():
+    for coef in (np.ones((2, 2, 2)), np.ones((0, 4))):
+        with pytest.raises(ValueError, match=re.escape(f"coef has the shape {coef.shape}; expected")):
+            CoefficientsDisplay(coef, class_names="ab")
+    with pytest.raises(ValueError, match="coef has entries that are not finite"):
+        CoefficientsDisplay([[1.0, np.nan], [0.0, 1.0]], class_names="ab")
 
 
 def test_a_history_without_its_columns():
-    with pytest.raises(ValueError, match=r"history has the columns \['gap'\]; expected 'objective'"):
-        ConvergenceDisplay({"gap": [1.0]})
+    for history in ({"gap": [1.0]}, None, SoftmaxClassifier(), ["objective", "gap", "seconds"]):
+        with pytest.raises(ValueError, match=r"history must be a dict of 'objective', .*\.from_estimator"):
+            ConvergenceDisplay(history)
 
 
 def test_loss_curves_check_what_they_are_given():
-    for losses in ({}, [WestonWatkinsLoss()], WestonWatkinsLoss(), "hinge"):
-        with pytest.raises(ValueError, match=r"losses=.* must be a dict of at least one loss by name"):
+    for losses in ({}, [WestonWatkinsLoss()], WestonWatkinsLoss(), "hinge", pd.Series({"a": 1})):
+        with pytest.raises(ValueError, match=r"(?s)losses=.* must be a dict of at least one loss by name"):
             LossDisplay.from_losses(losses)
     with pytest.raises(ValueError, match=r"losses\['a'\]=.* is a class. Pass an object"):
         LossDisplay.from_losses({"a": WestonWatkinsLoss})

@@ -122,6 +122,13 @@ def test_callbacks_of_scikit_learn_are_known_in_one_place():
     assert knowing == ["_callbacks"]
 
 
+@pytest.mark.parametrize("module", sorted(set(LAYERS) - {"__init__", "__main__"}))
+def test_the_explanation_says_what_each_module_is_for(module):
+    page = (ROOT / "docs" / "how_it_works.md").read_text(encoding="utf-8")
+    table = [line for line in page.splitlines() if line.startswith("|")]
+    assert any(f"`{module}`" in line for line in table)
+
+
 def test_the_package_knows_its_public_modules():
     code = f"import {NAME} as package; package.display.LossDisplay, package.losses.SoftmaxLoss"
     subprocess.run([sys.executable, "-c", code], check=True)
