@@ -61,12 +61,10 @@ START_BUDGET, START_ITERATIONS = 4, 8
 # second).
 LEAVE_OUT_BUDGET, LEAVE_OUT_WORK = 30, 10**9
 # Curvature comes from a sample of the rows where that is much cheaper. It has at least so many rows for each
-# feature: of a class for all second derivatives, and of a matrix that the classes share.
-EXACT_ROWS, SHARED_ROWS = 50, 10
-# For the classes one by one, whose matrices are but a part of all second derivatives: so many where they are
-# affordable, but at least so many. With ten there were up to a sixth fewer iterations, but with wide rows the
-# shared matrix in their place, and up to twice as many; with one, up to seven times as many.
-CLASS_ROWS, FEWEST_CLASS_ROWS = 5, 2
+# feature of a class: for all second derivatives, and for one class alone. Where these are too dear, a matrix
+# that the classes share takes their place until the iterations of a fit have paid for so few. From the
+# start they made easy fits take up to 2.5 times as long; with two, hard ones took up to 1.6 times.
+EXACT_ROWS, CLASS_ROWS, FEWEST_CLASS_ROWS = 50, 10, 3
 # It has as many rows as cost this many evaluations at least. For all second derivatives, in a fit that has
 # made more iterations than the budget, as many as cost half of those.
 SAMPLE_BUDGET = 5.0
@@ -164,16 +162,18 @@ class CostModel:
 
     def by_class(self) -> Plan:
         """The second derivatives of each class alone."""
-        n_classes, size = self.objective.n_classes, self.objective.n_inputs
-        row_per_feature = n_classes * size * self._product
-        left = self.budget - self._factors(n_classes, size)
-        spent = min(max(left, FEWEST_CLASS_ROWS * row_per_feature), CLASS_ROWS * row_per_feature)
-        n_rows = self._n_rows(spent / row_per_feature, n_classes, SAMPLE_BUDGET)
-        return Plan(Form.BY_CLASS, self.of_classes(n_classes * n_rows), n_rows)
+        n_classes = self.objective.n_classes
+        n_rows = self._n_rows(CLASS_ROWS, n_classes, SAMPLE_BUDGET)
+        cost = self.of_classes(n_classes * n_rows)
+        if cost > self.budget:
+            paid = (self.n_iter - self.of_classes(0)) / (n_classes * self._product)
+            if paid >= FEWEST_CLASS_ROWS * self.objective.n_inputs:
+                n_rows, cost = paid, self.n_iter
+        return Plan(Form.BY_CLASS, cost, n_rows)
 
     def shared(self) -> Plan:
         """One Gram matrix for all classes."""
-        n_rows = self._n_rows(SHARED_ROWS, 1, SAMPLE_BUDGET)
+        n_rows = self._n_rows(CLASS_ROWS, 1, SAMPLE_BUDGET)
         return Plan(Form.SHARED, self.of_classes(n_rows), n_rows)
 
     def leading(self) -> Plan:

@@ -218,16 +218,23 @@ def test_a_sample_of_the_rows_makes_curvature_affordable():
     assert later.exact().cost <= later.budget
 
 
-def test_the_classes_one_by_one_take_as_many_rows_as_are_affordable():
+def test_iterations_pay_for_fewer_rows_of_the_classes_one_by_one():
+    """Until then a matrix that is shared takes their place."""
     objective = sized(n_samples=6000, n_features=800, n_classes=10)
-    early, late = evaluations(objective).by_class(), evaluations(objective, n_iter=1000).by_class()
-    assert 2 * objective.n_inputs < early.n_rows < 5 * objective.n_inputs == late.n_rows
-    assert early.cost == pytest.approx(evaluations(objective).budget)
-    assert evaluations(objective).best == early
-    # With too few rows they are worth less than a matrix that is shared.
-    wide = sized(n_samples=6000, n_features=1200, n_classes=10)
-    assert evaluations(wide).by_class().n_rows == 2 * wide.n_inputs
-    assert evaluations(wide).best == evaluations(wide).shared()
+    models = {n_iter: evaluations(objective, n_iter=n_iter) for n_iter in (0, 40, 65, 100, 200, np.inf)}
+    plans = {n_iter: model.by_class() for n_iter, model in models.items()}
+    for n_iter in (0, 40):
+        assert plans[n_iter].n_rows == 6000
+        assert models[n_iter].best == models[n_iter].shared()
+    for n_iter in (65, 100):
+        assert 3 * objective.n_inputs < plans[n_iter].n_rows < 6000
+        assert plans[n_iter].cost == pytest.approx(n_iter)
+        assert models[n_iter].best == plans[n_iter]
+    assert plans[200].n_rows == plans[np.inf].n_rows == 6000
+    # Where all that are wanted are affordable, they are taken from the start.
+    cheap = evaluations(sized(n_samples=6000, n_features=300, n_classes=10))
+    assert cheap.by_class().n_rows == 10 * 301
+    assert cheap.best == cheap.by_class()
 
 
 def test_a_longer_fit_may_spend_more_but_never_what_takes_too_much_memory():
