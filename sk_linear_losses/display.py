@@ -85,10 +85,10 @@ class ConvergenceDisplay:
 
     def __init__(self, history: Mapping[str, npt.ArrayLike], *, name: str | None = None) -> None:
         given: Any = history
-        if not isinstance(given, Mapping) or {"objective", "gap", "seconds"} - set(given):
+        if not isinstance(given, Mapping):
             raise ValueError(
-                "history must be a dict of 'objective', 'gap' and 'seconds', as is the history_ of a fitted "
-                "classifier. ConvergenceDisplay.from_estimator takes the classifier itself."
+                f"history={history!r} must be a dict, as is the history_ of a fitted classifier. "
+                "ConvergenceDisplay.from_estimator takes the classifier itself."
             )
         self.history = history
         self.name = name
@@ -196,6 +196,12 @@ class ConvergenceDisplay:
 
     def _points(self, quantity: str, against: str) -> tuple[Array, Array]:
         """Coordinates of the points that can be drawn."""
+        for column in ("objective", quantity, *(["seconds"] if against == "seconds" else [])):
+            if column not in self.history:
+                raise ValueError(
+                    f"history has {list(self.history)}; {column!r} is needed for quantity={quantity!r} "
+                    f"against {against!r}. Add it, or draw what there is."
+                )
         objective = np.asarray(self.history["objective"], dtype=np.float64)
         y = objective
         if quantity == "gap":

@@ -488,9 +488,15 @@ def test_coefficients_that_are_none():
 
 
 def test_a_history_without_its_columns():
-    for history in ({"gap": [1.0]}, None, SoftmaxClassifier(), ["objective", "gap", "seconds"]):
-        with pytest.raises(ValueError, match=r"history must be a dict of 'objective', .*\.from_estimator"):
+    for history in (None, SoftmaxClassifier(), ["objective", "gap", "seconds"]):
+        with pytest.raises(ValueError, match=r"history=.* must be a dict, .*\.from_estimator"):
             ConvergenceDisplay(history)
+    display = ConvergenceDisplay({"objective": [2.0, 1.0]})
+    assert_array_equal(display.plot(quantity="objective").line_.get_ydata(), [2, 1])
+    with pytest.raises(ValueError, match=r"history has \['objective'\]; 'gap' is needed"):
+        display.plot()
+    with pytest.raises(ValueError, match="'seconds' is needed"):
+        display.plot(quantity="objective", against="seconds")
 
 
 def test_loss_curves_check_what_they_are_given():
