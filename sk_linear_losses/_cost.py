@@ -161,7 +161,7 @@ class CostModel:
         return Plan(Form.EXACT, cost if cost + self._drawing <= self.budget else np.inf, n_rows)
 
     def by_class(self) -> Plan:
-        """The second derivatives of each class alone."""
+        """The second derivatives of each class alone, of fewer rows where iterations pay for no more."""
         n_classes = self.objective.n_classes
         n_rows = self._n_rows(CLASS_ROWS, n_classes, SAMPLE_BUDGET)
         cost = self.of_classes(n_classes * n_rows)

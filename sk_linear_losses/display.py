@@ -134,7 +134,7 @@ class ConvergenceDisplay:
         TypeError
             If it has no history.
         ValueError
-            If an option is unknown or there is nothing to draw.
+            If an option is unknown, or the history has nothing of it to draw.
         ImportError
             If matplotlib is not installed.
         """
@@ -173,7 +173,7 @@ class ConvergenceDisplay:
         Raises
         ------
         ValueError
-            If an option is unknown or there is nothing to draw.
+            If an option is unknown, or the history has nothing of it to draw.
         ImportError
             If matplotlib is not installed.
         """
@@ -196,12 +196,12 @@ class ConvergenceDisplay:
 
     def _points(self, quantity: str, against: str) -> tuple[Array, Array]:
         """Coordinates of the points that can be drawn."""
-        for column in ("objective", quantity, *(["seconds"] if against == "seconds" else [])):
-            if column not in self.history:
-                raise ValueError(
-                    f"history has {list(self.history)}; {column!r} is needed for quantity={quantity!r} "
-                    f"against {against!r}. Add it, or draw what there is."
-                )
+        needed = {"objective", quantity, "seconds"} if against == "seconds" else {"objective", quantity}
+        if missing := sorted(needed - set(self.history)):
+            raise ValueError(
+                f"history has no {' and no '.join(map(repr, missing))}, which quantity={quantity!r} against "
+                f"{against!r} needs. Add it, or draw what there is: {list(self.history)}."
+            )
         objective = np.asarray(self.history["objective"], dtype=np.float64)
         y = objective
         if quantity == "gap":

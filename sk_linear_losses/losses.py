@@ -191,8 +191,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or scores have not a column for each class that
-            the loss knows of.
+            If `y` does not hold one class index for each row, or the gradient has not a column for each class
+            that the loss knows of.
         """
         return self._conjugate(*self._checked("gradient", gradient, y))
 
@@ -216,8 +216,8 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or scores have not a column for each class that
-            the loss knows of.
+            If `y` does not hold one class index for each row, or the gradient has not a column for each class
+            that the loss knows of.
         """
         return self._leeway(*self._checked("gradient", gradient, y))
 
