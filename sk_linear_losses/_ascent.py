@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from ._blocks import Block
 from ._envelope import TINY, HingeObjective
-from ._rows import Block, generator, weighted_quantile
+from ._numerics import generator, weighted_quantile
 from ._run import FINEST_GAP, Run
 from ._typing import Array
 
@@ -29,11 +30,11 @@ PASSES, STEPS = 5, 5
 # the fit may make: each costs some nine evaluations, but L-BFGS may need as many. With a sixth of that
 # 20 newsgroups at C = 1 took half as long again.
 RATE = 10
-# Share of the gap that is progress: with less in all, multipliers are not kept. Where all is solved but at
-# most this share of the objective for the intercept's balance, an iteration with less ends ascent: others
-# find the last of it sooner (20 newsgroups at C = 1/64 in a fourth of the time), more of it up to six times
-# later.
-PROGRESS, BALANCED = 0.5, 0.1
+# Share of the gap that may be left of it: where more is in all, multipliers are not kept. Where all is solved
+# but at most this share of the objective for the intercept's balance, an iteration that leaves more ends
+# ascent: others find the last of it sooner (20 newsgroups at C = 1/64 in a fourth of the time), more of it up
+# to six times later.
+GAP_LEFT, BALANCED = 0.5, 0.1
 # Steps suppose, to start with, so many times the curvature of single samples. Where they met more, they
 # suppose a little more than that; else less by at most this factor next time.
 CURVATURE, MORE, LESS = 2.0, 1.2, 0.9
@@ -84,10 +85,10 @@ def _left(before: float, gap: float, run: Run) -> float:
 
 def _has_fallen(before: float, gap: float) -> bool:
     """Whether the gap is that much less than before."""
-    return math.isfinite(gap) and gap <= PROGRESS * before
+    return math.isfinite(gap) and gap <= GAP_LEFT * before
 
 
-def _typical_reach(objective: HingeObjective) -> float:
+def _typical_square(objective: HingeObjective) -> float:
     """The squared distance of a sample in the middle from the mean, which a few long ones leave as it is."""
     mean = objective.statistics.mean
     parts = objective.rows.map(lambda block: block.squared_norms(mean, np.ones_like(mean)))
@@ -96,7 +97,7 @@ def _typical_reach(objective: HingeObjective) -> float:
 
 
 @dataclass
-class _Turn:
+class _DualBlock:
     """What a block of samples needs for its turn: its multipliers, their pull, and how its scores curve.
 
     Parameters
@@ -140,12 +141,11 @@ class _Ascent:
         self.along_mean, self.total = np.zeros(n_codes), np.zeros(n_codes)
         self.intercept, self.stiffness = np.zeros(n_codes), 0.0
         # Rows that do not vary have no curvature but what a lack of balance adds.
-        self.typical = _typical_reach(objective) or 1.0
+        self.typical = _typical_square(objective) or 1.0
         if objective.fit_intercept:
             self.intercept += theta[-1]
             self.stiffness = BALANCE * self.typical * n_blocks / objective.rows.n_samples
-        flows = np.concatenate(objective.term.flows)
-        self.turns = [self._turn(*each, flows) for each in objective.rows.interleaved(n_blocks)]
+        self.blocks = [self._dual_block(*each) for each in objective.rows.interleaved(n_blocks)]
         self.n_passes = 0
 
     @property
@@ -156,22 +156,21 @@ class _Ascent:
 
     def objective(self) -> HingeObjective:
         """The objective around the multipliers."""
-        rows = self.initial.rows
-        flows = np.empty((rows.n_samples, rows.n_classes))
-        for turn in self.turns:
-            flows[turn.block.places] = turn.flows
+        flows = np.empty_like(self.initial.term.flows)
+        for dual in self.blocks:
+            flows[dual.block.places] = dual.flows
         return self.initial.with_flows(flows)
 
     def make_pass(self) -> None:
         """Move the multipliers of all blocks in a random order, then the intercept by what they lack."""
-        order = generator(self.n_passes * len(self.turns)).permutation(len(self.turns))
+        order = generator(self.n_passes * len(self.blocks)).permutation(len(self.blocks))
         self.n_passes += 1
         for k in order:
-            self._move(self.turns[k])
+            self._move(self.blocks[k])
         self.intercept -= self.stiffness * self.total
 
-    def _turn(self, columns: Array, block: Block, flows: Array) -> _Turn:
-        """What a block needs for its first turn, its multipliers accounted for."""
+    def _dual_block(self, columns: Array, block: Block) -> _DualBlock:
+        """What a block needs for its turn, its multipliers accounted for."""
         ready = block.ready()
         means = ready.X @ self.mean[columns]
         stored = ready.X.astype(np.float64, copy=False)
@@ -181,49 +180,49 @@ class _Ascent:
         reach = np.maximum(gram.diagonal(), FLOOR * self.typical)
         # In proportion to the weights, as that of the envelope.
         smoothing = np.maximum(self.initial.C * np.where(block.weight > 0, block.weight, 1) * reach, TINY)
-        flows = np.asfortranarray(flows[block.places])
-        turn = _Turn(block, columns, gram, means, smoothing, flows, self._pull(block, flows))
-        self._account(ready, turn, turn.pull, self.coef.take(columns, axis=0))
-        return turn
+        flows = np.asfortranarray(self.initial.term.flows[block.places])
+        dual = _DualBlock(block, columns, gram, means, smoothing, flows, self._pull(block, flows))
+        self._account(ready, dual, dual.pull, self.coef.take(columns, axis=0))
+        return dual
 
     def _pull(self, block: Block, flows: Array) -> Array:
         """Coded pull of each sample of a block that has these multipliers."""
         coded = self.coding.T @ flows.T - flows.sum(axis=1) * self.coding[block.y].T
         return np.asarray(self.initial.C * block.weight * coded)
 
-    def _account(self, ready: Block, turn: _Turn, change: Array, coef: Array) -> None:
+    def _account(self, ready: Block, dual: _DualBlock, change: Array, coef: Array) -> None:
         """Account for changed pulls of a block, given the coefficients of its features."""
         coef -= ready.pull_back(change.T)
-        self.coef[turn.columns] = coef
+        self.coef[dual.columns] = coef
         self.total += change.sum(axis=1)
-        self.along_mean -= change @ turn.means
+        self.along_mean -= change @ dual.means
 
-    def _move(self, turn: _Turn) -> None:
+    def _move(self, dual: _DualBlock) -> None:
         """Make some steps of a block's multipliers, and account for them in the parameters."""
-        block, loss = turn.block.ready(), self.initial.term.loss
+        block, loss = dual.block.ready(), self.initial.term.loss
         weight = self.initial.C * block.weight
         common = self.intercept - self.along_mean - (self.squared_mean + self.stiffness) * self.total
-        coded = np.empty_like(turn.pull)
-        coef = self.coef.take(turn.columns, axis=0)
+        coded = np.empty_like(dual.pull)
+        coef = self.coef.take(dual.columns, axis=0)
         block.multiply(coef, coded)
-        coded += np.outer(self.total, turn.means) + common[:, None]
-        flows, pull = turn.flows, turn.pull
+        coded += np.outer(self.total, dual.means) + common[:, None]
+        flows, pull = dual.flows, dual.pull
         for _ in range(STEPS):
-            smoothing = turn.curvature * turn.smoothing
+            smoothing = dual.curvature * dual.smoothing
             scores = (self.coding @ coded).T
             new = loss._envelope_flows(scores, block.y, flows, smoothing[:, None])
             new_pull = self._pull(block, new)
             step, change = new - flows, new_pull - pull
-            moved = change @ turn.gram
+            moved = change @ dual.gram
             met = float(np.vdot(change, moved))
             supposed = float((weight * smoothing) @ np.einsum("ij,ij->i", step, step))
             if not supposed > 0 or not math.isfinite(met):
                 break
             if met > supposed:
-                turn.curvature *= MORE * met / supposed
+                dual.curvature *= MORE * met / supposed
                 continue
-            turn.curvature *= max(LESS, met / supposed)
+            dual.curvature *= max(LESS, met / supposed)
             flows, pull = new, new_pull
             coded -= moved
-        self._account(block, turn, pull - turn.pull, coef)
-        turn.flows, turn.pull = flows, pull
+        self._account(block, dual, pull - dual.pull, coef)
+        dual.flows, dual.pull = flows, pull

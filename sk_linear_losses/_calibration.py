@@ -36,11 +36,12 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, cg
 from scipy.special import stdtrit
 
+from ._blocks import Block, chunks
 from ._cost import may_be_inverted
 from ._curvature import CurvatureAt
+from ._numerics import generator, weighted_quantile
 from ._objective import BlockSums, Objective, SmoothTerm, Term
 from ._preconditioner import hessian_factor, precondition_by_class
-from ._rows import Block, chunks, generator, weighted_quantile
 from ._typing import Array
 from .losses import Curvature, HingeLoss, SoftmaxLoss
 

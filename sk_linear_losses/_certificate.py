@@ -19,8 +19,8 @@ import math
 import numpy as np
 
 from ._correction import correct
+from ._numerics import ROUND_OFF
 from ._objective import Evaluation, Objective
-from ._rows import ROUND_OFF
 from ._typing import Array
 
 # Most features along which multipliers are corrected; what the gradient in each must cost the bound, as a

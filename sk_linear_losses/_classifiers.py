@@ -26,8 +26,8 @@ from ._certificate import relative_gap
 from ._checks import as_numbers, check_boolean, check_integer, check_number, check_option
 from ._fit import Fit, Model
 from ._problem import LARGEST, Problem, make_problem
-from ._rows import single_threaded_blas
 from ._run import Iteration, Result
+from ._threads import single_threaded_blas
 from ._typing import Array
 from .losses import CrammerSingerLoss, HingeLoss, Loss, SoftmaxLoss, WestonWatkinsLoss
 

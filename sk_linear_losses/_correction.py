@@ -21,8 +21,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
+from ._blocks import DENSE_BLOCK_ROWS, Block
+from ._numerics import ROUND_OFF
 from ._objective import Evaluation, Objective
-from ._rows import DENSE_BLOCK_ROWS, ROUND_OFF, Block
 from ._typing import Array
 from .losses import Curvature
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ._blocks import GRAM_ROWS, Block, chunks
 from ._objective import Objective
-from ._rows import GRAM_ROWS, Block, chunks
 from ._typing import Array
 from .losses import Curvature
 
@@ -97,7 +97,7 @@ class CurvatureAt:
             return objective.C * gram_of(objective, rows, roots)
 
         by_block = objective.rows.map(self._on_blocks(selection))
-        yield from objective.rows.share_out(one, zip(*by_block, strict=True))
+        yield from objective.rows.workers.share_out(one, zip(*by_block, strict=True))
 
     def by_feature(self, weightings: Weightings) -> Array:
         """Diagonals of `grams_together`, (n_weightings, n_inputs), from all samples."""

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._blocks import Block
 from ._objective import BlockSums, Evaluation, Objective, SmoothTerm, Statistics
-from ._rows import Block, Rows
+from ._rows import Rows
 from ._typing import Array
 from .losses import Curvature, HingeLoss
 
@@ -27,21 +28,23 @@ TINY = 1e-200
 
 @dataclass(frozen=True)
 class EnvelopeTerm:
-    """A hinge loss seen through its Moreau envelope around multipliers, one array of flows per block.
+    """A hinge loss seen through its Moreau envelope around multipliers.
 
     A multiplier moves by a score's distance from its kink over the smoothing: with little of it, by
     round-off. With ``natural_smoothing`` it takes all its values between two margins, or curvature is
     comparable to the penalty, whichever is less.
+
+    The multipliers are ``flows``, (n_samples, n_classes), those of each class stored one after the other.
     """
 
     loss: HingeLoss
-    flows: tuple[Array, ...]
+    flows: Array
     smoothing: float
     natural_smoothing: float
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
         """Sums over the block, of the envelope and of the loss itself with its conjugate."""
-        flows, smoothing = self.flows[block.index], self._smoothing(block)
+        flows, smoothing = self.flows[block.places], self._smoothing(block)
         *parts, gradient = self.loss._envelope(scores, block.y, flows, smoothing)
         gradient *= block.weight[:, None]
         value, loss, conjugate = (float(block.weight @ part) for part in parts)
@@ -49,7 +52,7 @@ class EnvelopeTerm:
 
     def gradient(self, scores: Array, block: Block) -> Array:
         """Gradient of the envelope."""
-        flows, smoothing = self.flows[block.index], self._smoothing(block)
+        flows, smoothing = self.flows[block.places], self._smoothing(block)
         return self.loss._envelope_gradient(scores, block.y, flows, smoothing)
 
     def curvature(self, scores: Array, block: Block) -> Curvature:
@@ -58,7 +61,7 @@ class EnvelopeTerm:
 
     def flows_at(self, scores: Array, block: Block) -> Array:
         """The multipliers that the scores imply."""
-        return self.loss._envelope_flows(scores, block.y, self.flows[block.index], self._smoothing(block))
+        return self.loss._envelope_flows(scores, block.y, self.flows[block.places], self._smoothing(block))
 
     def flows_of_loss(self, scores: Array, block: Block) -> Array:
         """The gradient of the loss itself, as flows to the wrong classes."""
@@ -79,7 +82,7 @@ def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics)
     mean_weight = statistics.total_weight / np.count_nonzero(rows.weight)
     comparable = C * float(statistics.variance.sum())
     margin = 2 * loss._unit / mean_weight
-    flows = tuple(np.zeros((rows.n_classes, len(block.y))).T for block in rows.blocks)
+    flows = np.zeros((rows.n_samples, rows.n_classes), order="F")
     return EnvelopeTerm(loss, flows, max(margin, comparable) or 1.0, min(margin, comparable))
 
 
@@ -134,16 +137,15 @@ class HingeObjective(Objective):
         return self.with_smoothing(RESTING)
 
     def with_flows(self, flows: Array) -> HingeObjective:
-        """The objective around these multipliers, (n_samples, n_classes)."""
-        parts = tuple(np.asfortranarray(flows[block.places]) for block in self.rows.blocks)
-        return replace(self, term=replace(self.term, flows=parts))
+        """The objective around these multipliers."""
+        return replace(self, term=replace(self.term, flows=flows))
 
     def condensed(self, theta: Array) -> Objective:
         """The objective itself: samples of a class differ in their multipliers and in their smoothing."""
         return self
 
-    def without_smoothing(self) -> Objective | None:
-        """The objective with the loss itself in place of its envelope; None where the loss has kinks."""
+    def unsmoothed(self) -> Objective | None:
+        """The objective with the loss itself in place of its envelope; None where that has kinks."""
         if self.term.loss.has_kinks:
             return None
         term, settings = SmoothTerm(self.term.loss), (self.C, self.penalty, self.fit_intercept)
@@ -152,7 +154,7 @@ class HingeObjective(Objective):
     @property
     def has_multipliers(self) -> bool:
         """Whether any multiplier is not zero."""
-        return any(flows.any() for flows in self.term.flows)
+        return bool(self.term.flows.any())
 
     def with_multipliers(self, theta: Array) -> HingeObjective:
         """The objective around the multipliers that theta implies."""
@@ -165,12 +167,17 @@ class HingeObjective(Objective):
     def _around(self, flows_at: Callable[[Array, Block], Array], theta: Array) -> HingeObjective:
         """The objective around what `flows_at` makes of each block and its scores."""
         coef, intercept = self.score_parameters(theta)
-        flows = self.rows.map(lambda block: flows_at(block.scores(coef, intercept), block))
-        return replace(self, term=replace(self.term, flows=tuple(flows)))
+        flows = np.empty_like(self.term.flows)
+
+        def write(block: Block) -> None:
+            flows[block.places] = flows_at(block.scores(coef, intercept), block)
+
+        self.rows.map(write)
+        return self.with_flows(flows)
 
     def resumed(self, previous: Objective) -> HingeObjective:
         """The objective with the multipliers and the smoothing that it had in other coordinates, if any."""
         if not isinstance(previous, HingeObjective):
             return self
-        resumed = self.with_flows(np.concatenate(previous.term.flows))
-        return replace(resumed, term=replace(resumed.term, smoothing=previous.term.smoothing))
+        flows, smoothing = previous.term.flows, previous.term.smoothing
+        return replace(self, term=replace(self.term, flows=flows, smoothing=smoothing))

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from ._blocks import Block
 from ._cost import is_worth_turning, iterations_before_turning
 from ._envelope import HingeObjective, smoothed_term
+from ._numerics import ROUND_OFF
 from ._objective import Objective, SmoothTerm, Statistics, statistics_of
 from ._row_space import RowSpace, near_zero, row_spaces
-from ._rows import ROUND_OFF, Block, Rows, Samples
+from ._rows import Rows, Samples
 from ._run import Reporter, Result
 from ._solver import solve
 from ._typing import Array

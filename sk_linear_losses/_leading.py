@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._numerics import generator
 from ._roots import DiagonalRoot
-from ._rows import generator
 from ._typing import Array
 
 # Round-off of products in single precision, relative to the largest eigenvalue: no eigenvalue is below it.

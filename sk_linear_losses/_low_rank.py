@@ -13,7 +13,7 @@ from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 from ._roots import Factor, factorise
-from ._rows import ShiftedRows
+from ._shifted_rows import ShiftedRows
 from ._typing import Array
 
 # Rows of a product of Gram matrices made at a time.

@@ -17,8 +17,8 @@ from ._envelope import GapParts, HingeObjective
 from ._objective import Evaluation, Objective
 from ._preconditioner import precondition
 from ._run import FINEST_DECREMENT, FINEST_GAP, Run
-from ._smooth import Stop, balance_intercept, certify, minimise_smooth
-from ._stage import KINKED, LINE_SEARCH, Stage, StageEnd, stage_length
+from ._smooth import IterationLimit, Stop, balance_intercept, certify, minimise_smooth
+from ._stage import KINKED, LINE_SEARCH, Assessment, Stage, StageEnd, stage_length
 
 # Iterations after which exact curvature may be found to have aged: without, fits took twice as many.
 TRIED = 2
@@ -33,25 +33,25 @@ GROW = 1.5
 # as their complementarity is more than a relative INCOMPLETE. From there on the gradient must be small too,
 # which takes many more digits where scales differ: bounds need it.
 INEXACT, INCOMPLETE = 0.01, 0.01
-# A squared hinge is minimised without multipliers first, beyond so many iterations only as long as it is
-# promising. There multipliers would take up to three times as long, and in few cases half as long; farther
-# off, where the margin is hard, going on without them takes up to fourteen times as long. Where there may be
-# ascent it is so many iterations and no more: on texts up to four times as fast as ascent alone where C is
-# small, and up to 1.4 times as long where it is large; going on could take three times as long.
-SOFT, BEFORE_ASCENT = 50, 25
+# A squared hinge is minimised without multipliers first, beyond so many iterations only as long as the
+# optimum seems near. There multipliers would take up to three times as long, and in few cases half as long;
+# farther off, where the margin is hard, going on without them takes up to fourteen times as long. Where
+# there may be ascent it is so many iterations and no more: on texts up to four times as fast as ascent alone
+# where C is small, and up to 1.4 times as long where it is large; going on could take three times as long.
+BEFORE_MULTIPLIERS, BEFORE_ASCENT = IterationLimit(50), IterationLimit(25, is_soft=False)
 # Relative gap up to which the gradient of the squared hinge itself is better for multipliers than none, and
 # that of a start, by an earlier fit, from which none of them need ascent.
-KNOWN, NEAR = 0.5, 0.1
+GRADIENT_TELLS, NO_ASCENT = 0.5, 0.1
 # Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
 # beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
 FINE, LAST_STEPS = 1e-6, 2
 # Factor on the smoothing whose curvature is taken when a stage brings nothing, and the most it may reach.
 WIDEN, WIDEST = 10.0, 1e8
-# Share of the distance to the optimum that is progress, and most iterations without, before `tol` is reached.
-# A line search that comes to nothing counts for as many as it may have evaluations.
-PROGRESS, PATIENCE = 0.9, 600
+# Share of the distance to the optimum that may be left for it to be nearer, and most iterations without that
+# before `tol` is reached. A line search that comes to nothing counts for as many as it may have evaluations.
+DISTANCE_LEFT, PATIENCE = 0.9, 600
 # The same afterwards: more digits are for problems where each step squares what is left.
-LAST_PROGRESS, LAST_PATIENCE = 0.1, 20
+LAST_DISTANCE_LEFT, LAST_PATIENCE = 0.1, 20
 
 
 def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None, at: Evaluation) -> Objective:
@@ -62,16 +62,15 @@ def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None,
     made iterations in other coordinates.
     """
     run.round_off = objective.loss_round_off()
-    may_ascend = not run.history and run.gap > NEAR * run.best.objective
+    may_ascend = not run.history and run.gap > NO_ASCENT * run.best.objective
     n_blocks = ascent_blocks(objective) if may_ascend else 0
     if plain is not None:
-        most, or_more = (BEFORE_ASCENT, False) if n_blocks else (SOFT, True)
-        end = minimise_smooth(run, plain, at, most, or_more=or_more)
+        end = minimise_smooth(run, plain, at, BEFORE_ASCENT if n_blocks else BEFORE_MULTIPLIERS)
         # Where its curvature jumps, a step may fail that promises little.
         settled = run.is_within(run.tol) and end.why is not Stop.STALLED and run.is_credible
         if run.is_certified or run.iterations_left == 0 or settled:
             return plain
-        if not objective.has_multipliers and run.gap <= KNOWN * run.best.objective:
+        if not objective.has_multipliers and run.gap <= GRADIENT_TELLS * run.best.objective:
             objective = objective.with_gradient(run.best.theta)
     if n_blocks:
         objective = ascend(run, objective, run.best.theta, n_blocks)
@@ -86,6 +85,20 @@ def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None,
     return minimised
 
 
+@dataclass
+class _Subproblem:
+    """How far the minimisation of the envelope around the present multipliers has come.
+
+    That is the iterations made, the factor on the smoothing whose curvature is taken, whether that of the
+    last stage was exact, and whether the intercept may be balanced by steps of its own, which is tried once.
+    """
+
+    iterations: int = 0
+    widening: float = 1.0
+    exact: bool = True
+    may_balance: bool = True
+
+
 class _MethodOfMultipliers:
     """Outer steps from `at`: each minimises the envelope around the multipliers, then moves them."""
 
@@ -94,12 +107,10 @@ class _MethodOfMultipliers:
         # Where digits are cheap and wanted, the fit ends on the active set.
         self.thorough = run.tol <= FINE and digits_are_cheap(objective)
         self.patience = _Patience()
-        # Of this outer step: its iterations, the factor on the smoothing whose curvature it takes, whether
-        # that is exact, and whether the intercept may be balanced by steps of its own, which is tried once.
-        self.iterations, self.widening, self.exact, self.may_balance = 0, 1.0, True, True
+        self.subproblem = _Subproblem()
         # That of the start, which is right where nothing is known.
         self.most_smoothing = objective.term.smoothing
-        # Of the last one: the distance that it left, and whether that was most of what there had been.
+        # Of the last outer step: the distance that it left, and whether that was most of what there had been.
         self.left, self.slow = np.inf, False
 
     def minimise(self) -> Objective:
@@ -107,53 +118,53 @@ class _MethodOfMultipliers:
         run = self.run
         last_steps = LAST_STEPS if self.thorough else 0
         while True:
-            before = self.at.value
+            before, subproblem = self.at.value, self.subproblem
             end = self._stage()
-            reached = self._has_reached_goal()
+            self._certify_near_goal()
+            reached = run.is_within(FINEST_GAP) if self.thorough else run.is_certified
             spent = self.patience.idle >= (LAST_PATIENCE if run.is_certified else PATIENCE)
             if (reached and last_steps == 0) or spent or run.iterations_left == 0:
                 break
-            last_steps -= reached
+            if reached:
+                last_steps -= 1
             stuck = end.at.value >= before - FINEST_GAP * abs(before)
             nothing_left = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(end.at.objective)
-            if end.finished or nothing_left or self.widening >= WIDEST:
+            if end.finished or nothing_left or subproblem.widening >= WIDEST:
                 self._move_multipliers()
-            elif not (self.exact or stuck):
+            elif not (subproblem.exact or stuck):
                 self._move_multipliers(solved=False)
+            elif stuck:
+                subproblem.widening *= WIDEN
             else:
-                self.widening = WIDEN * self.widening if stuck else max(self.widening / WIDEN, 1.0)
+                subproblem.widening = max(subproblem.widening / WIDEN, 1.0)
         if not run.is_certified:
             self._certify_smoothed()
         return self.objective
 
     def _stage(self) -> StageEnd:
-        """Where one stage of the present outer step ends."""
-        run, objective = self.run, self.objective
+        """Where one stage of the present subproblem ends."""
+        run, objective, subproblem = self.run, self.objective, self.subproblem
         # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
-        smoother = objective.with_smoothing(self.widening)
+        smoother = objective.with_smoothing(subproblem.widening)
         preconditioner = precondition(smoother, self.at.theta, len(run.history))
         most = stage_length(preconditioner, KINKED)
-        assess = partial(_assess, run, objective, self.may_balance)
+        assess = partial(_assess, run, objective, subproblem.may_balance)
         end = Stage(run, objective, preconditioner, self.at, assess, TRIED).minimise(most)
-        self.exact = preconditioner.exact
-        if end.finished and _assess(run, objective, False, end.at, end.decrement) > 0:
-            self.may_balance = False
+        subproblem.exact = preconditioner.exact
+        if end.finished and not _assess(run, objective, False, end.at, end.decrement).is_met:
+            subproblem.may_balance = False
             at = balance_intercept(run, objective, end.at)
-            finished = _assess(run, objective, False, at, end.decrement) == 0
-            end = end._replace(at=at, finished=finished)
+            end = end._replace(at=at, finished=_assess(run, objective, False, at, end.decrement).is_met)
         run.milestone("stage")
         self.at = end.at
-        self.iterations += end.iterations
-        self.patience.note(run.distance, end, LAST_PROGRESS if run.is_certified else PROGRESS)
+        subproblem.iterations += end.iterations
+        self.patience.note(run.distance, end, LAST_DISTANCE_LEFT if run.is_certified else DISTANCE_LEFT)
         return end
 
-    def _has_reached_goal(self) -> bool:
-        """Whether the fit may end here: to the last digit where it is thorough, else with a certificate."""
-        if self.thorough:
-            return self.run.is_within(FINEST_GAP)
-        if self.run.is_within(self.run.tol):
+    def _certify_near_goal(self) -> None:
+        """Raise the bound where a certificate may be all that is lacking, unless steps bring all digits."""
+        if not self.thorough and self.run.is_within(self.run.tol):
             certify(self.run, self.objective, self.at, thoroughly=self.patience.idle > 0)
-        return self.run.is_certified
 
     def _move_multipliers(self, solved: bool = True) -> None:
         """Take the multipliers that the present point implies; smooth less after an easy or a slow step.
@@ -172,13 +183,13 @@ class _MethodOfMultipliers:
         elif not solved:
             growth = max(1.0, min(GROW, self.most_smoothing / term.smoothing))
             self.objective = self.objective.with_smoothing(growth)
-        elif self.iterations <= EASY or (self.slow and self.exact):
+        elif self.subproblem.iterations <= EASY or (self.slow and self.subproblem.exact):
             self.objective = self.objective.with_smoothing(SHRINK)
         self.at = self.objective.evaluate(self.at.theta)
         run.note(self.objective, self.at)
         self.left, self.slow = run.distance, run.distance > SLOW * self.left
         run.milestone("outer step")
-        self.iterations, self.widening, self.may_balance = 0, 1.0, True
+        self.subproblem = _Subproblem()
 
     def _certify_smoothed(self) -> None:
         """Raise the bound with more smoothing: with little, rounding prevents the intercept's condition."""
@@ -190,20 +201,20 @@ class _MethodOfMultipliers:
 
 def _assess(
     run: Run, objective: HingeObjective, may_balance: bool, at: Evaluation, decrement: float
-) -> float:
-    """Note how far from the optimum the point is: the best one is no farther. Returns zero if it is solved.
+) -> Assessment:
+    """Note how far from the optimum the point is, the best one being no farther, and assess it.
 
-    That is so where what is left of the envelope is less than what moving the multipliers brings, and the
-    intercept is balanced or may be by steps of its own.
+    The goal is met where what is left of the envelope is less than what moving the multipliers brings, and
+    the intercept is balanced or may be by steps of its own.
     """
     parts = objective.gap_parts(at)
     run.estimate = decrement + parts.complementarity
     if decrement <= FINEST_DECREMENT * abs(at.objective):
-        return 0.0
+        return Assessment(True)
     if decrement <= INEXACT * parts.proximity and parts.complementarity > INCOMPLETE * abs(at.objective):
-        return 0.0
+        return Assessment(True)
     balanced = may_balance or _is_balanced(parts)
-    return 0.0 if balanced and max(decrement, parts.stationarity) <= parts.proximity else math.inf
+    return Assessment(balanced and max(decrement, parts.stationarity) <= parts.proximity)
 
 
 def _is_balanced(parts: GapParts) -> bool:

@@ -19,8 +19,10 @@ import numpy as np
 from scipy.linalg import helmert
 from scipy.linalg.blas import dger
 
+from ._blocks import Block, chunks
+from ._numerics import FAR, far_from_zero
 from ._row_space import RowSpace
-from ._rows import FAR, Block, Rows, chunks, far_from_zero
+from ._rows import Rows
 from ._typing import Array
 from .losses import Curvature, Loss
 
@@ -307,10 +309,6 @@ class Objective:
         means = statistics.centroids + statistics.mean
         rows = Rows(means, classes, statistics.class_totals, self.n_classes, n_threads=1)
         return replace(self, rows=rows)
-
-    def without_smoothing(self) -> Objective | None:
-        """The objective with the loss itself for its term, which this one is; None where that has kinks."""
-        return self
 
     def score_parameters(self, theta: Array) -> tuple[Array, Array]:
         """Coefficients (n_features, n_classes - 1) and intercept of the scores, less the last class's."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ._blocks import Block
 from ._cost import (
     AS_GOOD_AS_ALL,
     LEADING_DIRECTIONS,
@@ -25,9 +26,10 @@ from ._cost import (
 from ._curvature import CurvatureAt, pairs, products_of_pairs
 from ._leading import LeadingRoot, leading_directions
 from ._low_rank import OuterProducts, low_rank_root
+from ._numerics import generator
 from ._objective import Objective
 from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
-from ._rows import Block, ShiftedRows, generator
+from ._shifted_rows import ShiftedRows
 from ._typing import Array
 from .losses import Curvature
 
@@ -51,23 +53,30 @@ class Preconditioner:
         Of the curvature of the inputs in one combination of the codes after the other.
     frame : array of shape (n_combinations, n_codes)
         Those combinations. ``frame.T @ frame`` is the identity, except for all second derivatives.
+    form : Form
+        That of the curvature. At zero coefficients one Gram matrix counts as exact: there it is for the
+        softmax, and for a hinge it is near enough to start from.
     renewal_cost : float
-        In evaluations of the objective: this curvature taken anew, or better.
+        In evaluations of the objective: this curvature taken anew, or the better one that is to follow.
     sampled : bool
         Whether the curvature comes from a small part of the samples.
-    exact : bool
-        Whether it is that of all second derivatives, or treated as if: at zero coefficients, where it is the
-        softmax's, a hinge's is near enough to start from.
-    correlated : bool
-        Whether it knows how all features move together.
     """
 
     root: Root
     frame: Array
+    form: Form
     renewal_cost: float
     sampled: bool = False
-    exact: bool = False
-    correlated: bool = True
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is that of all second derivatives, or counts as if."""
+        return self.form is Form.EXACT
+
+    @property
+    def couples_features(self) -> bool:
+        """Whether it knows how any two features move together."""
+        return self.form not in (Form.LEADING, Form.DIAGONAL)
 
     def step(self, u: Array) -> Array:
         """``T u``, of the shape of theta."""
@@ -103,7 +112,7 @@ def precondition(
         return take[best.form](objective, theta, best)
     if best.form is Form.EXACT:
         plan = best._replace(n_rows=shared.n_rows)
-        return replace(_shared(objective, theta, plan, alike=1.0), exact=True)
+        return replace(_shared(objective, theta, plan, alike=1.0), form=Form.EXACT)
     return _shared(objective, theta, shared)
 
 
@@ -231,12 +240,12 @@ def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -
 def precondition_exactly(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
     """From all second derivatives: the first step is Newton's."""
     factor, sampled = hessian_factor(objective, theta, plan.n_rows)
-    return Preconditioner(factor, objective.contrast_decoding, plan.cost, sampled, exact=True)
+    return Preconditioner(factor, objective.contrast_decoding, Form.EXACT, plan.cost, sampled)
 
 
 def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditioner | None:
     """From all second derivatives, by way of the samples that curve; None where there is a cheaper way."""
-    if not (objective.penalty and objective.term.loss.few_may_curve and model.counts_active):
+    if not (objective.penalty and objective.term.loss.has_sparse_curvature and model.counts_active):
         return None
     curvature = CurvatureAt(objective, theta)
     ranks = curvature.ranks()
@@ -252,7 +261,7 @@ def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditio
     root = low_rank_root(OuterProducts(_centred_rows(objective, active), owners, coded), added)
     if root is None:
         return None
-    return Preconditioner(root, np.eye(objective.n_classes - 1), model.of_active(*size), exact=True)
+    return Preconditioner(root, np.eye(objective.n_classes - 1), Form.EXACT, model.of_active(*size))
 
 
 def _centred_rows(objective: Objective, chosen: Array) -> ShiftedRows:
@@ -290,7 +299,7 @@ def _shared(objective: Objective, theta: Array, plan: Plan, alike: float = ALIKE
     groups = _groups(np.maximum(eigenvalues, 0), alike)
     roots = tuple(_penalised_factor(np.mean(group) * gram, objective) for group in groups)
     root = BlockRoot(roots, tuple(map(len, groups)))
-    return Preconditioner(root, rotation.T, plan.cost, sampled)
+    return Preconditioner(root, rotation.T, Form.SHARED, plan.cost, sampled)
 
 
 def _groups(values: Array, alike: float) -> list[list[float]]:
@@ -310,13 +319,13 @@ def _by_class(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
     scale = _class_scale(objective)
     roots = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
     root = BlockRoot(roots, (1,) * len(roots))
-    return Preconditioner(root, _class_frame(objective), plan.cost, sampled)
+    return Preconditioner(root, _class_frame(objective), Form.BY_CLASS, plan.cost, sampled)
 
 
 def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
     """From the diagonals of the Gram matrices of the classes."""
     root = _diagonal_root(objective, theta)
-    return Preconditioner(root, _class_frame(objective), renewal_cost=1.0, correlated=False)
+    return Preconditioner(root, _class_frame(objective), Form.DIAGONAL, renewal_cost=1.0)
 
 
 def _diagonal_root(objective: Objective, theta: Array) -> DiagonalRoot:
@@ -325,7 +334,7 @@ def _diagonal_root(objective: Objective, theta: Array) -> DiagonalRoot:
     Without a pass over the rows where there are no coefficients and all samples curve alike, as those of the
     softmax do: the diagonals are the features' variances then.
     """
-    condensed = objective if objective.term.loss.few_may_curve else objective.condensed(theta)
+    condensed = objective if objective.term.loss.has_sparse_curvature else objective.condensed(theta)
     curvature = CurvatureAt(condensed, theta)
     if condensed is objective:
         diagonals = curvature.by_feature(_own_curvature)
@@ -358,7 +367,7 @@ def _leading(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
 
     eigenvalues, basis = leading_directions(product, n_features, LEADING_DIRECTIONS, LEADING_PRODUCTS)
     root = LeadingRoot(diagonal, basis, np.maximum(eigenvalues, 1), n_classes)
-    return Preconditioner(root, _class_frame(objective), plan.cost, correlated=False)
+    return Preconditioner(root, _class_frame(objective), Form.LEADING, plan.cost)
 
 
 def _class_frame(objective: Objective) -> Array:

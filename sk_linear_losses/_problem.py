@@ -21,7 +21,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ._checks import as_float
-from ._rows import Samples, single_threaded_blas
+from ._rows import Samples
+from ._threads import single_threaded_blas
 from ._typing import Array
 
 # Magnitudes of X, weights and margins between its inverse and this, and of C between the squares of both,

@@ -21,7 +21,9 @@ import scipy.sparse as sp
 from scipy.linalg.lapack import dpocon, dpotrf
 from scipy.sparse.linalg import LinearOperator
 
-from ._rows import ShiftedRows, far_from_zero, generator, n_common_entries, weighted_quantile
+from ._numerics import far_from_zero, generator, weighted_quantile
+from ._rows import n_common_entries
+from ._shifted_rows import ShiftedRows
 from ._typing import Array
 
 # Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is

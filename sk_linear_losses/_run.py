@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ._certificate import lower_bound
+from ._numerics import ROUND_OFF
 from ._objective import Evaluation, Objective
-from ._rows import ROUND_OFF
 from ._typing import Array
 
 # Relative accuracy beyond which nothing is gained: of a decrement, which is the square of a gradient, and of
@@ -29,7 +29,7 @@ LARGEST_ROUND_OFF = 1e-9
 CREDIBLE = 0.01
 # Bounds are computed for iterates whose squared gradient is down to so many times `tol`, until one certifies
 # the fit: half the squared gradient is the least that a bound leaves.
-NEAR = 1e2
+BOUNDED_FROM = 1e2
 
 
 class Iteration(NamedTuple):
@@ -92,7 +92,8 @@ class Progress:
 class Reporter(Protocol):
     """Whom a solve tells how far it is.
 
-    ``result`` makes what the solve returns if it ends there, and is to be called before it goes on or never.
+    ``result`` makes what the solve returns if it ends there, and is to be called before it goes on or never;
+    while sums are rounded to float32, which are made again in the end, one that has not converged.
     """
 
     def begin(self, result: Callable[[], Result]) -> None:
@@ -142,13 +143,14 @@ class Run:
         self.in_single_precision = True
 
     def restart(self, objective: Objective, at: Evaluation) -> None:
-        """Forget points and bounds that came from rounded sums, all but this point."""
+        """Forget points and bounds that came from rounded sums, all but this point and its estimate."""
         self.in_single_precision, self.best, self.bound = False, at, -np.inf
         self.note(objective, at)
 
     def accept(self, objective: Objective, at: Evaluation) -> None:
         """Take an iterate into account, its bound where that says something new."""
-        if not self.is_certified and objective.stationarity(at) <= NEAR * self.tol * abs(at.objective):
+        goal = BOUNDED_FROM * self.tol * abs(at.objective)
+        if not self.is_certified and objective.stationarity(at) <= goal:
             self.raise_bound(lower_bound(objective, at))
         self._take(at)
 
@@ -174,15 +176,16 @@ class Run:
 
     def result(self, objective: Objective, unbounded: bool = False) -> Result:
         """What the solve returns if it ends here."""
+        proven = not self.in_single_precision
         # Round-off may end a solve, but is no success where it is more than `tol`.
-        converged = self.distance <= self.tol * abs(self.best.objective) < math.inf
+        converged = proven and self.distance <= self.tol * abs(self.best.objective) < math.inf
         return Result(
             theta=self.best.theta,
             minimised=objective,
             objective=self.best.objective,
             gap=self._proven(max(self.gap, ROUND_OFF * abs(self.best.objective))),
             converged=converged and not unbounded,
-            certified=self.is_certified,
+            certified=proven and self.is_certified,
             unbounded=unbounded,
             stopped=self.stopped,
             history=tuple(self.history),

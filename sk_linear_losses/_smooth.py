@@ -20,14 +20,14 @@ from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from ._run import FINEST_DECREMENT, Run
-from ._stage import SMOOTH, Stage, StageEnd, stage_length
+from ._stage import JUMPING, SMOOTH, Assessment, Stage, StageEnd, stage_length
 
-# Where curvature is not exact the decrement must be CAUTION times less than `tol`; each time that the gap is
-# not certified then, MORE_CAUTION times less again, at most DOUBTS times: in bad units that takes ten digits,
-# which come fast by then.
-CAUTION, MORE_CAUTION, DOUBTS = 10, 100, 5
+# How many times less than `tol` the decrement must be where curvature is not exact; each time that the gap is
+# not certified then, the next of these: in bad units that takes ten digits, which come fast by then.
+CAUTIONS = tuple(10.0 * 100.0**k for k in range(6))
+CAUTION = CAUTIONS[0]
 # Most steps of the intercept alone at a time, and how many times nearer the optimum the next ones are made.
-BALANCING_STEPS, NEARER = 3, 10
+BALANCING_STEPS, REBALANCING = 3, 10
 # Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # Largest relative distance from the optimum, by estimate, that is promising, and by the curvature of each
@@ -49,6 +49,19 @@ class Stop(Enum):
     UNBOUNDED = "The optimum is at infinity."
 
 
+class IterationLimit(NamedTuple):
+    """No stage begins after so many iterations; a soft limit is passed as long as the optimum seems near.
+
+    After another limit others go on, and no time is taken for a certificate.
+    """
+
+    iterations: float = math.inf
+    is_soft: bool = True
+
+
+NO_LIMIT = IterationLimit()
+
+
 class SmoothEnd(NamedTuple):
     """Where stages ended, why, and the last curvature, with which others may go on."""
 
@@ -58,12 +71,11 @@ class SmoothEnd(NamedTuple):
 
 
 def minimise_smooth(
-    run: Run, objective: Objective, at: Evaluation, most_iterations: float = math.inf, *, or_more: bool = True
+    run: Run, objective: Objective, at: Evaluation, limit: IterationLimit = NO_LIMIT
 ) -> SmoothEnd:
     """Minimise over samples of the rows, then in float32 where that is what X holds, then as asked.
 
-    No stage begins after `most_iterations` but, with `or_more`, as long as the optimum seems near; without,
-    others go on from there. Returns where that ended.
+    Returns where that ended.
     """
     at, preconditioner = _warm_start(run, objective, at)
     if preconditioner is not None:
@@ -72,11 +84,11 @@ def minimise_smooth(
     if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
         # Bounds say when to go on in full precision, but prove nothing until then.
         run.round_to_single_precision()
-        stages = _Stages(run, rounded, most_iterations, or_more)
+        stages = _Stages(run, rounded, limit)
         preconditioner = stages.minimise(at, preconditioner).preconditioner
         at = objective.evaluate(run.best.theta)
         run.restart(objective, at)
-    return _Stages(run, objective, most_iterations, or_more).minimise_and_certify(at, preconditioner)
+    return _Stages(run, objective, limit).minimise_and_certify(at, preconditioner)
 
 
 def certify(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) -> None:
@@ -131,8 +143,8 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
     weight = objective.C * objective.statistics.total_weight
     noise = SAMPLE_DIGITS * weight * objective.n_parameters / sample.rows.n_samples
 
-    def assess(at: Evaluation, decrement: float) -> float:
-        return 0.0 if decrement <= min(noise, SAMPLE_DIGITS * abs(at.value)) else math.inf
+    def assess(at: Evaluation, decrement: float) -> Assessment:
+        return Assessment(decrement <= min(noise, SAMPLE_DIGITS * abs(at.value)))
 
     preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
     cost = CostModel(objective, objective, 0).best.cost
@@ -158,51 +170,53 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
 
 
 class _Stages:
-    """Stages of one objective, each with curvature taken anew but for the first where that is given.
+    """Stages of one objective, each with curvature taken anew but for the first where that is given."""
 
-    None begins after `most_iterations` but, with `or_more`, as long as the optimum seems near; without,
-    others go on from there.
-    """
-
-    def __init__(self, run: Run, objective: Objective, most_iterations: float, or_more: bool) -> None:
-        self.run, self.objective = run, objective
-        self.most_iterations, self.or_more = most_iterations, or_more
-        # How often an estimate has ended the stages without a certificate.
-        self.doubts = 0
+    def __init__(self, run: Run, objective: Objective, limit: IterationLimit) -> None:
+        self.run, self.objective, self.limit = run, objective, limit
+        # How cautious estimates are, and whether curvature may cost anything.
+        self.caution, self.at_any_cost = CAUTION, False
         # Relative distance from the optimum, by estimate, at which the intercept is balanced next.
         self.balanced_at = run.tol / CAUTION
 
     def minimise_and_certify(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
         """Where stages end, made again with more caution as long as that may bring a certificate."""
-        run, objective = self.run, self.objective
-        end = self.minimise(at, preconditioner)
-        while end.why is not Stop.UNBOUNDED:
-            run.note(objective, end.at)
-            last = not self._may_be_certified(end)
-            certify(run, objective, end.at, thoroughly=(last and self.or_more) or self.doubts >= DOUBTS)
-            if last or not self._may_be_certified(end):
+        end = self._attempt(at, preconditioner)
+        for caution in CAUTIONS[1:]:
+            if not self._rests_on_estimate(end):
                 break
-            self.doubts += 1
-            known = end.preconditioner if self.doubts <= DOUBTS else None
-            end = self.minimise(end.at, known)
-        if not run.is_certified and not self._is_trusted(end.preconditioner):
-            run.estimate = math.inf
+            self.caution = caution
+            end = self._attempt(end.at, end.preconditioner)
+        # Where estimates have failed, the best curvature is taken at any cost.
+        if self._rests_on_estimate(end) and _is_blind(end.preconditioner):
+            self.at_any_cost = True
+            end = self._attempt(end.at, None)
+        if not self.run.is_certified and not self._is_trusted(end.preconditioner):
+            self.run.estimate = math.inf
+        return end
+
+    def _attempt(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
+        """Where stages end, certified as far as that may be had there."""
+        end = self.minimise(at, preconditioner)
+        if end.why is not Stop.UNBOUNDED:
+            self.run.note(self.objective, end.at)
+            no_more = self.limit.is_soft and not self._rests_on_estimate(end)
+            thoroughly = no_more or self.caution == CAUTIONS[-1]
+            certify(self.run, self.objective, end.at, thoroughly=thoroughly)
         return end
 
     def minimise(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
         """Where stages end."""
         run, objective = self.run, self.objective
         decrement, latest = np.inf, preconditioner
-        while run.iterations_left > 0 and (
-            len(run.history) < self.most_iterations or (self.or_more and self._is_promising(latest))
-        ):
-            # Where estimates have failed, the best curvature is taken at any cost.
-            n_iter = len(run.history) if self.doubts <= DOUBTS else math.inf
+        lengths = JUMPING if objective.term.loss.has_sparse_curvature else SMOOTH
+        while run.iterations_left > 0 and self._may_go_on(latest):
+            n_iter = math.inf if self.at_any_cost else len(run.history)
             preconditioner = preconditioner or precondition(objective, at.theta, n_iter)
             if objective.may_be_unbounded and _diverges(objective, preconditioner, at):
                 return SmoothEnd(at, Stop.UNBOUNDED, preconditioner)
             assess = partial(self._assess, preconditioner)
-            most = stage_length(preconditioner, made=len(run.history))
+            most = stage_length(preconditioner, lengths, len(run.history))
             end = Stage(run, objective, preconditioner, at, assess).minimise(most)
             run.milestone("stage")
             # For digits that the certificate does not ask for, dear curvature is not taken anew.
@@ -214,8 +228,8 @@ class _Stages:
             at, decrement, latest, preconditioner = end.at, end.decrement, preconditioner, None
         return SmoothEnd(at, Stop.LIMIT, latest)
 
-    def _assess(self, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> float:
-        """Note the decrement as the distance from the optimum. Returns its excess over the goal, zero if met.
+    def _assess(self, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> Assessment:
+        """Note the decrement as the distance from the optimum, and assess it; may balance the intercept.
 
         The certificate decides where it can be had: exact curvature makes it tight, but for sums that are
         rounded. From all samples and in double precision, exact curvature also makes digits cheap, so that
@@ -225,27 +239,30 @@ class _Stages:
         run.estimate = decrement
         scale = float(abs(run.best.objective)) or SMALLEST
         if not preconditioner.exact or run.in_single_precision:
-            tol = run.tol / (CAUTION * MORE_CAUTION**self.doubts)
+            tol = run.tol / self.caution
             is_met = run.is_certified or run.is_within(tol)
-            return 0.0 if is_met else _ratio(run.distance, tol * scale)
+            return Assessment(is_met, _ratio(run.distance, tol * scale))
         goal = min(run.tol / CAUTION, 1.0) ** 2 * (at.penalty or scale)
         accurate = preconditioner.sampled or decrement <= goal
         if decrement <= self.balanced_at * scale and (accurate or _is_dear(preconditioner)):
             self._balance(at, decrement / scale)
-        if (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale:
-            return 0.0
+        is_met = (run.is_certified and accurate) or decrement <= FINEST_DECREMENT * scale
         excess = _ratio(max(decrement, self.objective.stationarity(at)), run.tol * scale)
         if not preconditioner.sampled and not _is_dear(preconditioner):
             excess = max(excess, _ratio(decrement, goal))
-        return excess if excess > 1 else math.inf
+        # Where that is no excess, it says nothing of what a certificate lacks.
+        return Assessment(is_met, excess if excess > 1 else math.inf)
 
-    def _is_promising(self, latest: Preconditioner | None) -> bool:
-        """Whether the latest curvature says that the optimum is near.
+    def _may_go_on(self, latest: Preconditioner | None) -> bool:
+        """Whether the limit allows another stage, the latest curvature being this.
 
-        The gap says less: it can be small where the margin is hard, too.
+        A soft limit does if it says that the optimum is near. The gap says less: it can be small where the
+        margin is hard, too.
         """
-        share = PROMISING if latest is not None and latest.correlated else ALONE_PROMISING
-        return self.run.estimate <= share * abs(self.run.best.objective)
+        if len(self.run.history) < self.limit.iterations:
+            return True
+        share = PROMISING if latest is not None and latest.couples_features else ALONE_PROMISING
+        return self.limit.is_soft and self.run.estimate <= share * abs(self.run.best.objective)
 
     def _balance(self, at: Evaluation, distance: float) -> None:
         """Make steps of the intercept alone where its condition is all that a certificate lacks.
@@ -255,33 +272,32 @@ class _Stages:
         run, objective = self.run, self.objective
         lacking = objective.penalty and objective.fit_intercept and not run.is_certified
         if lacking and objective.stationarity(at) <= run.tol * abs(at.objective):
-            self.balanced_at = distance / NEARER
+            self.balanced_at = distance / REBALANCING
             balance_intercept(run, objective, at)
 
-    def _may_be_certified(self, end: SmoothEnd) -> bool:
-        """Whether an estimate alone ended the stages, so that going on may bring a certificate.
-
-        Where it is that of each feature alone, going on ends with better curvature at any cost.
-        """
+    def _rests_on_estimate(self, end: SmoothEnd) -> bool:
+        """Whether an estimate alone ended the stages, so that going on may bring a certificate."""
         run, known = self.run, end.preconditioner
         if run.is_certified or self.objective.penalty == 0 or run.iterations_left == 0:
             return False
-        if end.why is not Stop.MET or known is None or known.exact:
-            return False
-        return self.doubts < (DOUBTS if known.correlated else DOUBTS + 1)
+        return end.why is Stop.MET and known is not None and not known.exact
 
     def _is_trusted(self, preconditioner: Preconditioner | None) -> bool:
         """Whether the estimate of the distance may stand for a certificate, however the stages ended.
 
-        With the curvature of each feature alone it may not: it can hide what moves the objective, as the
-        difference of two features does that are nearly equal. Where there is no penalty, and no certificate
-        to be had, it is all there is.
+        Where there is no penalty, and no certificate to be had, it is all there is.
         """
-        if self.objective.penalty:
-            blind = preconditioner is not None and not preconditioner.correlated
-            if blind or not self.run.is_credible:
-                return False
+        if self.objective.penalty and (_is_blind(preconditioner) or not self.run.is_credible):
+            return False
         return self.run.is_within(self.run.tol / CAUTION)
+
+
+def _is_blind(preconditioner: Preconditioner | None) -> bool:
+    """Whether this curvature may hide what moves the objective.
+
+    That of each feature alone can, as the difference of two features does that are nearly equal.
+    """
+    return preconditioner is not None and not preconditioner.couples_features
 
 
 def _ratio(distance: float, goal: float) -> float:

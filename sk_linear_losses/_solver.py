@@ -31,9 +31,11 @@ def solve(
     or when a reporter asks for it. Seconds are since `time.perf_counter` was at `started`. After a `previous`
     solve in other coordinates it goes on with the multipliers, the bound and the history of that.
     """
-    if isinstance(objective, HingeObjective) and previous is not None:
-        objective = objective.resumed(previous.minimised)
-    plain = objective.without_smoothing()
+    plain = None
+    if isinstance(objective, HingeObjective):
+        plain = objective.unsmoothed()
+        if previous is not None:
+            objective = objective.resumed(previous.minimised)
     first = plain or objective
     evaluated = [first.condensed(theta).evaluate(theta) for theta in starts]
     at = min(evaluated, key=lambda at: np.nan_to_num(at.objective, nan=np.inf))

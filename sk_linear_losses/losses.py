@@ -81,7 +81,7 @@ class Loss:
         return False
 
     @property
-    def few_may_curve(self) -> bool:
+    def has_sparse_curvature(self) -> bool:
         """Whether few samples may have all of the curvature, near the optimum."""
         return False
 
@@ -399,7 +399,7 @@ class HingeLoss(Loss):
         return True
 
     @property
-    def few_may_curve(self) -> bool:
+    def has_sparse_curvature(self) -> bool:
         """Whether few samples may have all of the curvature: those at a kink or short of their margin."""
         return True
 

@@ -15,9 +15,9 @@ os.environ.setdefault("MPLBACKEND", "agg")
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks that do not divide the rows of the small problem, and threads however little there is to do."""
-    from sk_linear_losses import _rows
+    from sk_linear_losses import _blocks, _rows
 
-    monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", 20)
-    monkeypatch.setattr(_rows, "DENSE_BLOCK_ENTRIES", 1)
-    monkeypatch.setattr(_rows, "SPARSE_BLOCK_SCORES", 20 * 3)
+    monkeypatch.setattr(_blocks, "DENSE_BLOCK_ROWS", 20)
+    monkeypatch.setattr(_blocks, "DENSE_BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(_blocks, "SPARSE_BLOCK_SCORES", 20 * 3)
     monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", 1)

@@ -98,38 +98,38 @@ def test_parameters_are_those_that_the_multipliers_imply(name, n_classes, fit_in
     ascent = _Ascent(case.objective, case.start, N_BLOCKS)
     for _ in range(3):
         ascent.make_pass()
-    flows = np.concatenate(ascent.objective().term.flows)
+    flows = ascent.objective().term.flows
     pull, total = pull_of(case.objective, flows)
     assert np.abs(pull).max() > 0.1
     theta = ascent.theta
     assert_allclose(theta[:N_FEATURES], -pull, atol=1e-9 * np.abs(pull).max())
     assert_allclose(ascent.total, total, atol=1e-10 * np.abs(pull).max())
     assert len(theta) == N_FEATURES + fit_intercept
-    assert_array_equal(np.concatenate(case.objective.term.flows), 0)
+    assert_array_equal(case.objective.term.flows, 0)
 
 
 def test_sparse_rows_in_single_precision_have_products_in_double():
     case = Case("Weston-Watkins", storage=lambda X: sp.csr_array(X.astype(np.float32)))
     ascent = _Ascent(case.objective, case.start, N_BLOCKS)
-    for turn in ascent.turns:
-        rows = np.zeros((len(turn.block.y), N_FEATURES))
-        rows[:, turn.columns] = turn.block.X.toarray()
+    for dual in ascent.blocks:
+        rows = np.zeros((len(dual.block.y), N_FEATURES))
+        rows[:, dual.columns] = dual.block.X.toarray()
         rows -= case.objective.statistics.mean
         expected = rows @ rows.T + ascent.stiffness
-        assert_allclose(turn.gram, expected, atol=1e-12 * np.abs(expected).max())
+        assert_allclose(dual.gram, expected, atol=1e-12 * np.abs(expected).max())
 
 
 def test_steps_that_suppose_too_little_curvature_are_not_made():
     case = Case("Weston-Watkins", fit_intercept=False)
     ascent = _Ascent(case.objective, case.start, N_BLOCKS)
-    for turn in ascent.turns:
-        turn.curvature = 1e-6
+    for dual in ascent.blocks:
+        dual.curvature = 1e-6
     best = 0.0
-    for turn in ascent.turns:
-        ascent._move(turn)
+    for dual in ascent.blocks:
+        ascent._move(dual)
         # The first of its steps met more, the others made up for it.
-        assert turn.curvature > 1e-2
-        flows = np.concatenate(ascent.objective().term.flows)
+        assert dual.curvature > 1e-2
+        flows = ascent.objective().term.flows
         gain = C * case.weight @ (flows * case.margin[case.y]).sum(axis=1)
         dual = gain - (pull_of(case.objective, flows)[0] ** 2).sum() / 2
         assert dual >= best
@@ -143,7 +143,7 @@ def test_goes_on_from_the_multipliers_of_the_objective():
     ascent.make_pass()
     resumed = _Ascent(ascent.objective(), ascent.theta, N_BLOCKS)
     assert_allclose(resumed.theta, ascent.theta, atol=1e-12)
-    flows = [np.concatenate(each.objective().term.flows) for each in (ascent, resumed)]
+    flows = [each.objective().term.flows for each in (ascent, resumed)]
     assert_array_equal(*flows)
 
 
@@ -170,7 +170,7 @@ def test_ascends_to_the_optimum(name, n_classes, fit_intercept):
         ascent.make_pass()
         objective = ascent.objective()
         loss, rows = objective.term.loss, objective.rows
-        flows = np.concatenate(objective.term.flows)
+        flows = objective.term.flows
         gradients = flows.copy()
         gradients[np.arange(len(rows.y)), rows.y] = -flows.sum(axis=1)
         assert np.isfinite(loss._conjugate(gradients, rows.y)).all()
@@ -204,7 +204,7 @@ class TestAscend:
         assert optimum * (1 - 1e-9) <= run.best.objective <= optimum * (1 + 1e-3)
         assert run.history[-1].objective == pytest.approx(optimum, rel=1e-2)
         assert objective.term.smoothing == case.objective.term.smoothing
-        assert np.concatenate(objective.term.flows).any()
+        assert objective.term.flows.any()
 
     def test_iterations_are_limited(self):
         case = Case("Weston-Watkins")
@@ -356,11 +356,11 @@ class TestSquared:
     def test_ascent_goes_on_from_what_few_iterations_found(self, known, gradient, monkeypatch):
         """Their gradient is where the multipliers start, if its bound is worth it."""
         X, y = text(1200)
-        monkeypatch.setattr(_multipliers, "KNOWN", known)
+        monkeypatch.setattr(_multipliers, "GRADIENT_TELLS", known)
         with counted(_multipliers, "ascend") as ascents:
             MulticlassSVMClassifier(100, loss="squared_hinge").fit(X, y)
         _, objective, theta, _ = ascents.call_args.args
-        flows = np.concatenate(objective.term.flows)
+        flows = objective.term.flows
         assert flows.any() == gradient
         if gradient:
             scores = X @ objective.feature_parameters(theta)[0] + objective.feature_parameters(theta)[1]
@@ -375,8 +375,8 @@ class TestSquared:
         objective = case.objective.with_gradient(case.start) if multipliers else case.objective
         run = case.run()
         run.end(objective, run.best)
-        plain = objective.without_smoothing()
-        monkeypatch.setattr(_multipliers, "KNOWN", math.inf)
+        plain = objective.unsmoothed()
+        monkeypatch.setattr(_multipliers, "GRADIENT_TELLS", math.inf)
         monkeypatch.setattr(
             _multipliers,
             "minimise_smooth",
@@ -398,7 +398,7 @@ class TestSquared:
 
         monkeypatch.setattr(_multipliers, "ascend", noted)
         MulticlassSVMClassifier(100, loss="squared_hinge").fit(X, y)
-        assert lengths == [_multipliers.BEFORE_ASCENT]
+        assert lengths == [_multipliers.BEFORE_ASCENT.iterations]
 
 
 def test_two_classes_without_intercept_agree_with_linear_svc():

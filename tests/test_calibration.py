@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.preprocessing import StandardScaler, normalize
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _calibration, _cost, _rows
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _calibration, _cost, _numerics
 from sk_linear_losses.losses import CrammerSingerLoss, SoftmaxLoss, WestonWatkinsLoss
 
 VARIANTS = {
@@ -532,7 +532,7 @@ def test_products_do_as_well_where_features_are_ill_conditioned(
         monkeypatch.setattr(_cost, "MAX_ENTRIES", 0)
     losses = []
     for seed in range(5):
-        monkeypatch.setattr(_rows, "SEED", seed)
+        monkeypatch.setattr(_numerics, "SEED", seed)
         losses.append(log_loss(y[test], model.fit(X[train], y[train]).predict_proba(X[test])))
     assert summary(losses) <= most * exact
 

@@ -8,8 +8,9 @@ import pytest
 from sk_linear_losses import _correction
 from sk_linear_losses._correction import _coordinates, _Multipliers, correct
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
+from sk_linear_losses._numerics import ROUND_OFF
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
-from sk_linear_losses._rows import ROUND_OFF, Rows
+from sk_linear_losses._rows import Rows
 from sk_linear_losses.losses import CrammerSingerLoss, HingeLoss, SoftmaxLoss, WestonWatkinsLoss
 
 LOSSES = {

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _problem, _rows
 from sk_linear_losses._problem import _n_threads
-from sk_linear_losses._rows import single_threaded_blas
+from sk_linear_losses._threads import single_threaded_blas
 
 X, Y = load_iris(return_X_y=True)
 # Two more columns that say nothing of the classes.
@@ -270,7 +270,7 @@ def test_two_threads_find_what_one_finds(model, share, monkeypatch):
     rng = np.random.default_rng(0)
     data = rng.standard_normal((n_samples, n_features), dtype=np.float32)
     labels = (data[:, :n_classes] + rng.normal(size=(n_samples, n_classes))).argmax(axis=1)
-    assert _rows.Rows(data, labels, np.ones(n_samples), n_classes, n_threads=2).n_threads == 2
+    assert _rows.Rows(data, labels, np.ones(n_samples), n_classes, n_threads=2).workers.n_threads == 2
     one, two = (clone(model).set_params(C=1e-3, n_jobs=n_jobs).fit(data, labels) for n_jobs in (1, 2))
     assert_allclose(two.objective_, one.objective_, rtol=1e-9)
     assert_allclose(two.coef_, one.coef_, rtol=1e-5, atol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
-from sk_linear_losses import _rows
+from sk_linear_losses import _blocks
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._rows import Rows
@@ -49,7 +49,7 @@ def hinge(loss, X=INTEGERS, y=Y, weight=WEIGHT, fit_intercept=True, C=C, flows=N
     statistics = statistics_of(rows, fit_intercept)
     term = smoothed_term(loss, rows, C, statistics)
     if flows is not None:
-        term = replace(term, flows=tuple(np.asfortranarray(flows[block.places]) for block in rows.blocks))
+        term = replace(term, flows=np.asfortranarray(flows))
     if smoothing is not None:
         term = replace(term, smoothing=smoothing)
     return HingeObjective(rows, term, C, 1.0, fit_intercept, statistics, False)
@@ -150,7 +150,7 @@ def test_optimal_multipliers_stay_and_make_the_optimum_of_the_loss_that_of_the_e
     assert_allclose(at.gradient, 0, atol=1e-6)
     assert_allclose(objective.gap_parts(at), 0, atol=1e-7 * expected)
     moved = objective.with_multipliers(theta)
-    assert_allclose(np.concatenate(moved.term.flows), flows, atol=1e-6)
+    assert_allclose(moved.term.flows, flows, atol=1e-6)
 
 
 def test_moved_multipliers_are_those_of_the_definition_and_nothing_else_is_moved():
@@ -158,8 +158,8 @@ def test_moved_multipliers_are_those_of_the_definition_and_nothing_else_is_moved
     theta = point(objective)
     moved = objective.with_multipliers(theta)
     expected, _ = flows_of_weston_watkins(objective, theta, multipliers(0))
-    assert_allclose(np.concatenate(moved.term.flows), expected, atol=1e-12)
-    assert_allclose(np.concatenate(objective.term.flows), multipliers(0))
+    assert_allclose(moved.term.flows, expected, atol=1e-12)
+    assert_allclose(objective.term.flows, multipliers(0))
     assert replace(moved, term=objective.term) == objective
     # Around better multipliers the envelope is nearer to the loss.
     assert objective.evaluate(theta).value < moved.evaluate(theta).value < moved.evaluate(theta).objective
@@ -233,7 +233,7 @@ def test_smoothing_is_multiplied_but_keeps_a_least_share_of_the_natural_one():
     less = objective.with_smoothing(0.3)
     assert less.term.smoothing == pytest.approx(0.3 * term.smoothing)
     assert less.with_smoothing(1 / 0.3).term.smoothing == pytest.approx(term.smoothing)
-    assert_array_equal(np.concatenate(less.term.flows), multipliers(0))
+    assert_array_equal(less.term.flows, multipliers(0))
     least = [objective.with_smoothing(factor).term.smoothing for factor in (0.0, 1e-30)]
     assert least[0] == least[1]
     assert 0 < least[0] < 1e-3 * term.natural_smoothing
@@ -243,7 +243,7 @@ def test_smoothing_is_multiplied_but_keeps_a_least_share_of_the_natural_one():
 def test_without_smoothing_there_is_the_loss_itself_unless_it_has_kinks(name):
     loss, values = LOSSES[name]
     objective = hinge(loss, flows=multipliers(0))
-    plain = objective.without_smoothing()
+    plain = objective.unsmoothed()
     if name != "squared":
         assert plain is None
         assert 0 < objective.loss_round_off() < 1e-12 * C * WEIGHT.sum()
@@ -257,7 +257,7 @@ def test_without_smoothing_there_is_the_loss_itself_unless_it_has_kinks(name):
 
 def test_multipliers_go_along_into_other_blocks(monkeypatch):
     previous = hinge(WestonWatkinsLoss(MARGIN), flows=multipliers(0), smoothing=0.7)
-    monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", 37)
+    monkeypatch.setattr(_blocks, "DENSE_BLOCK_ROWS", 37)
     objective = hinge(WestonWatkinsLoss(MARGIN))
     assert len(objective.rows.blocks) < len(previous.rows.blocks)
     resumed = objective.resumed(previous)
@@ -274,7 +274,7 @@ def test_the_gradient_of_a_squared_hinge_makes_multipliers():
     theta = point(objective)
     around = objective.with_gradient(theta)
     expected = np.where(OWN, 0, 2 * np.maximum(shortfalls(objective, theta), 0))
-    assert_allclose(np.concatenate(around.term.flows), expected, atol=1e-12)
+    assert_allclose(around.term.flows, expected, atol=1e-12)
     assert around.has_multipliers
     assert replace(around, term=objective.term) == objective
-    assert all(flows.flags.f_contiguous for flows in around.term.flows)
+    assert around.term.flows.flags.f_contiguous

@@ -9,8 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sk_linear_losses import _fit
 from sk_linear_losses._fit import KINKED_COST, LONGER, MOST_LOST, SMOOTH_COST, UNMEASURED, Fit, _Candidate
+from sk_linear_losses._numerics import ROUND_OFF
 from sk_linear_losses._row_space import RowSpace
-from sk_linear_losses._rows import ROUND_OFF, Samples
+from sk_linear_losses._rows import Samples
 from sk_linear_losses.losses import SoftmaxLoss, WestonWatkinsLoss
 
 from .oracles import counted, generated, relative_error, softmax_loss, weston_watkins_loss

@@ -20,7 +20,7 @@ from sklearn.datasets import load_breast_cancer, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _problem, _rows
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _blocks, _problem, _rows
 from sk_linear_losses._envelope import HingeObjective
 from sk_linear_losses._objective import Objective
 
@@ -793,8 +793,8 @@ def test_feature_names_come_and_go(estimator):
 @pytest.mark.parametrize(("kind", "n_jobs"), [("float32", 2), ("csr_array", None)])
 def test_same_input_gives_same_bits(variant, kind, n_jobs, monkeypatch):
     monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", 1)
-    monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", 40)
-    monkeypatch.setattr(_rows, "SPARSE_BLOCK_SCORES", 120)
+    monkeypatch.setattr(_blocks, "DENSE_BLOCK_ROWS", 40)
+    monkeypatch.setattr(_blocks, "SPARSE_BLOCK_SCORES", 120)
     data, labels = make_classification(n_classes=3, n_informative=4, random_state=0)
     data, labels = ACCEPTED[kind](np.round(100 * data)), labels
     variant.set_params(n_jobs=n_jobs, C=1e-3)

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from sk_linear_losses import _low_rank
 from sk_linear_losses._low_rank import CHUNK, LARGEST_CURVATURE, OuterProducts, low_rank_root
-from sk_linear_losses._rows import ShiftedRows
+from sk_linear_losses._shifted_rows import ShiftedRows
 
 N_ROWS, N_FEATURES, N_CODES = 7, 12, 3
 # The rows that factors go with: one, several or a single one each.

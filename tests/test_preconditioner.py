@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import scipy.special
 from numpy.testing import assert_allclose
 
-from sk_linear_losses import _cost, _preconditioner, _rows
+from sk_linear_losses import _blocks, _cost, _preconditioner
 from sk_linear_losses._cost import (
     CostModel,
     Form,
@@ -100,7 +100,7 @@ def test_the_first_curvature_of_each_feature_takes_no_pass(storage, fit_intercep
         patch.setattr(Objective, "condensed", lambda self, theta: self)
         expected = _diagonal(objective, theta)
     assert_allclose(found.root.scales, expected.root.scales, rtol=1e-12)
-    assert not found.correlated
+    assert not found.couples_features
 
 
 HINGES = {
@@ -269,11 +269,11 @@ def test_as_many_rows_are_drawn_as_are_asked_for():
 def test_rows_are_drawn_whatever_the_blocks(few_features, monkeypatch):
     monkeypatch.setattr(_cost, "FEATURES_PER_PAIR", 1000)
     monkeypatch.setattr(_cost, "FEW_FEATURES", few_features)
-    monkeypatch.setattr(_rows, "DENSE_BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(_blocks, "DENSE_BLOCK_ENTRIES", 1)
     X, y = generated(0, 4000, 4, 3)
     inverses = []
     for n_rows in (512, 4000):
-        monkeypatch.setattr(_rows, "DENSE_BLOCK_ROWS", n_rows)
+        monkeypatch.setattr(_blocks, "DENSE_BLOCK_ROWS", n_rows)
         objective = softmax_objective(X, y, np.ones(len(y)), 3)
         factor, sampled = hessian_factor(objective, np.ones(objective.shape), 500)
         assert sampled

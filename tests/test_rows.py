@@ -10,9 +10,11 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_limits
 
-from sk_linear_losses import _rows
+from sk_linear_losses import _rows, _shifted_rows, _threads
 from sk_linear_losses._curvature import weighted_grams
-from sk_linear_losses._rows import Rows, ShiftedRows, generator
+from sk_linear_losses._numerics import generator
+from sk_linear_losses._rows import Rows
+from sk_linear_losses._shifted_rows import ShiftedRows
 
 from .oracles import COEF, INTEGERS, INTERCEPT, N_CLASSES, N_FEATURES, N_SAMPLES, WEIGHT, Y
 
@@ -46,7 +48,7 @@ def X(request):
 class TestRows:
     def test_blocks_hold_each_row_once_in_order(self, X, n_threads):
         rows = Rows(X, Y, WEIGHT, N_CLASSES, n_threads)
-        assert rows.n_threads == n_threads
+        assert rows.workers.n_threads == n_threads
         assert len(rows.blocks) == 6
         assert rows.map(lambda block: block.index) == list(range(6))
         assert_array_equal(np.concatenate(rows.map(lambda block: block.y)), Y)
@@ -155,14 +157,14 @@ class TestSingleThreadedBlas:
     @pytest.fixture(autouse=True)
     def two_threads(self):
         with threadpool_limits(limits=2, user_api="blas"):
-            assert _rows._pool_size() == 2
+            assert _threads._pool_size() == 2
             yield
-            assert _rows._pool_size() == 2
+            assert _threads._pool_size() == 2
 
     @staticmethod
     def size_within():
-        with _rows.single_threaded_blas:
-            return _rows._pool_size()
+        with _threads.single_threaded_blas:
+            return _threads._pool_size()
 
     def test_holds_in_every_thread(self):
         assert self.size_within() == 1
@@ -170,13 +172,13 @@ class TestSingleThreadedBlas:
         assert self.size_within() == 1
 
     def test_ends_with_the_last_of_overlapping_fits(self):
-        begin, end = _rows.single_threaded_blas.__enter__, _rows.single_threaded_blas.__exit__
+        begin, end = _threads.single_threaded_blas.__enter__, _threads.single_threaded_blas.__exit__
         begin()
         in_a_thread(begin)
         end()
-        assert _rows._pool_size() == 1
+        assert _threads._pool_size() == 1
         in_a_thread(end)
-        assert _rows._pool_size() == 2
+        assert _threads._pool_size() == 2
 
 
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
@@ -189,14 +191,14 @@ def test_largest_magnitude(sign, storage):
 
 def test_one_thread_serves_little_work(monkeypatch):
     monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", INTEGERS.size * N_CLASSES + 1)
-    assert Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=8).n_threads == 1
+    assert Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=8).workers.n_threads == 1
 
 
 @pytest.mark.parametrize("n_threads", [4, 64, 1000])
 def test_threads_share_the_blocks_evenly(n_threads):
     rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads)
-    assert rows.n_threads == min(n_threads, N_SAMPLES)
-    assert len(rows.blocks) % rows.n_threads == 0
+    assert rows.workers.n_threads == min(n_threads, N_SAMPLES)
+    assert len(rows.blocks) % rows.workers.n_threads == 0
     assert min(len(block.y) for block in rows.blocks) > 0
 
 
@@ -209,8 +211,8 @@ def test_results_come_in_order_and_few_are_made_ahead(n_threads):
         return number**2
 
     rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads)
-    assert rows.n_threads == n_threads
-    for number, result in enumerate(rows.share_out(square, range(50))):
+    assert rows.workers.n_threads == n_threads
+    for number, result in enumerate(rows.workers.share_out(square, range(50))):
         assert result == number**2
         assert len(made) <= number + 1 + n_threads
     assert sorted(made) == list(range(50))
@@ -219,9 +221,9 @@ def test_results_come_in_order_and_few_are_made_ahead(n_threads):
 def test_items_are_worked_on_side_by_side():
     together = threading.Barrier(2, timeout=60)
     rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=2)
-    threads = list(rows.share_out(lambda item: together.wait() and threading.get_ident(), range(4)))
+    threads = list(rows.workers.share_out(lambda item: together.wait() and threading.get_ident(), range(4)))
     assert len(threads) == 4
-    assert len(rows._pool._threads) == 2
+    assert len(rows.workers._pool._threads) == 2
 
 
 def test_nothing_goes_on_after_an_error_in_a_thread():
@@ -236,7 +238,7 @@ def test_nothing_goes_on_after_an_error_in_a_thread():
 
     rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=2)
     with pytest.raises(ZeroDivisionError):
-        list(rows.share_out(work, range(50)))
+        list(rows.workers.share_out(work, range(50)))
     assert set(begun) == {0, *ended}
     assert len(begun) <= 3
 
@@ -254,7 +256,7 @@ def test_nothing_goes_on_after_an_interrupt(monkeypatch):
     monkeypatch.setattr(Future, "result", interrupted)
     rows = Rows(INTEGERS, Y, WEIGHT, N_CLASSES, n_threads=2)
     with pytest.raises(KeyboardInterrupt):
-        list(rows.share_out(work, range(50)))
+        list(rows.workers.share_out(work, range(50)))
     assert sorted(ended) == [0, 1, 2]
 
 
@@ -330,7 +332,7 @@ def test_skipped_random_numbers_are_those_that_come_first():
 
 @pytest.mark.parametrize("stored_as", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
 def test_a_shift_is_subtracted_from_products(stored_as, monkeypatch):
-    monkeypatch.setattr(_rows, "GRAM_ENTRIES", 20)
+    monkeypatch.setattr(_shifted_rows, "GRAM_ENTRIES", 20)
     rng = np.random.default_rng(0)
     stored = rng.normal(size=(7, 12)) * (rng.random((7, 12)) < 0.5)
     shift, directions, values = rng.normal(size=12), rng.normal(size=(12, 3)), rng.normal(size=(7, 2))

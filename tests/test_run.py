@@ -8,9 +8,10 @@ import pytest
 
 from sk_linear_losses import _run
 from sk_linear_losses._certificate import lower_bound
+from sk_linear_losses._numerics import ROUND_OFF
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
-from sk_linear_losses._rows import ROUND_OFF, Rows
-from sk_linear_losses._run import FINEST_GAP, LARGEST_ROUND_OFF, NEAR, Result, Run
+from sk_linear_losses._rows import Rows
+from sk_linear_losses._run import BOUNDED_FROM, FINEST_GAP, LARGEST_ROUND_OFF, Result, Run
 from sk_linear_losses.losses import SoftmaxLoss
 
 from .oracles import counted, generated, softmax_newton
@@ -89,7 +90,7 @@ def test_points_with_worse_bounds_leave_the_best_bound_and_those_with_better_one
 
 def test_bounds_of_iterates_are_made_near_the_optimum_and_until_one_certifies_it(objective, near):
     share = objective.stationarity(near) / near.objective
-    for tol, n_bounds in ((0.9 * share / NEAR, 0), (1.1 * share / NEAR, 2)):
+    for tol, n_bounds in ((0.9 * share / BOUNDED_FROM, 0), (1.1 * share / BOUNDED_FROM, 2)):
         run = new_run(near, tol)
         with counted(_run, "lower_bound") as bounds:
             run.accept(objective, near)

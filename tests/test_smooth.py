@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from sk_linear_losses import _run, _smooth
 from sk_linear_losses._certificate import lower_bound
-from sk_linear_losses._cost import BUDGET
+from sk_linear_losses._cost import BUDGET, Form
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import Preconditioner
 from sk_linear_losses._rows import Rows
@@ -18,12 +18,13 @@ from sk_linear_losses._smooth import (
     ALONE_PROMISING,
     BALANCING_STEPS,
     CAUTION,
-    DOUBTS,
-    MORE_CAUTION,
-    NEARER,
+    CAUTIONS,
+    NO_LIMIT,
     PROMISING,
+    REBALANCING,
     SAMPLE_DIGITS,
     SAMPLE_ITERATIONS,
+    IterationLimit,
     SmoothEnd,
     Stop,
     _Stages,
@@ -40,11 +41,11 @@ from .oracles import counted, generated, softmax_newton
 C, TOL = 0.5, 1e-4
 X, Y = generated(0, 60, 4, 3)
 X_LARGE, Y_LARGE = generated(1, 20_000, 5, 3)
-TRUSTED = Preconditioner(None, None, renewal_cost=1.0)
-ALONE = Preconditioner(None, None, renewal_cost=1.0, correlated=False)
-EXACT = Preconditioner(None, None, renewal_cost=1.0, exact=True)
-SAMPLED = Preconditioner(None, None, renewal_cost=1.0, sampled=True, exact=True)
-DEAR = Preconditioner(None, None, renewal_cost=1e9, exact=True)
+TRUSTED = Preconditioner(None, None, Form.SHARED, renewal_cost=1.0)
+ALONE = Preconditioner(None, None, Form.DIAGONAL, renewal_cost=1.0)
+EXACT = Preconditioner(None, None, Form.EXACT, renewal_cost=1.0)
+SAMPLED = Preconditioner(None, None, Form.EXACT, renewal_cost=1.0, sampled=True)
+DEAR = Preconditioner(None, None, Form.EXACT, renewal_cost=1e9)
 
 
 def softmax_objective(X=X, y=Y, penalty=1.0):
@@ -62,11 +63,11 @@ def new_run(best, tol=TOL, max_iter=1000, **known):
     return Run(tol, max_iter, known.pop("reporters", ()), best, 0.0, **known)
 
 
-def new_stages(most_iterations=math.inf, or_more=True, theta=None, penalty=1.0, **known):
+def new_stages(limit=NO_LIMIT, theta=None, penalty=1.0, **known):
     """Stages of the objective, of a run whose best point is at theta, by default zero."""
     objective = softmax_objective(penalty=penalty)
     at = objective.evaluate(np.zeros(objective.shape) if theta is None else theta)
-    return _Stages(new_run(at, **known), objective, most_iterations, or_more), at
+    return _Stages(new_run(at, **known), objective, limit), at
 
 
 class Script:
@@ -126,7 +127,7 @@ def test_dear_curvature_ends_with_a_certificate(preconditioner, n_stages, monkey
 
 
 def test_beyond_so_many_iterations_stages_go_on_only_while_the_optimum_seems_near(monkeypatch):
-    stages, at = new_stages(most_iterations=2)
+    stages, at = new_stages(IterationLimit(2))
     far, near = 2 * PROMISING * at.objective, PROMISING * at.objective / 2
     script = Script(monkeypatch, (-1.0, far), (-1.0, near), (-1.0, near), (-1.0, far))
     assert stages.minimise(at, None).why is Stop.LIMIT
@@ -139,18 +140,18 @@ def test_beyond_so_many_iterations_stages_go_on_only_while_the_optimum_seems_nea
     assert script.preconditioners[-1] is TRUSTED
 
 
-@pytest.mark.parametrize("or_more", [True, False])
-def test_no_time_is_taken_for_a_certificate_where_others_go_on(or_more, monkeypatch):
-    stages, at = new_stages(most_iterations=2, or_more=or_more)
+@pytest.mark.parametrize("is_soft", [True, False])
+def test_no_time_is_taken_for_a_certificate_where_others_go_on(is_soft, monkeypatch):
+    stages, at = new_stages(IterationLimit(2, is_soft))
     monkeypatch.setattr(stages, "minimise", lambda at, known: SmoothEnd(at, Stop.LIMIT, None))
     thorough = []
     monkeypatch.setattr(_smooth, "certify", lambda *args, thoroughly: thorough.append(thoroughly))
     stages.minimise_and_certify(at, None)
-    assert thorough == [or_more]
+    assert thorough == [is_soft]
 
 
 def test_beyond_so_many_iterations_there_may_be_no_more(monkeypatch):
-    stages, at = new_stages(most_iterations=2, or_more=False)
+    stages, at = new_stages(IterationLimit(2, is_soft=False))
     script = Script(monkeypatch, (-1.0, 0.0), (-1.0, 0.0), (-1.0, 0.0))
     assert stages.minimise(at, None).why is Stop.LIMIT
     assert len(script.steps) == 1
@@ -161,34 +162,34 @@ def test_beyond_so_many_iterations_there_may_be_no_more(monkeypatch):
     [(TRUSTED, PROMISING), (EXACT, PROMISING), (ALONE, ALONE_PROMISING), (None, ALONE_PROMISING)],
 )
 def test_what_is_promising_depends_on_the_curvature(latest, share):
-    stages, at = new_stages()
+    stages, at = new_stages(IterationLimit(0))
     # A gap would say less.
     stages.run.bound = at.objective
     for factor in (0.9, 1.1):
         stages.run.estimate = factor * share * at.objective
-        assert stages._is_promising(latest) == (factor < 1)
+        assert stages._may_go_on(latest) == (factor < 1)
 
 
-@pytest.mark.parametrize("doubts", [0, 1, 2])
-def test_estimates_are_doubted_more_each_time(doubts):
+@pytest.mark.parametrize("caution", CAUTIONS[:3])
+def test_estimates_are_taken_with_caution(caution):
     stages, at = new_stages()
-    stages.doubts = doubts
-    goal = TOL / CAUTION / MORE_CAUTION**doubts * at.objective
-    assert stages._assess(TRUSTED, at, 0.99 * goal) == 0
+    stages.caution = caution
+    goal = TOL / caution * at.objective
+    assert stages._assess(TRUSTED, at, 0.99 * goal).is_met
     for factor in (1.01, 3.0):
-        assert stages._assess(TRUSTED, at, factor * goal) == pytest.approx(factor)
+        assert stages._assess(TRUSTED, at, factor * goal) == (False, pytest.approx(factor))
         assert stages.run.estimate == factor * goal
     stages.run.bound = (1 - TOL / 2) * at.objective
-    assert stages._assess(TRUSTED, at, 3.0 * goal) == 0
+    assert stages._assess(TRUSTED, at, 3.0 * goal).is_met
 
 
 def test_exact_curvature_is_doubted_where_sums_are_rounded():
     stages, at = new_stages()
     decrement = TOL / CAUTION / 2 * at.objective
-    assert stages._assess(EXACT, at, decrement) > 0
+    assert not stages._assess(EXACT, at, decrement).is_met
     stages.run.round_to_single_precision()
-    assert stages._assess(EXACT, at, decrement) == 0
-    assert stages._assess(EXACT, at, 4 * decrement) == pytest.approx(2.0)
+    assert stages._assess(EXACT, at, decrement).is_met
+    assert stages._assess(EXACT, at, 4 * decrement) == (False, pytest.approx(2.0))
 
 
 def test_exact_curvature_asks_for_a_certificate_but_of_the_last_digit():
@@ -198,18 +199,18 @@ def test_exact_curvature_asks_for_a_certificate_but_of_the_last_digit():
     assert excess > 10
     for preconditioner in (EXACT, SAMPLED, DEAR):
         decrement = 1e-15 * at.objective
-        assert stages._assess(preconditioner, at, decrement) == pytest.approx(excess)
-        assert stages._assess(preconditioner, at, FINEST_DECREMENT * at.objective) == 0
+        assert stages._assess(preconditioner, at, decrement) == (False, pytest.approx(excess))
+        assert stages._assess(preconditioner, at, FINEST_DECREMENT * at.objective).is_met
 
 
 def test_exact_curvature_of_all_samples_goes_on_for_accurate_coefficients():
     stages, at = new_stages(theta=optimum())
     stages.run.bound = at.objective
     goal = (TOL / CAUTION) ** 2 * at.penalty
-    assert stages._assess(EXACT, at, 0.9 * goal) == 0
-    assert stages._assess(EXACT, at, 1.1 * goal) == pytest.approx(1.1)
-    assert stages._assess(DEAR, at, 1.1 * goal) == math.inf
-    assert stages._assess(SAMPLED, at, 1e9 * goal) == 0
+    assert stages._assess(EXACT, at, 0.9 * goal).is_met
+    assert stages._assess(EXACT, at, 1.1 * goal) == (False, pytest.approx(1.1))
+    assert stages._assess(DEAR, at, 1.1 * goal) == (False, math.inf)
+    assert stages._assess(SAMPLED, at, 1e9 * goal).is_met
 
 
 def test_the_intercept_is_balanced_again_when_the_optimum_is_so_many_times_nearer(monkeypatch):
@@ -228,8 +229,8 @@ def test_the_intercept_is_balanced_again_when_the_optimum_is_so_many_times_neare
     assert not assess(1.1 * TOL / CAUTION, at)
     assert not assess(last, steep)
     assert assess(last, at)
-    assert not assess(1.1 * last / NEARER, at)
-    assert assess(0.9 * last / NEARER, at)
+    assert not assess(1.1 * last / REBALANCING, at)
+    assert assess(0.9 * last / REBALANCING, at)
     stages.run.bound = at.objective
     assert not assess(1e-3 * last, at)
 
@@ -283,14 +284,14 @@ def test_certificates_are_sought_only_where_they_may_be_had(monkeypatch):
     assert all_sought(thoroughly=True, tol=math.inf, bound=1.0) == []
 
 
-@pytest.mark.parametrize(("latest", "n_doubts"), [(TRUSTED, DOUBTS), (ALONE, DOUBTS + 1)])
-def test_estimates_without_a_certificate_are_doubted_so_often(latest, n_doubts, monkeypatch):
+@pytest.mark.parametrize("latest", [TRUSTED, ALONE])
+def test_estimates_without_a_certificate_are_doubted_more_each_time(latest, monkeypatch):
     """In the end with every means, and where features are known alone with the best curvature."""
     stages, at = new_stages(tol=1e-12)
-    known, thorough = [], []
+    attempts, thorough = [], []
 
     def minimise(at, preconditioner):
-        known.append(preconditioner)
+        attempts.append((preconditioner, stages.caution, stages.at_any_cost))
         return SmoothEnd(at, Stop.MET, latest)
 
     monkeypatch.setattr(stages, "minimise", minimise)
@@ -298,31 +299,34 @@ def test_estimates_without_a_certificate_are_doubted_so_often(latest, n_doubts, 
         _smooth, "certify", lambda run, objective, at, thoroughly: thorough.append(thoroughly)
     )
     stages.minimise_and_certify(at, None)
-    assert stages.doubts == n_doubts
-    assert known == ([None] + n_doubts * [latest])[: DOUBTS + 1] + (n_doubts - DOUBTS) * [None]
-    assert thorough == DOUBTS * [False] + (n_doubts - DOUBTS + 1) * [True]
+    known = [None, *(len(CAUTIONS) - 1) * [latest]]
+    expected = [(each, caution, False) for each, caution in zip(known, CAUTIONS, strict=True)]
+    if latest is ALONE:
+        expected.append((None, CAUTIONS[-1], True))
+    assert attempts == expected
+    assert thorough == [caution == CAUTIONS[-1] for _, caution, _ in expected]
 
 
 def test_what_is_no_estimates_fault_is_not_tried_again():
     stages, at = new_stages()
-    assert stages._may_be_certified(SmoothEnd(at, Stop.MET, TRUSTED))
+    assert stages._rests_on_estimate(SmoothEnd(at, Stop.MET, TRUSTED))
     for why, known in ((Stop.MET, EXACT), (Stop.MET, None), (Stop.STALLED, TRUSTED), (Stop.LIMIT, TRUSTED)):
-        assert not stages._may_be_certified(SmoothEnd(at, why, known))
+        assert not stages._rests_on_estimate(SmoothEnd(at, why, known))
     for known in ({"penalty": 0.0}, {"max_iter": 0}, {"bound": at.objective}):
         stages, at = new_stages(**known)
-        assert not stages._may_be_certified(SmoothEnd(at, Stop.MET, TRUSTED))
+        assert not stages._rests_on_estimate(SmoothEnd(at, Stop.MET, TRUSTED))
 
 
-@pytest.mark.parametrize("doubts", [0, DOUBTS, DOUBTS + 1])
-def test_where_estimates_have_failed_curvature_may_cost_anything(doubts, monkeypatch):
+@pytest.mark.parametrize("at_any_cost", [False, True])
+def test_where_estimates_have_failed_curvature_may_cost_anything(at_any_cost, monkeypatch):
     script = Script(monkeypatch, (-1.0, 0.5, True))
     stages, at = new_stages()
-    stages.doubts = doubts
+    stages.at_any_cost = at_any_cost
     stages.run.history.extend([None] * (BUDGET + 1))
     with counted(_smooth, "precondition") as precondition:
         stages.minimise(at, None)
     ((*_, n_iter),) = (call.args for call in precondition.call_args_list)
-    assert n_iter == (BUDGET + 1 if doubts <= DOUBTS else math.inf)
+    assert n_iter == (math.inf if at_any_cost else BUDGET + 1)
     assert script.steps == []
 
 
@@ -420,8 +424,8 @@ def test_a_sample_is_solved_in_few_iterations_to_few_digits_and_unseen(large, mo
     noise = SAMPLE_DIGITS * C * len(Y_LARGE) * objective.n_parameters / n_samples
     for value, goal in ((trial.start.value, noise), (1e-3, SAMPLE_DIGITS * 1e-3)):
         point = trial.start._replace(value=value)
-        assert trial.assess(point, 0.99 * goal) == 0
-        assert trial.assess(point, 1.01 * goal) == math.inf
+        assert trial.assess(point, 0.99 * goal).is_met
+        assert trial.assess(point, 1.01 * goal) == (False, math.inf)
 
 
 def test_half_the_precision_is_for_what_takes_time():

@@ -13,7 +13,7 @@ from sk_linear_losses._preconditioner import Preconditioner, precondition_by_cla
 from sk_linear_losses._roots import DiagonalRoot
 from sk_linear_losses._rows import Rows
 from sk_linear_losses._run import Run
-from sk_linear_losses._stage import KINKED, SMOOTH, Stage, StageLengths, stage_length
+from sk_linear_losses._stage import KINKED, SMOOTH, Assessment, Stage, StageLengths, stage_length
 from sk_linear_losses.losses import SoftmaxLoss
 
 from .oracles import generated, relative_error, slopes, softmax_newton
@@ -52,7 +52,7 @@ def new_run(start, max_iter=1000, reporters=()):
 
 def never(at, decrement):
     """An assessment that knows nothing of the goal."""
-    return math.inf
+    return Assessment(False)
 
 
 def end_of_stage(curvature=exact, planned=100, assess=never, run=None, objective=None, theta=None):
@@ -103,7 +103,7 @@ def test_a_goal_that_is_met_ends_the_stage(curvature):
 
     def assess(at, decrement):
         assessed.append((at, decrement))
-        return 0.0 if decrement <= 1e-6 else math.inf
+        return Assessment(decrement <= 1e-6)
 
     end = end_of_stage(curvature, assess=assess)
     assert end.finished
@@ -115,7 +115,7 @@ def test_a_goal_that_is_met_ends_the_stage(curvature):
 
 def test_exact_curvature_sees_that_a_goal_is_met_from_the_start():
     objective = softmax_objective()
-    start, assess = objective.evaluate(optimum()), lambda at, decrement: 0.0
+    start, assess = objective.evaluate(optimum()), lambda at, decrement: Assessment(True)
     for curvature, iterations in ((exact, 0), (by_feature, 1)):
         theta = optimum() + 0.01
         end = end_of_stage(curvature, assess=assess, theta=theta)
@@ -130,7 +130,9 @@ def test_a_stage_from_the_optimum_itself_ends_there_whatever_the_curvature():
     rows = Rows(np.repeat([[1.0], [-1.0]], 4, axis=0), y, np.ones(8), 2, 1)
     objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, True, statistics_of(rows, True), True)
     for curvature in (exact, by_feature):
-        end = end_of_stage(curvature, assess=lambda at, decrement: decrement, objective=objective)
+        end = end_of_stage(
+            curvature, assess=lambda at, decrement: Assessment(decrement == 0), objective=objective
+        )
         assert end[1:] == (0.0, 0, True)
 
 
@@ -145,7 +147,7 @@ def test_the_decrement_is_no_less_than_the_distance_to_the_optimum(curvature):
     def assess(at, decrement):
         distances.append(at.value - least)
         decrements.append(decrement)
-        return 0.0 if at.value - least < 1e-8 else math.inf
+        return Assessment(at.value - least < 1e-8)
 
     theta = best * 1.2 if curvature is exact else np.zeros(best.shape)
     end = end_of_stage(curvature, assess=assess, objective=objective, theta=theta)
@@ -187,7 +189,7 @@ def test_iterations_go_on_after_the_plan_only_where_the_goal_is_near():
     goal = 1e-9
 
     def assess(at, decrement):
-        return 0.0 if decrement <= goal else decrement / goal
+        return Assessment(decrement <= goal, decrement / goal)
 
     needed = end_of_stage(assess=assess).iterations
     assert needed >= 6
@@ -200,12 +202,12 @@ def test_iterations_go_on_after_the_plan_only_where_the_goal_is_near():
     assert end_of_stage(planned=needed - 1).iterations == needed - 1
 
 
-def misleading(objective, theta, exact=True, factors=(0.5, 3.0)):
+def misleading(objective, theta, form=Form.EXACT, factors=(0.5, 3.0)):
     """What may be given for exact, but is far too large along some parameters and too small along others."""
     hessian = slopes(lambda theta: objective.evaluate(theta).gradient.ravel(), theta)
     scales = np.sqrt(hessian.diagonal()).reshape(theta.shape).T.ravel()
     scales *= np.resize(factors, scales.size)
-    return Preconditioner(DiagonalRoot(scales), np.eye(N_CLASSES - 1), renewal_cost=1.0, exact=exact)
+    return Preconditioner(DiagonalRoot(scales), np.eye(N_CLASSES - 1), form, renewal_cost=1.0)
 
 
 def test_exact_curvature_that_brings_less_than_it_promises_is_given_up_once_tried():
@@ -216,7 +218,7 @@ def test_exact_curvature_that_brings_less_than_it_promises_is_given_up_once_trie
     def record(at, decrement):
         brought.append(start.value - at.value)
         decrements.append(decrement)
-        return math.inf
+        return Assessment(False)
 
     def iterations(tried, assess=never, **options):
         preconditioner = misleading(objective, start.theta, **options)
@@ -228,20 +230,20 @@ def test_exact_curvature_that_brings_less_than_it_promises_is_given_up_once_trie
     assert 1 < aged[0] < aged[1] < 8
     assert iterations(1) == iterations(aged[0]) == aged[0]
     assert iterations(aged[0] + 1) == aged[1]
-    assert iterations(1, exact=False) == 8
+    assert iterations(1, form=Form.SHARED) == 8
     # What is too large everywhere brings more than it promises.
     assert iterations(1, factors=(3.0, 3.0)) == 8
 
 
 def test_stages_last_as_long_as_their_curvature_costs_but_within_bounds():
-    def lengths(exact):
+    def lengths(form):
         costs = (0.0, 20.0, 60.0, 1e9)
-        curvatures = [Preconditioner(None, None, cost, exact=exact) for cost in costs]
+        curvatures = [Preconditioner(None, None, form, cost) for cost in costs]
         return [stage_length(curvature, StageLengths((4, 40), (15, 200))) for curvature in curvatures]
 
-    assert lengths(exact=True) == [4, 20, 40, 40]
-    assert lengths(exact=False) == [15, 15, 30, 200]
-    dear = Preconditioner(None, None, 1e9, exact=True)
+    assert lengths(Form.EXACT) == [4, 20, 40, 40]
+    assert lengths(Form.SHARED) == [15, 15, 30, 200]
+    dear = Preconditioner(None, None, Form.EXACT, 1e9)
     assert stage_length(dear) == SMOOTH.exact[1]
     # Curvature of a loss with kinks ages sooner.
     assert all(kinked < smooth for kinked, smooth in zip(KINKED.exact, SMOOTH.exact, strict=True))
@@ -249,12 +251,12 @@ def test_stages_last_as_long_as_their_curvature_costs_but_within_bounds():
 
 
 def test_stages_of_each_feature_alone_last_as_long_as_all_before_them():
-    alone = Preconditioner(None, None, 1.0, correlated=False)
+    alone = Preconditioner(None, None, Form.DIAGONAL, 1.0)
     least, _ = SMOOTH.other
     assert [stage_length(alone, made=made) for made in (0, least, 400)] == [least, least, 400]
     # In the place of better curvature they last half as long as that costs, but some iterations.
     costs = (START_BUDGET + 1, 30.0)
-    instead = [stage_length(Preconditioner(None, None, cost, correlated=False)) for cost in costs]
+    instead = [stage_length(Preconditioner(None, None, Form.DIAGONAL, cost)) for cost in costs]
     assert instead == [START_ITERATIONS, 15]
-    assert stage_length(Preconditioner(None, None, 1.0), made=400) == least
-    assert stage_length(Preconditioner(None, None, 1.0, exact=True), made=400) == SMOOTH.exact[0]
+    assert stage_length(Preconditioner(None, None, Form.SHARED, 1.0), made=400) == least
+    assert stage_length(Preconditioner(None, None, Form.EXACT, 1.0), made=400) == SMOOTH.exact[0]
