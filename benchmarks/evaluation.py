@@ -35,7 +35,7 @@ def measure(data: Dataset, threads: int) -> dict[str, Any]:
     """Seconds of an evaluation and of the bare products, and what a default fit spends elsewhere."""
     model = SoftmaxClassifier(n_jobs=threads)
     objective = objective_of(model, data.X, data.y)
-    objective = objective.in_single_precision() or objective
+    objective = objective.to_float32() or objective
     theta = np.random.default_rng(0).standard_normal(objective.shape) / 1000
     with threadpool_limits(1, user_api="blas"):
         evaluation, bare = least_seconds(

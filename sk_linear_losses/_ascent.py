@@ -92,8 +92,8 @@ def _typical_square(objective: HingeObjective) -> float:
     """The squared distance of a sample in the middle from the mean, which a few long ones leave as it is."""
     mean = objective.statistics.mean
     parts = objective.rows.map(lambda block: block.squared_norms(mean, np.ones_like(mean)))
-    reach = weighted_quantile(np.concatenate(parts), objective.rows.weight, 0.5)
-    return reach or float(objective.statistics.variance.sum())
+    squared_norm = weighted_quantile(np.concatenate(parts), objective.rows.weight, 0.5)
+    return squared_norm or float(objective.statistics.variance.sum())
 
 
 @dataclass
@@ -177,9 +177,10 @@ class _Ascent:
         product = stored @ stored.T
         gram = product.toarray() if sp.issparse(product) else product
         gram += self.squared_mean + self.stiffness - means - means[:, None]
-        reach = np.maximum(gram.diagonal(), FLOOR * self.typical)
+        squared_norm = np.maximum(gram.diagonal(), FLOOR * self.typical)
         # In proportion to the weights, as that of the envelope.
-        smoothing = np.maximum(self.initial.C * np.where(block.weight > 0, block.weight, 1) * reach, TINY)
+        weight = np.where(block.weight > 0, block.weight, 1)
+        smoothing = np.maximum(self.initial.C * weight * squared_norm, TINY)
         flows = np.asfortranarray(self.initial.term.flows[block.places])
         dual = _DualBlock(block, columns, gram, means, smoothing, flows, self._pull(block, flows))
         self._account(ready, dual, dual.pull, self.coef.take(columns, axis=0))

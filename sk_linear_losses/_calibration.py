@@ -252,11 +252,11 @@ def _left_out_scores(
             others = totals[y] - left
             share = np.divide(left, others, out=np.zeros_like(left), where=others > ALONE * totals[y])
             left, share = objective.C * left[:, None, None], share[:, None, None]
-            reach = _reach(inverse, rows, objective.n_classes)
+            leverage = _leverages(inverse, rows, objective.n_classes)
             # B is symmetric, so what it makes of the rows of J is J B.
-            curved = Curvature(*(array[chosen, None] for array in curvature)).product(reach)
+            curved = Curvature(*(array[chosen, None] for array in curvature)).product(leverage)
             kept = (1 + DAMPING) * np.eye(objective.n_classes) - left * curved
-            pulled = (1 + share) * left * (reach @ slope[chosen, :, None])
+            pulled = (1 + share) * left * (leverage @ slope[chosen, :, None])
             pulled[:, :-1] -= share * (moved[y] @ rows[:, :, None])
             scores[chosen] += np.linalg.solve(kept, pulled)[:, :, 0]
         return scores[selected], block.y[selected], (block.weight * drawn[places])[selected]
@@ -293,16 +293,16 @@ def _limited(scores: Array, most: float) -> Array:
     return np.asarray(scores * (most / np.maximum(np.maximum(spreads, most), np.finfo(float).tiny)))
 
 
-def _reach(inverse: Array, rows: Array, n_classes: int) -> Array:
+def _leverages(inverse: Array, rows: Array, n_classes: int) -> Array:
     """J of each row, (n, n_classes, n_classes): how a pull on its scores moves them."""
     n_rows, n_inputs = rows.shape
     # Scores are less those of the last class, which stay zero.
-    reach = np.zeros((n_rows, n_classes, n_classes))
+    leverage = np.zeros((n_rows, n_classes, n_classes))
     for k in range(n_classes - 1):
         moved = rows @ inverse[k, :, k:].reshape(n_inputs, -1)
         moved = moved.reshape(n_rows, n_classes - 1 - k, n_inputs)
-        reach[:, k, k:-1] = reach[:, k:-1, k] = np.matmul(moved, rows[:, :, None])[:, :, 0]
-    return reach
+        leverage[:, k, k:-1] = leverage[:, k:-1, k] = np.matmul(moved, rows[:, :, None])[:, :, 0]
+    return leverage
 
 
 def _roughly_left_out_scores(
@@ -330,7 +330,7 @@ def _roughly_left_out_scores(
 
     def leave_out(block: Block) -> tuple[Array, Array, Array]:
         scores = block.scores(coef, intercept)
-        step = factor * by_block[block.index].reach
+        step = factor * by_block[block.index].leverage
         return scores + step * objective.term.gradient(scores, block), block.y, block.weight
 
     return _gathered(objective.rows.map(leave_out))
@@ -339,22 +339,22 @@ def _roughly_left_out_scores(
 class _Pulls(NamedTuple):
     """What leaving out the samples of a block depends on.
 
-    ``weight`` (n_samples,) is that of each in the trace; ``reach`` (n_samples, 1) what a unit of its loss
+    ``weight`` (n_samples,) is that of each in the trace; ``leverage`` (n_samples, 1) what a unit of its loss
     pulls the scores by, but for a factor common to all samples; ``probabilities`` those of the softmax.
     """
 
     weight: Array
-    reach: Array
+    leverage: Array
     curvature: Curvature
     probabilities: Array
 
 
 def _agreeing_factor(pulls: list[_Pulls], trace: float) -> float:
-    """The factor common to all samples' reach with which they agree with the trace."""
+    """The factor common to all samples' leverage with which they agree with the trace."""
 
     def implied(factor: float) -> float:
         return factor * sum(
-            float(pull.weight @ _kept(pull.curvature, factor * pull.reach, pull.probabilities))
+            float(pull.weight @ _kept(pull.curvature, factor * pull.leverage, pull.probabilities))
             for pull in pulls
         )
 

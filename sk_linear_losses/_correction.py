@@ -105,9 +105,9 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
 
     change = (inverse @ gradient).reshape(n, m) @ objective.coding.T
     doubt = (np.abs(inverse) @ round_off).reshape(n, m) @ np.abs(objective.coding).T
-    changed, reach, stiffness = multipliers.extremes(coordinates, change)
+    changed, largest, stiffness = multipliers.extremes(coordinates, change)
     # Entries differ by twice the largest at most.
-    share, doubtful = 2 * changed, 2 * float((reach @ doubt).max())
+    share, doubtful = 2 * changed, 2 * float((largest @ doubt).max())
     if not share + doubtful <= 1:
         return None
     # What a correction changes has no digits in the multipliers, but has them at the end of the leeway.
@@ -200,15 +200,15 @@ class _Multipliers:
         """Largest sizes: of products with `change`, of each coordinate, and on a leeway's diagonal."""
 
         def of_block(block: Block) -> tuple[float, Array, float]:
-            changed, reach = 0.0, np.zeros(coordinates.size)
+            changed, largest = 0.0, np.zeros(coordinates.size)
             for _, inner in coordinates(block):
                 changed = max(changed, float(np.abs(inner @ change).max(initial=0)))
-                reach = np.maximum(reach, np.abs(inner).max(axis=0, initial=0))
+                largest = np.maximum(largest, np.abs(inner).max(axis=0, initial=0))
             diagonal = self.of(block)[1].diagonal
-            return changed, reach, float(diagonal[block.weight > 0].max(initial=0))
+            return changed, largest, float(diagonal[block.weight > 0].max(initial=0))
 
-        changed, reach, stiffness = zip(*self.objective.rows.map(of_block), strict=True)
-        return max(changed), np.max(reach, axis=0), max(stiffness)
+        changed, largest, stiffness = zip(*self.objective.rows.map(of_block), strict=True)
+        return max(changed), np.max(largest, axis=0), max(stiffness)
 
 
 def _inverse(matrix: Array) -> Array | None:

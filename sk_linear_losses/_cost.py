@@ -85,7 +85,7 @@ ASCENT_ROWS = 256
 MUCH_CHEAPER = 0.6
 # Fewest iterations after which a fit goes on in other coordinates, if it may make twice as many in all. Where
 # curvature of more than each feature alone is too dear, there is no such minimum.
-TURN_ITERATIONS = 250
+ROTATION_ITERATIONS = 250
 # L-BFGS keeps as many pairs of vectors as cost an evaluation, each this many multiply-adds for each parameter
 # (measured in scipy's), but at least and at most so many: beyond, no fit gained.
 PAIR, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
@@ -279,7 +279,7 @@ def digits_are_cheap(objective: Objective) -> bool:
     return is_small(objective) and CostModel(objective, objective, 0).best.form is Form.EXACT
 
 
-def iterations_before_turning(objective: Objective, work: float, max_iter: int) -> int:
+def iterations_before_rotation(objective: Objective, work: float, max_iter: int) -> int:
     """Iterations to make before going on in coordinates that cost `work`: as many as cost the same.
 
     But some hundred at least where there is curvature of more than each feature alone without them.
@@ -289,15 +289,15 @@ def iterations_before_turning(objective: Objective, work: float, max_iter: int) 
     rows = objective.rows
     dense, stored = THIN_PRODUCT * rows.n_samples * rows.n_features, SPARSE_PRODUCT * rows.n_stored
     is_dearer = rows.is_sparse and rows.n_samples >= rows.n_features and dense > stored
-    if work == np.inf or is_dearer or max_iter < 2 * TURN_ITERATIONS:
+    if work == np.inf or is_dearer or max_iter < 2 * ROTATION_ITERATIONS:
         return max_iter
-    least = 1 if _only_diagonal(objective) else TURN_ITERATIONS
+    least = 1 if _only_diagonal(objective) else ROTATION_ITERATIONS
     return int(np.clip(work / _evaluation(objective), least, max_iter / 2))
 
 
-def is_worth_turning(objective: Objective, work: float, converged: bool) -> bool:
+def is_worth_rotation(objective: Objective, work: float, converged: bool) -> bool:
     """Whether to go on in coordinates that cost `work`; for a certificate alone only in cheap ones."""
-    return work <= TURN_ITERATIONS * _evaluation(objective) if converged else work < np.inf
+    return work <= ROTATION_ITERATIONS * _evaluation(objective) if converged else work < np.inf
 
 
 def ascent_blocks(objective: Objective) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._blocks import Block
-from ._cost import is_worth_turning, iterations_before_turning
+from ._cost import is_worth_rotation, iterations_before_rotation
 from ._envelope import HingeObjective, smoothed_term
 from ._numerics import ROUND_OFF
 from ._objective import Objective, SmoothTerm, Statistics, statistics_of
@@ -107,11 +107,11 @@ class Fit:
             nearer = known if previous is None else previous.parameters
             if nearer is not None:
                 starts.insert(0, objective.coded_parameters(*nearer))
-            most = iterations_before_turning(objective, next_work, self.max_iter)
+            most = iterations_before_rotation(objective, next_work, self.max_iter)
             result = solve(objective, starts, self.tol, most, started, reporters, previous)
             if result.is_final or len(result.history) >= self.max_iter:
                 break
-            if not is_worth_turning(objective, next_work, result.converged):
+            if not is_worth_rotation(objective, next_work, result.converged):
                 break
             previous = result
         ends = [result]

@@ -401,10 +401,10 @@ class Objective:
         # An objective at the ends of float64 says nothing.
         return given / (flow if 0 < flow < np.inf else 1 / self.n_classes)
 
-    def in_single_precision(self) -> Objective | None:
+    def to_float32(self) -> Objective | None:
         """The objective with products of its rows in float32; None unless X holds that, with room."""
         variance = self.statistics.variance
-        rows = self.rows.in_single_precision(float(np.sqrt(variance[variance > 0].min(initial=1.0))))
+        rows = self.rows.to_float32(float(np.sqrt(variance[variance > 0].min(initial=1.0))))
         return None if rows is None else replace(self, rows=rows)
 
     def thinned(self) -> Objective | None:

@@ -129,7 +129,7 @@ def precondition_by_class(objective: Objective, theta: Array, budget: float) -> 
 
 
 class _RowSampler:
-    """Chooses `n_rows` rows for each weighting, with probabilities in proportion to curvature and reach.
+    """Chooses `n_rows` rows for each weighting, in proportion to curvature and squared length.
 
     All are chosen where no more have curvature, as few may have of a hinge. Called with a block and its
     curvature it returns factors (n_samples, n_weightings): the inverse probabilities of the rows that are
@@ -178,8 +178,8 @@ class _RowSampler:
     def _sizes(self, block: Block, curvature: Curvature) -> Array:
         """Curvature of each row in each weighting, times one more than its squared distance from the mean."""
         weights = np.abs(self.weightings(curvature))
-        reach = 1 + block.squared_norms(self.shift, self.scale)
-        return np.asarray(weights * reach[:, None])
+        lengths = 1 + block.squared_norms(self.shift, self.scale)
+        return np.asarray(weights * lengths[:, None])
 
 
 def _pair_weights(curvature: Curvature) -> Array:

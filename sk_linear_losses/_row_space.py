@@ -29,7 +29,7 @@ from ._typing import Array
 # Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
 # done for those that need it. Not even for them where X has more entries (four copies of 128 MB), or a matrix
 # of the coordinates for each class (512 MB in all): without, curvature is not taken.
-MAX_ROWS, MAX_TURNED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
+MAX_ROWS, MAX_ROTATED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
 # A QR factorisation counts for one multiply-add for each feature and pair of rows, and is done at once where
 # sparse rows take fewer than this. It takes as long as five of a large product: counted as five, of seven
 # kinds of tables a squared hinge took 1.5 to 2 times as long on two, a softmax on one, but half of it on two.
@@ -143,7 +143,7 @@ def _row_spaces(
             yield space, np.inf
             return
     as_given = _merged_columns(X) if wide and sparse else None
-    if n_entries > MAX_TURNED_ENTRIES or n_classes * n_coordinates**2 > MAX_SQUARES:
+    if n_entries > MAX_ROTATED_ENTRIES or n_classes * n_coordinates**2 > MAX_SQUARES:
         yield as_given, np.inf
         return
     yield as_given, work
@@ -254,8 +254,8 @@ def _by_qr(X: Array) -> RowSpace | None:
         X[:, order].T, mode="economic", pivoting=True, check_finite=False, overwrite_a=True
     )
     # Directions are dropped in which no feature varies by more than its round-off in any of the rows.
-    reach = (np.abs(factor) / np.maximum(shares[exchanged], np.finfo(float).tiny)).max(axis=1)
-    kept = (np.abs(basis) * reach > DIRECTION_ROUND_OFF * sizes[order, None]).any(axis=0)
+    largest = (np.abs(factor) / np.maximum(shares[exchanged], np.finfo(float).tiny)).max(axis=1)
+    kept = (np.abs(basis) * largest > DIRECTION_ROUND_OFF * sizes[order, None]).any(axis=0)
     if not kept.any():
         return None
     rows = np.empty((len(X), np.count_nonzero(kept)))

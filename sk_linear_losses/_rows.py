@@ -159,7 +159,7 @@ class Rows:
         sample.sampled = True
         return sample
 
-    def in_single_precision(self, spread: float) -> Rows | None:
+    def to_float32(self, spread: float) -> Rows | None:
         """The same rows with their products in float32; None unless X holds that and they leave room.
 
         `spread` is at most one and at most that of each feature, in units of which squares are to fit too.

@@ -125,7 +125,7 @@ class Run:
     bound: float = -np.inf
     estimate: float = np.inf
     round_off: float = 0.0
-    in_single_precision: bool = False
+    sums_are_rounded: bool = False
     stopped: bool = False
     history: list[Iteration] = field(default_factory=list)
 
@@ -138,13 +138,13 @@ class Run:
         """Take a bound into account."""
         self.bound = max(self.bound, bound)
 
-    def round_to_single_precision(self) -> None:
+    def round_sums(self) -> None:
         """From here on until the restart, points and bounds come from rounded sums."""
-        self.in_single_precision = True
+        self.sums_are_rounded = True
 
     def restart(self, objective: Objective, at: Evaluation) -> None:
         """Forget points and bounds that came from rounded sums, all but this point and its estimate."""
-        self.in_single_precision, self.best, self.bound = False, at, -np.inf
+        self.sums_are_rounded, self.best, self.bound = False, at, -np.inf
         self.note(objective, at)
 
     def accept(self, objective: Objective, at: Evaluation) -> None:
@@ -176,7 +176,7 @@ class Run:
 
     def result(self, objective: Objective, unbounded: bool = False) -> Result:
         """What the solve returns if it ends here."""
-        proven = not self.in_single_precision
+        proven = not self.sums_are_rounded
         # Round-off may end a solve, but is no success where it is more than `tol`.
         converged = proven and self.distance <= self.tol * abs(self.best.objective) < math.inf
         return Result(
@@ -193,7 +193,7 @@ class Run:
 
     def _proven(self, gap: float) -> float:
         """The gap, or infinity where it comes from sums that are rounded."""
-        return np.inf if self.in_single_precision else gap
+        return np.inf if self.sums_are_rounded else gap
 
     def _take(self, at: Evaluation) -> None:
         """Keep the point if it is the best; of points that round-off cannot tell apart the last is."""

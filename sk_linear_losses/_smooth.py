@@ -81,9 +81,9 @@ def minimise_smooth(
     if preconditioner is not None:
         run.note(objective, at)
     # Half the precision saves nothing where an evaluation costs little.
-    if not is_small(objective) and (rounded := objective.in_single_precision()) is not None:
+    if not is_small(objective) and (rounded := objective.to_float32()) is not None:
         # Bounds say when to go on in full precision, but prove nothing until then.
-        run.round_to_single_precision()
+        run.round_sums()
         stages = _Stages(run, rounded, limit)
         preconditioner = stages.minimise(at, preconditioner).preconditioner
         at = objective.evaluate(run.best.theta)
@@ -238,7 +238,7 @@ class _Stages:
         run = self.run
         run.estimate = decrement
         scale = float(abs(run.best.objective)) or SMALLEST
-        if not preconditioner.exact or run.in_single_precision:
+        if not preconditioner.exact or run.sums_are_rounded:
             tol = run.tol / self.caution
             is_met = run.is_certified or run.is_within(tol)
             return Assessment(is_met, _ratio(run.distance, tol * scale))

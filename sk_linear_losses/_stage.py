@@ -45,9 +45,9 @@ SMOOTH = StageLengths((5, 30), (25, 100))
 # times. Where it is dearer, shorter stages bring nothing.
 JUMPING = StageLengths((2, 30), (25, 100))
 # Where a loss has kinks, exact curvature ages sooner still: longer stages save no time and take more
-# iterations in all, and a few times as many evaluations where line searches stumble over the kinks. With other
-# curvature multipliers move after each stage: with 40 iterations at least, sparse rows had 10 to 1000 times
-# the gap.
+# iterations in all, and a few times as many evaluations where line searches stumble over the kinks. With
+# other curvature multipliers move after each stage: with 40 iterations at least, sparse rows had 10 to 1000
+# times the gap.
 KINKED = StageLengths((2, 10), (10, 100))
 
 

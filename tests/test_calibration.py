@@ -554,7 +554,9 @@ def test_a_weight_of_two_is_a_row_twice_for_many_coefficients(make, monkeypatch)
     monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
     X, y = make()
     times = 1 + np.arange(len(y)) % 2
-    model = MulticlassSVMClassifier(loss="squared_hinge", tol=1e-11, max_iter=2 * _cost.TURN_ITERATIONS - 1)
+    model = MulticlassSVMClassifier(
+        loss="squared_hinge", tol=1e-11, max_iter=2 * _cost.ROTATION_ITERATIONS - 1
+    )
     weighted = model.fit(X, y, times).temperature_
     repeated = model.fit(np.repeat(X, times, axis=0), np.repeat(y, times)).temperature_
     assert repeated == pytest.approx(weighted, rel=1e-6)

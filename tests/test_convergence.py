@@ -768,7 +768,7 @@ def test_without_a_penalty_the_intercept_takes_no_steps_for_a_certificate(longes
 
 
 def test_what_features_alone_do_not_show_is_found_by_curvature_across_them(monkeypatch):
-    monkeypatch.setattr(_row_space, "MAX_TURNED_ENTRIES", 0)
+    monkeypatch.setattr(_row_space, "MAX_ROTATED_ENTRIES", 0)
     model = SoftmaxClassifier().fit(*hidden_pair())
     assert model.converged_
     assert model.objective_ < 36
@@ -802,7 +802,7 @@ def test_what_features_alone_do_not_show_is_found_in_other_coordinates(monkeypat
 def test_what_cannot_be_found_is_not_called_converged(classifier, monkeypatch):
     """With the curvature of each feature alone a small decrement says nothing."""
     forbid_curvature_across_features(monkeypatch)
-    monkeypatch.setattr(_row_space, "MAX_TURNED_ENTRIES", 0)
+    monkeypatch.setattr(_row_space, "MAX_ROTATED_ENTRIES", 0)
     monkeypatch.setattr(_smooth, "DOUBTS", 0)
     options = {"loss": "squared_hinge"} if classifier is MulticlassSVMClassifier else {}
     with pytest.warns(ConvergenceWarning, match="is not certified to be near the optimum"):
@@ -1116,7 +1116,7 @@ def test_other_coordinates_bring_a_certificate(variant):
     model = build(variant).fit(powers, y)
     assert model.duality_gap_ <= 1e-6 * model.objective_
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(_fit, "is_worth_turning", lambda *args: False)
+        monkeypatch.setattr(_fit, "is_worth_rotation", lambda *args: False)
         alone = build(variant).fit(powers, y)
     assert alone.converged_
     assert alone.duality_gap_ > 1e-6 * alone.objective_
@@ -1336,7 +1336,7 @@ def test_powers_of_a_variable():
 def test_a_hinge_takes_its_multipliers_to_other_coordinates(monkeypatch):
     """Without them it would start again."""
     X, y = generated(0, 200, 20, 4)
-    monkeypatch.setattr(_cost, "TURN_ITERATIONS", 30)
+    monkeypatch.setattr(_cost, "ROTATION_ITERATIONS", 30)
     ends, original = [], _solver.solve
 
     def solve(objective, *arguments):

@@ -6,13 +6,13 @@ import scipy.sparse as sp
 
 from sk_linear_losses._cost import (
     COUNTING,
-    TURN_ITERATIONS,
+    ROTATION_ITERATIONS,
     CostModel,
     Form,
     digits_are_cheap,
     gram_stays_sparse,
     is_small,
-    iterations_before_turning,
+    iterations_before_rotation,
     may_be_inverted,
     pairs_together,
     rows_stay_sparse,
@@ -283,9 +283,9 @@ def test_other_coordinates_are_waited_for_as_long_as_they_cost_and_longer_where_
     """Much longer than a table of few features, wide dense rows cannot have curvature."""
     dear, cheap = sized(n_samples=1500, n_features=20_000), sized(n_samples=2000, n_features=20)
     assert evaluations(dear).best.form is Form.DIAGONAL
-    assert iterations_before_turning(cheap, 1.0, 1000) == TURN_ITERATIONS
-    assert iterations_before_turning(dear, 1.0, 1000) == 1
-    few, many = (iterations_before_turning(dear, work, 1000) for work in (1e10, 2e10))
-    assert 1 < few < TURN_ITERATIONS
+    assert iterations_before_rotation(cheap, 1.0, 1000) == ROTATION_ITERATIONS
+    assert iterations_before_rotation(dear, 1.0, 1000) == 1
+    few, many = (iterations_before_rotation(dear, work, 1000) for work in (1e10, 2e10))
+    assert 1 < few < ROTATION_ITERATIONS
     assert many == pytest.approx(2 * few, abs=1)
-    assert iterations_before_turning(dear, 1e15, 1000) == 500
+    assert iterations_before_rotation(dear, 1e15, 1000) == 500

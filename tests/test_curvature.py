@@ -150,7 +150,7 @@ def test_weights_and_entries_may_be_large_together_in_single_precision():
         objective = Objective(
             rows, SmoothTerm(SoftmaxLoss()), C, 1.0, False, statistics_of(rows, False), False
         )
-        rounded = objective.in_single_precision()
+        rounded = objective.to_float32()
         curvature = CurvatureAt(rounded, np.zeros(objective.shape))
         (gram,) = curvature.grams_one_by_one(lambda each: each.diagonal[:, :1], every_row, as_stored=False)
         grams.append(gram)

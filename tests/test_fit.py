@@ -40,7 +40,7 @@ class Turns:
         self.solve = _fit.solve
         monkeypatch.setattr(_fit, "solve", self)
         monkeypatch.setattr(_fit, "row_spaces", lambda *args: iter(spaces or [(None, 1.0), (None, np.inf)]))
-        monkeypatch.setattr(_fit, "is_worth_turning", self.is_worth_turning)
+        monkeypatch.setattr(_fit, "is_worth_rotation", self.is_worth_rotation)
 
     def __call__(self, objective, starts, *args):
         self.calls.append((objective, starts, *args))
@@ -49,7 +49,7 @@ class Turns:
         self.results.append(replace(result, **said))
         return self.results[-1]
 
-    def is_worth_turning(self, objective, work, converged):
+    def is_worth_rotation(self, objective, work, converged):
         self.asked.append((objective, work, converged))
         return self.worth_turning and work < np.inf
 
@@ -77,7 +77,7 @@ def test_whether_to_turn_depends_on_what_is_missing_and_on_the_next_coordinates(
         monkeypatch, {"converged": converged}, spaces=[(None, 7.0), (None, 8.0)], worth_turning=False
     )
     asked = []
-    monkeypatch.setattr(_fit, "iterations_before_turning", lambda *args: asked.append(args) or 5)
+    monkeypatch.setattr(_fit, "iterations_before_rotation", lambda *args: asked.append(args) or 5)
     new_fit(max_iter=9).minimise(None, 0.0)
     (call,) = turns.calls
     assert turns.asked == [(call[0], 7.0, converged)]

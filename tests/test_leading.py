@@ -131,7 +131,7 @@ def test_a_constant_feature_is_in_no_direction(storage):
     """In single precision centring leaves much of it that is round-off."""
     X, y = word_counts(0, 300, 200, 3)
     X = storage(np.column_stack([X.toarray(), np.full(300, 1e6)]).astype(np.float32))
-    objective = softmax(X, y, 3).in_single_precision()
+    objective = softmax(X, y, 3).to_float32()
     theta = np.zeros(objective.shape)
     theta[:200] = np.random.default_rng(6).normal(size=(200, 2)) / 100
     plan = CostModel(objective, objective, 0).leading()

@@ -63,7 +63,7 @@ def test_gram_matrices_in_single_precision():
     rows = Rows(INTEGERS.astype(np.float32), Y, WEIGHT, N_CLASSES, 1)
     statistics = statistics_of(rows, True)
     objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, True, statistics, False)
-    rounded = objective.in_single_precision()
+    rounded = objective.to_float32()
     chosen, factors = np.arange(len(INTEGERS)), np.sqrt(WEIGHT)
     gram, expected = (_gathered_gram(each, chosen, factors) for each in (rounded, objective))
     assert gram.dtype == np.float64

@@ -13,8 +13,8 @@ from sk_linear_losses._cost import (
     CostModel,
     Form,
     Plan,
-    is_worth_turning,
-    iterations_before_turning,
+    is_worth_rotation,
+    iterations_before_rotation,
     n_corrections,
 )
 from sk_linear_losses._curvature import CurvatureAt
@@ -479,8 +479,8 @@ def test_other_coordinates_wait_for_the_iterations_that_they_cost_but_not_for_mo
     evaluation = _cost._evaluation(objective)
     cases = ((300, 1000, 300), (3, 1000, 250), (3, 500, 250), (3, 499, 499), (600, 1000, 500))
     for cost, max_iter, expected in cases:
-        assert iterations_before_turning(objective, 1.001 * cost * evaluation, max_iter) == expected
-    assert iterations_before_turning(objective, np.inf, 1000) == 1000
+        assert iterations_before_rotation(objective, 1.001 * cost * evaluation, max_iter) == expected
+    assert iterations_before_rotation(objective, np.inf, 1000) == 1000
 
 
 def test_sparse_rows_wait_for_dense_coordinates_until_there_are_no_iterations_left():
@@ -491,9 +491,9 @@ def test_sparse_rows_wait_for_dense_coordinates_until_there_are_no_iterations_le
         X = np.zeros((n_samples, n_features))
         X[:, :n_stored] = np.random.default_rng(0).normal(size=(n_samples, n_stored))
         objective = softmax_objective(sp.csr_array(X), y, ones, N_CLASSES)
-        assert iterations_before_turning(objective, 1.0, 1000) == expected
+        assert iterations_before_rotation(objective, 1.0, 1000) == expected
         wide = softmax_objective(sp.csr_array(X[:10]), y[:10], ones[:10], N_CLASSES)
-        assert iterations_before_turning(wide, 1.0, 1000) == 250
+        assert iterations_before_rotation(wide, 1.0, 1000) == 250
 
 
 def test_other_coordinates_for_a_certificate_alone_are_to_be_cheap():
@@ -505,4 +505,4 @@ def test_other_coordinates_for_a_certificate_alone_are_to_be_cheap():
         (1e9, False, True),
         (np.inf, False, False),
     ]:
-        assert is_worth_turning(objective, work * evaluation, converged) == expected
+        assert is_worth_rotation(objective, work * evaluation, converged) == expected

@@ -297,7 +297,7 @@ class TestLastCoordinates:
         if n_features < 100:
             assert 1e-10 < spread.min() < 1e-8
 
-    @pytest.mark.parametrize(("limit", "least"), [("MAX_TURNED_ENTRIES", 600), ("MAX_SQUARES", 300)])
+    @pytest.mark.parametrize(("limit", "least"), [("MAX_ROTATED_ENTRIES", 600), ("MAX_SQUARES", 300)])
     def test_are_for_what_fits_into_memory(self, limit, least, monkeypatch):
         X = RNG.normal(size=(60, 10))
         monkeypatch.setattr(_row_space, limit, least)

@@ -108,11 +108,11 @@ def test_bounds_of_iterates_are_made_near_the_optimum_and_until_one_certifies_it
 
 
 def test_a_restart_keeps_one_point_however_good_the_others_seemed(objective, start, near):
-    run = new_run(near._replace(objective=0.0), bound=np.inf, in_single_precision=True)
+    run = new_run(near._replace(objective=0.0), bound=np.inf, sums_are_rounded=True)
     run.restart(objective, start)
     assert run.best is start
     assert run.bound == lower_bound(objective, start)
-    assert not run.in_single_precision
+    assert not run.sums_are_rounded
 
 
 def test_a_certificate_is_relative_to_the_bound(start):
@@ -145,7 +145,7 @@ def test_gaps_of_rounded_sums_are_told_to_nobody_but_decide(objective, start):
     for rounded in (False, True):
         recorder.told.clear()
         if rounded:
-            run.round_to_single_precision()
+            run.round_sums()
         run.begin(objective)
         run.end(objective, start)
         run.milestone("stage")

@@ -187,7 +187,7 @@ def test_exact_curvature_is_doubted_where_sums_are_rounded():
     stages, at = new_stages()
     decrement = TOL / CAUTION / 2 * at.objective
     assert not stages._assess(EXACT, at, decrement).is_met
-    stages.run.round_to_single_precision()
+    stages.run.round_sums()
     assert stages._assess(EXACT, at, decrement).is_met
     assert stages._assess(EXACT, at, 4 * decrement) == (False, pytest.approx(2.0))
 
@@ -437,7 +437,7 @@ def test_half_the_precision_is_for_what_takes_time():
         with counted(Run, "restart") as restart:
             end = minimise_smooth(run, objective, at)
         assert restart.call_count == is_rounded
-        assert not run.in_single_precision
+        assert not run.sums_are_rounded
         assert run.best.objective == objective.evaluate(run.best.theta).objective
         assert np.isinf(run.history[0].gap) == is_rounded
         assert end.why is Stop.MET
