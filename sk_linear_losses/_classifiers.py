@@ -5,7 +5,6 @@ Knows scikit-learn. The work of a fit is a handful of calls into the modules tha
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
 from collections import Counter
@@ -60,9 +59,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             Class labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights. A weight of 2 is the same as repeating the row, a weight of 0 as leaving it
-            out. Two exceptions: a class without weight stays in `classes_`, with a probability of zero; and
-            if weights of 0 leave two of three or more classes, both keep a weight vector, whereas a problem
-            with two classes has one.
+            out. Two exceptions: a class without weight stays in `classes_`, with a probability of zero, be
+            one class all that is left; and if weights of 0 leave two of three or more classes, both keep a
+            weight vector, whereas a problem with two classes has one.
 
         Returns
         -------
@@ -83,10 +82,11 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         """
         self._check_parameters()
         # All that a fit sets is set on a copy, so that whatever interrupts it leaves this estimator whole.
-        fitted = copy.copy(self)
+        fitted = self._copied()
         result = fitted._fit(X, y, sample_weight)
         self.__dict__ = fitted.__dict__
-        self._warn(result)
+        if result is not None:
+            self._warn(result)
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -101,7 +101,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         -------
         array of shape (n_samples, n_classes), or (n_samples,) for two classes
             With two classes, the score of ``classes_[1]`` less that of ``classes_[0]``. Minus infinity for
-            a class of which no sample had weight.
+            a class of which no sample had weight, and infinity for the other one of two. In float64.
 
         Raises
         ------
@@ -200,7 +200,10 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
     def _class_scores(self, X: Any) -> Array:
         """Scores of shape (n_samples, n_classes)."""
         scores = self.decision_function(X)
-        return np.stack([np.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores
+        if scores.ndim > 1:
+            return scores
+        # Less that of the winner, which has zero also where the other class has no weight.
+        return np.stack([np.minimum(-scores, 0), np.minimum(scores, 0)], axis=1)
 
     def _check_parameters(self) -> None:
         """Raise on parameters that no data could make sense of."""
@@ -219,11 +222,26 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         for name in ("fit_intercept", "warm_start"):
             check_boolean(name, getattr(self, name))
 
+    def _copied(self) -> Self:
+        """Another estimator with the same attributes, made without the methods that pickle a subclass."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
     @tearing_down
-    def _fit(self, X: Any, y: Any, sample_weight: Any) -> Result:
-        """Fit this estimator itself, which leaves it half changed where something interrupts it."""
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> Result | None:
+        """Fit this estimator itself, which leaves it half changed where something interrupts it.
+
+        Returns None where one class alone has weight, so that it is always predicted.
+        """
         started = time.perf_counter()
         problem = make_problem(self, X, y, sample_weight, self.class_weight, self.n_jobs)
+        if len(problem.present) == 1:
+            with reporting(self, X, y, sample_weight, lambda result: dict(vars(self))):
+                coef = np.zeros((problem.samples.X.shape[1], 1))
+                self._store(problem, Model(coef, np.zeros(1), objective=0.0, gap=0.0, converged=True), ())
+                self._calibrate(problem, None)
+            return None
         fit = Fit(
             problem.samples,
             self._loss(problem),
@@ -235,8 +253,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         )
 
         def attributes(result: Result) -> dict[str, Any]:
-            ended = copy.copy(self)
-            ended._store(problem, result, fit.model(result))
+            ended = self._copied()
+            ended._store(problem, fit.model(result), result.history)
+            ended._calibrate(problem, result)
             return dict(vars(ended))
 
         with (
@@ -247,7 +266,8 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             reporting(self, X, y, sample_weight, attributes) as reporters,
         ):
             result, model = fit.minimise(self._known(problem), started, reporters)
-            self._store(problem, result, model)
+            self._store(problem, model, result.history)
+            self._calibrate(problem, result)
         return result
 
     def _loss(self, problem: Problem) -> Loss:
@@ -257,46 +277,50 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
     def _known(self, problem: Problem) -> tuple[Array, Array] | None:
         """Coefficients (n_features, n_classes) and intercept of the previous fit, zero for unknown classes.
 
-        None if they are not to be used.
+        None if they are not to be used. What was set by hand without `classes_` is for the present ones.
         """
-        n_features = problem.samples.X.shape[1]
-        if not (self.warm_start and hasattr(self, "coef_") and self.coef_.shape[1] == n_features):
+        if not (self.warm_start and hasattr(self, "coef_")):
             return None
-        coef = np.zeros((n_features, len(problem.present)))
-        intercept = np.zeros(len(problem.present))
-        old_coef, old_intercept = self.coef_, self.intercept_
+        n_features = problem.samples.X.shape[1]
+        old_coef, old_intercept = np.asarray(self.coef_), np.asarray(self.intercept_)
         if len(old_coef) == 1:
             old_coef = np.vstack([-old_coef, old_coef]) / 2
             old_intercept = np.concatenate([-old_intercept, old_intercept]) / 2
-        position = {label: k for k, label in enumerate(self.classes_.tolist())}
+        known = np.asarray(getattr(self, "classes_", problem.classes))
+        if old_coef.shape != (len(known), n_features) or old_intercept.shape != known.shape:
+            return None
+        coef = np.zeros((n_features, len(problem.present)))
+        intercept = np.zeros(len(problem.present))
+        position = {label: k for k, label in enumerate(known.tolist())}
         for k, label in enumerate(problem.classes[problem.present].tolist()):
             old = position.get(label)
             if old is not None and np.isfinite(old_intercept[old]):
                 coef[:, k], intercept[k] = old_coef[old], old_intercept[old]
         return coef, intercept
 
-    def _store(self, problem: Problem, result: Result, model: Model) -> None:
+    def _store(self, problem: Problem, model: Model, history: tuple[Iteration, ...]) -> None:
         """Set the fitted attributes."""
-        coef, intercept = model.coef, model.intercept
         n_classes = len(problem.classes)
-        self.classes_ = problem.classes
+        coef = np.zeros((n_classes, len(model.coef)))
+        coef[problem.present] = model.coef.T
+        # A class without weight is never predicted, which is where its intercept would tend.
+        intercept = np.full(n_classes, -np.inf)
+        intercept[problem.present] = model.intercept
         if n_classes == 2:
-            self.coef_ = (coef[:, 1] - coef[:, 0])[None, :]
-            self.intercept_ = intercept[1:] - intercept[:1]
-        else:
-            self.coef_ = np.zeros((n_classes, len(coef)))
-            self.coef_[problem.present] = coef.T
-            # A class without weight is never predicted, which is where its intercept would tend.
-            self.intercept_ = np.full(n_classes, -np.inf)
-            self.intercept_[problem.present] = intercept
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.classes_ = problem.classes
+        self.coef_, self.intercept_ = coef, intercept
         self.objective_, self.duality_gap_ = model.objective, model.gap
         self.converged_ = bool(model.converged)
-        self.n_iter_ = len(result.history)
-        columns = zip(*result.history, strict=True) if result.history else [(), (), ()]
+        self.n_iter_ = len(history)
+        columns = zip(*history, strict=True) if history else [(), (), ()]
         self.history_ = {
             field: np.array(column, dtype=np.float64)
             for field, column in zip(Iteration._fields, columns, strict=True)
         }
+
+    def _calibrate(self, problem: Problem, result: Result | None) -> None:
+        """Set what probabilities need beside the scores; no result means that nothing was to be fitted."""
 
     def _warn(self, result: Result) -> None:
         """Say what kept the fit from its tolerance."""
@@ -589,8 +613,14 @@ class MulticlassSVMClassifier(_LinearClassifier):
         if np.isinf(float(self.C)):
             raise ValueError("C=inf: the hinge needs a penalty. Set C to a finite value.")
         check_option("loss", self.loss, ("hinge", "squared_hinge"))
-        check_option("multi_class", self.multi_class, ("weston_watkins", "crammer_singer"))
-        if self.multi_class == "crammer_singer" and self.loss == "squared_hinge":
+        multi_class: Any = self.multi_class
+        if isinstance(multi_class, str) and multi_class == "ovr":
+            raise ValueError(
+                "multi_class='ovr' is not offered: the losses look at all classes at once. For one class "
+                "against the rest, wrap the estimator in sklearn.multiclass.OneVsRestClassifier."
+            )
+        check_option("multi_class", multi_class, ("weston_watkins", "crammer_singer"))
+        if multi_class == "crammer_singer" and self.loss == "squared_hinge":
             raise ValueError(
                 "multi_class='crammer_singer' needs loss='hinge': its squared hinge is not differentiable "
                 "at ties."
@@ -638,9 +668,11 @@ class MulticlassSVMClassifier(_LinearClassifier):
     def _temperature(self) -> float:
         return float(self.temperature_)
 
-    def _store(self, problem: Problem, result: Result, model: Model) -> None:
-        super()._store(problem, result, model)
-        self.temperature_ = fit_temperature(result.minimised, result.theta, problem.unit)
+    def _calibrate(self, problem: Problem, result: Result | None) -> None:
+        # One class alone is certain at any temperature.
+        self.temperature_ = 1.0
+        if result is not None:
+            self.temperature_ = fit_temperature(result.minimised, result.theta, problem.unit)
 
     def _loss(self, problem: Problem) -> HingeLoss:
         margin = self._margin(problem)

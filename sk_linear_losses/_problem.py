@@ -70,9 +70,10 @@ def make_problem(
         ensure_all_finite=False,
     )
     _check_values(X, estimator)
-    if y.dtype.kind not in "biuUS":  # those are class labels whatever they hold
-        check_classification_targets(y)
     classes, indices = np.unique(y, return_inverse=True)
+    # Integers and strings are class labels whatever they hold, but may be too many to be meant as such.
+    if y.dtype.kind not in "biuU" or 2 * len(classes) > len(y):
+        check_classification_targets(y)
     name = type(estimator).__name__
     if len(classes) < 2:
         raise ValueError(
@@ -95,11 +96,10 @@ def make_problem(
             f"{totals.sum():.3g} in the weights, which leaves the range of float64 in quotients. Give them "
             "weight 0 to leave the class out."
         )
-    if len(present) < 2:
-        but = f" but those of class {classes.tolist()[present[0]]!r}" if len(present) else ""
+    if len(present) == 0:
         raise ValueError(
-            f"{name} needs weight on samples of at least 2 classes: sample_weight times class_weight is zero "
-            f"for all samples{but}. Give those of other classes a weight above 0."
+            "sample_weight times class_weight is zero for all samples: nothing is left to fit. Give some a "
+            "weight above 0."
         )
     position = np.zeros(len(classes), dtype=np.intp)
     position[present] = np.arange(len(present))

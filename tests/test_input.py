@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal, assert_equal
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, make_classification
+from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 
@@ -220,11 +221,9 @@ class TestParameters:
         estimator.set_params(class_weight=None)
         self.assert_refused(estimator, {"class_weight": class_weight}, r"class_weight=.*non-negative")
 
-    @pytest.mark.parametrize(("weight", "but"), [(0.0, ""), (1.0, " but those of class 'setosa'")])
-    def test_weight_on_less_than_two_classes(self, estimator, weight, but):
-        class_weight = {"setosa": weight, "versicolor": 0.0, "virginica": 0.0}
-        message = f"is zero for all samples{but}. Give those of other classes"
-        self.assert_refused(estimator, {"class_weight": class_weight}, message)
+    def test_weights_of_zero_for_all_classes(self, estimator):
+        class_weight = dict.fromkeys(("setosa", "versicolor", "virginica"), 0.0)
+        self.assert_refused(estimator, {"class_weight": class_weight}, "is zero for all samples.* above 0")
 
     def test_weights_of_classes_that_a_fold_lacks(self, estimator):
         class_weight = {"setosa": 1.0, "versicolor": 2.0, "virginica": 3.0}
@@ -271,6 +270,7 @@ BAD_DATA = {
     "y short": ({"y": Y[:-1]}, r"\[150, 149\]"),
     "y continuous": ({"y": Y + 0.5 * X[:, 0]}, "continuous"),
     "y one class": ({"y": np.full(len(Y), "rose")}, "class.*rose"),
+    "y bytes": ({"y": Y.astype("S1")}, "bytes"),
     "y mixed": ({"y": changed(Y.astype(object), 5, "a")}, "str|label type"),
     "y nan": ({"y": changed(Y.astype(float), 5, np.nan)}, "y contains NaN"),
     "y missing": ({"y": None}, "y"),
@@ -295,7 +295,6 @@ BAD_DATA = {
         {"sample_weight": np.where(Y == 2, 1e-310, 1.0)},
         r"class 2 have a share of 5e-309 / 100 in the weights.*weight 0",
     ),
-    "weight on one class": ({"sample_weight": 1.0 * (Y == 2)}, "weight.*2"),
 }
 
 
@@ -676,9 +675,68 @@ class TestClassWithoutWeight:
         assert_allclose(model.objective_, reference.objective_, rtol=1e-9)
         assert_allclose(model.coef_[rest], reference.coef_, rtol=1e-6, atol=1e-7)
 
-    def test_of_two_is_refused(self, estimator):
-        with pytest.raises(ValueError, match="at least 2 classes"):
-            estimator.fit(X[:100], Y[:100], sample_weight=1.0 * (Y[:100] == 0))
+    @pytest.mark.parametrize("fit_intercept", [True, False])
+    @pytest.mark.parametrize(("n_classes", "left"), [(2, 0), (2, 1), (3, 1)])
+    def test_one_class_alone_is_certain(self, variant, n_classes, left, fit_intercept):
+        data, labels = X[: 50 * n_classes], Y[: 50 * n_classes]
+        variant.set_params(fit_intercept=fit_intercept).fit(data, labels, 1.0 * (labels == left))
+        expected = np.eye(n_classes)[[left] * len(X)]
+        assert_array_equal(variant.predict(X), left)
+        assert_array_equal(variant.predict_proba(X), expected)
+        assert_array_equal(np.exp(variant.predict_log_proba(X)), expected)
+        assert_array_equal(variant.coef_, np.zeros((1 if n_classes == 2 else n_classes, 4)))
+        assert variant.objective_ == variant.duality_gap_ == variant.n_iter_ == 0
+        assert variant.converged_
+        assert all(column.shape == (0,) for column in variant.history_.values())
+
+    def test_one_class_alone_may_be_left_by_a_bootstrap(self, estimator):
+        """Which BaggingClassifier makes by weights."""
+        y = np.repeat([0, 1], [148, 2])
+        bagging = BaggingClassifier(estimator, 40, random_state=0).fit(X, y)
+        assert any(np.isinf(model.intercept_).any() for model in bagging.estimators_)
+        probability = bagging.predict_proba(X)
+        assert_allclose(probability.sum(axis=1), 1, rtol=1e-12)
+
+    def test_all_are_refused(self, estimator):
+        estimator.set_params(class_weight={0: 0, 1: 1, 2: 1})
+        with pytest.raises(ValueError, match="sample_weight times class_weight is zero for all samples"):
+            estimator.fit(X, Y, 1.0 * (Y == 0))
+
+
+def test_a_fit_does_not_pickle(estimator):
+    """Subclasses may leave out of a pickle what cannot be in one, or refuse to be pickled."""
+
+    class Unpicklable(type(estimator)):
+        def __getstate__(self):
+            raise TypeError("no pickles")
+
+    model = Unpicklable()
+    model.cache = cache = {}
+    assert model.fit(X, Y).cache is cache
+
+
+def test_many_classes_may_be_meant_for_regression(estimator):
+    with pytest.warns(UserWarning, match="could represent a regression problem"):
+        estimator.fit(X[::3], np.arange(50) % 30)
+
+
+@pytest.mark.parametrize("with_classes", [False, True])
+def test_a_warm_start_from_coefficients_set_by_hand(estimator, with_classes):
+    """Without labels they are for the classes of y; of other shapes they are not used."""
+    reference = clone(estimator).fit(X, Y)
+    estimator.set_params(warm_start=True, max_iter=1)
+    estimator.coef_, estimator.intercept_ = reference.coef_.tolist(), reference.intercept_.tolist()
+    if with_classes:
+        estimator.classes_ = [0, 1, 2]
+    objectives = []
+    for coef in (estimator.coef_, estimator.coef_[:2]):
+        model = clone(estimator)
+        vars(model).update(vars(estimator), coef_=coef)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            objectives.append(model.fit(X, Y).objective_)
+    assert objectives[0] == pytest.approx(reference.objective_, rel=1e-5)
+    assert objectives[1] > 1.1 * reference.objective_
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
