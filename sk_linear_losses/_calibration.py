@@ -195,7 +195,7 @@ def _likeliest(scores: Array, y: Array, weight: Array, wrong: float, coldest: fl
 
     def slope(log_inverse: float) -> float:
         """Derivative of the mean loss in the inverse temperature, in which it is convex."""
-        gradient = likelihood.gradient(scores * np.exp(log_inverse), y)
+        _, gradient = likelihood._value_and_gradient(scores * np.exp(log_inverse), y)
         return float(weight @ np.einsum("ij,ij->i", gradient, scores)) + wrong
 
     low, high = -np.log(hottest), -np.log(coldest)
@@ -322,7 +322,7 @@ def _roughly_left_out_scores(
             objective.C * block.weight * squared_norm,
             (objective.C * unit[block.places] * squared_norm)[:, None],
             curvature,
-            softmax.curvature(scores / softness, block.y).diagonal,
+            softmax._curvature(scores / softness, block.y).diagonal,
         )
 
     by_block = objective.rows.map(pulls)

@@ -198,8 +198,8 @@ class Fit:
             values, rounded = np.empty(len(factors)), np.empty(len(factors))
             for k, (factor, intercept) in enumerate(zip(factors, intercepts, strict=True)):
                 scores = factor * products + intercept
-                values[k] = block.weight @ loss.value(scores, y)
-                rounded[k] = block.weight @ loss.value(scores + factor * against, y)
+                values[k] = block.weight @ loss._value_and_gradient(scores, y)[0]
+                rounded[k] = block.weight @ loss._value_and_gradient(scores + factor * against, y)[0]
             return values, rounded - values
 
         values, doubts = rows.sum(sums)

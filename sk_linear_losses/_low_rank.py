@@ -65,7 +65,7 @@ class OuterProducts:
         return gram
 
 
-@dataclass(frozen=True)
+@dataclass
 class LowRankRoot:
     """A root of the identity plus outer products B'B, and of what these leave of an intercept's curvature.
 

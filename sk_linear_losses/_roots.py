@@ -116,7 +116,8 @@ def factorise(matrix: Array, scale: Array) -> Factor:
         matrix.flat[:: len(matrix) + 1] = 1 + ridge
         # LAPACK's own order is that of the transpose, which is the same matrix.
         lower, failed = dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)
-        if not failed:
+        # With so much of it only what is not a number fails, of which the solutions are none either.
+        if not failed or ridge > len(matrix):
             return Factor(lower, scale)
         _reflect(matrix)
         ridge *= 100

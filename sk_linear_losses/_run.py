@@ -221,7 +221,7 @@ class Run:
 
         Relative to the bound, which the optimum is not below: so it holds for the largest `tol` too.
         """
-        return self.gap <= self._negligible(self.tol, self.bound)
+        return self.bound > -math.inf and self.gap <= self._negligible(self.tol, self.bound)
 
     @property
     def is_credible(self) -> bool:

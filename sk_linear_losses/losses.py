@@ -15,7 +15,15 @@ import numpy as np
 from ._checks import as_numbers, check_boolean, check_number
 from ._typing import Array
 
-__all__ = ["CrammerSingerLoss", "SoftmaxLoss", "WestonWatkinsLoss"]
+__all__ = [
+    "CrammerSingerLoss",
+    "Curvature",
+    "HingeLoss",
+    "Loss",
+    "SoftmaxLoss",
+    "WestonWatkinsLoss",
+    "sums_to_zero",
+]
 
 # Round-off allowed at the boundary of a conjugate's domain, and at least that in units of the precision.
 DOMAIN_SLACK, DOMAIN_UNITS = 1e-12, 16
@@ -24,8 +32,22 @@ DOMAIN_SLACK, DOMAIN_UNITS = 1e-12, 16
 class Curvature(NamedTuple):
     """A symmetric matrix for each sample, ``diag(d) - (l r' + r l') / 2``.
 
-    Such as the second derivative of its loss in its scores. The three arrays have shape (n_samples,
-    n_classes).
+    Such as the second derivative of its loss in its scores. Its rows sum to zero.
+
+    Parameters
+    ----------
+    diagonal, left, right : array of shape (n_samples, n_classes)
+        d, l and r of each sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_linear_losses.losses import SoftmaxLoss
+    >>> curvature = SoftmaxLoss().curvature(np.log([[1.0, 1.0, 2.0]]), np.array([2]))
+    >>> curvature.diagonal
+    array([[0.25, 0.25, 0.5 ]])
+    >>> curvature.product(np.array([[1.0, 0.0, 0.0]]))
+    array([[ 0.1875, -0.0625, -0.125 ]])
     """
 
     diagonal: Array
@@ -60,7 +82,25 @@ class EnvelopePoint(NamedTuple):
 
 
 class Loss:
-    """A loss of scores, as its users see it."""
+    """A convex loss of scores that ignores what is added to all of a sample's: the base of the others.
+
+    A loss of one's own extends it, or `HingeLoss` if it has kinks. It writes ``_value_and_gradient``,
+    ``_curvature`` and ``_conjugate``, which trust their arguments and return what `value_and_gradient`,
+    `curvature` and `conjugate` describe; and, if there is better than zero, one over the number of classes,
+    no leeway and no minimum, ``_constant_scores``, ``_balancing_flow``, ``_leeway`` and `has_minimum`. What
+    each is for: :doc:`/adding_a_loss`. Names that begin with an underscore may change before version 1.0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_linear_losses.losses import Loss, WestonWatkinsLoss
+    >>> loss = WestonWatkinsLoss()
+    >>> isinstance(loss, Loss)
+    True
+    >>> value, gradient = loss.value_and_gradient(np.array([[0.5, 0.0, -2.0]]), np.array([1]))
+    >>> value, gradient
+    (array([1.5]), array([[ 1., -1.,  0.]]))
+    """
 
     @property
     def _unit(self) -> float:
@@ -358,7 +398,7 @@ class SoftmaxLoss(Loss):
     def _conjugate(self, gradient: Array, y: Array) -> Array:
         # The negative entropy of the probabilities, off the simplex infinite.
         probabilities = self._probabilities(gradient, y)
-        feasible = (probabilities.min(axis=1) >= -_slack(gradient)) & _balanced(gradient)
+        feasible = (probabilities.min(axis=1) >= -_slack(gradient)) & sums_to_zero(gradient)
         probabilities = np.maximum(probabilities, np.finfo(float).tiny)
         return np.where(feasible, (probabilities * np.log(probabilities)).sum(axis=1), np.inf)
 
@@ -374,7 +414,28 @@ class SoftmaxLoss(Loss):
 
 @dataclass(frozen=True, eq=False)
 class HingeLoss(Loss):
-    """Shortfalls ``z_j = margin[y, j] + s_j - s_y`` of the wrong classes, zero for the right one."""
+    """A loss of the shortfalls ``z_j = margin[y, j] + s_j - s_y`` of the wrong classes: the base of hinges.
+
+    One of one's own writes ``_curvature`` and those private methods that raise NotImplementedError here. They
+    describe it by flows to the wrong classes: the entries of a gradient but for that of the right class,
+    which is minus their sum.
+
+    Parameters
+    ----------
+    margin : float or array of shape (n_classes, n_classes), default=1.0
+        How far the right class y must lead a wrong class j, the same for all or one for each pair [y, j].
+
+    Raises
+    ------
+    ValueError
+        If the margin is not finite, is negative, or has another shape.
+
+    Examples
+    --------
+    >>> from sk_linear_losses.losses import CrammerSingerLoss, HingeLoss
+    >>> issubclass(CrammerSingerLoss, HingeLoss)
+    True
+    """
 
     margin: float | Array = 1.0
 
@@ -463,7 +524,7 @@ class HingeLoss(Loss):
     def _conjugate(self, gradient: Array, y: Array) -> Array:
         flows = _flows_of(gradient, y)
         cost = self._flow_penalty(flows) - self._margin_gain(flows, flows.sum(axis=1), y)
-        return np.where(self._feasible(flows) & _balanced(gradient), cost, np.inf)
+        return np.where(self._feasible(flows) & sums_to_zero(gradient), cost, np.inf)
 
     def _leeway(self, gradient: Array, y: Array) -> Curvature:
         return self._leeway_of(np.maximum(_flows_of(gradient, y), 0), y)
@@ -792,8 +853,24 @@ def _slack(values: Array) -> float:
     return max(DOMAIN_SLACK, DOMAIN_UNITS * float(np.finfo(values.dtype).eps))
 
 
-def _balanced(gradient: Array) -> Array:
-    """Whether each row sums to zero, as gradients of losses that ignore shifts do."""
+def sums_to_zero(gradient: Array) -> Array:
+    """Whether each row sums to zero, up to round-off, as gradients of losses that ignore shifts do.
+
+    Parameters
+    ----------
+    gradient : array of shape (n_samples, n_classes)
+
+    Returns
+    -------
+    bool array of shape (n_samples,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_linear_losses.losses import sums_to_zero
+    >>> sums_to_zero(np.array([[0.1, 0.2, -0.3], [0.1, 0.2, 0.3]]))
+    array([ True, False])
+    """
     allowed = _slack(gradient) * np.maximum(1, np.abs(gradient).max(axis=1))
     return np.asarray(np.abs(gradient.sum(axis=1)) <= allowed)
 

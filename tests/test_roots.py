@@ -5,6 +5,7 @@ import pytest
 import scipy.linalg
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sk_linear_losses import _roots
 from sk_linear_losses._roots import BlockRoot, DiagonalRoot, factorise
 
 from .oracles import relative_error
@@ -119,3 +120,12 @@ def test_block_roots_are_block_diagonal_matrices_whose_blocks_may_share_a_root()
     vector = np.random.default_rng(11).normal(size=24)
     assert relative_error(root.solve(vector), np.linalg.solve(dense, vector)) < 1e-10
     assert relative_error(root.solve_transposed(vector), np.linalg.solve(dense.T, vector)) < 1e-10
+
+
+def test_what_is_not_a_number_has_an_end(monkeypatch):
+    """LAPACK may say that it fails, whatever is added to the diagonal, or not."""
+    matrix = np.full((3, 3), np.nan)
+    for failed in (0, 1):
+        monkeypatch.setattr(_roots, "dpotrf", lambda a, *, failed=failed, **options: (a, failed))
+        with np.errstate(invalid="ignore"):
+            assert np.isnan(factorise(matrix.copy(), np.ones(3)).solve(np.ones(3))).any()

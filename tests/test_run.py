@@ -121,6 +121,10 @@ def test_a_certificate_is_relative_to_the_bound(start):
     for bound, certified in ((-np.inf, False), (0.0, False), (0.9, False), (1.0, True), (1.9, True)):
         run.bound = bound
         assert run.is_certified == certified
+    # Where nothing is known, nothing is certified, not even with a tolerance of zero.
+    run.tol, run.bound = 0.0, -np.inf
+    assert not run.is_certified
+    run.tol = 1.0
     # An estimate is none, so that a bound may be far below.
     run.bound, run.estimate = 0.0, 2.0
     assert run.is_within(1.0)
