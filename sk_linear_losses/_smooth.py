@@ -33,6 +33,9 @@ SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # Largest relative distance from the optimum, by estimate, that is promising, and by the curvature of each
 # feature alone, which knows less of it.
 PROMISING, ALONE_PROMISING = 0.5, 0.1
+# Share of the objective that exact curvature promises to take where it says nothing of what is there: next to
+# other samples, which do not curve yet. Of soft margins it promised at most half after twenty iterations.
+IMPLAUSIBLE = 0.8
 # In place of an objective that is zero.
 SMALLEST = float(np.finfo(float).tiny)
 # Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
@@ -52,11 +55,13 @@ class Stop(Enum):
 class IterationLimit(NamedTuple):
     """No stage begins after so many iterations; a soft limit is passed as long as the optimum seems near.
 
-    After another limit others go on, and no time is taken for a certificate.
+    After another limit others go on, and no time is taken for a certificate. Once `tried`, no stage begins
+    either whose exact curvature promises what is not plausible.
     """
 
     iterations: float = math.inf
     is_soft: bool = True
+    tried: float = math.inf
 
 
 NO_LIMIT = IterationLimit()
@@ -217,7 +222,11 @@ class _Stages:
                 return SmoothEnd(at, Stop.UNBOUNDED, preconditioner)
             assess = partial(self._assess, preconditioner)
             most = stage_length(preconditioner, lengths, len(run.history))
-            end = Stage(run, objective, preconditioner, at, assess).minimise(most)
+            stage = Stage(run, objective, preconditioner, at, assess)
+            tried = preconditioner.exact and len(run.history) >= self.limit.tried
+            if tried and stage.end.decrement > IMPLAUSIBLE * abs(at.objective):
+                return SmoothEnd(at, Stop.LIMIT, preconditioner)
+            end = stage.minimise(most)
             run.milestone("stage")
             # For digits that the certificate does not ask for, dear curvature is not taken anew.
             if end.finished or (run.is_certified and _is_dear(preconditioner)):

@@ -139,7 +139,7 @@ EXPECTED = [
     (MulticlassSVMClassifier(30, loss="squared_hinge"), "text", 33, 38),
     (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "sparse", 10, 13),
     # A hard margin, so that multipliers take over.
-    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 121, 211),
+    (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 93, 177),
 ]
 
 

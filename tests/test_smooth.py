@@ -19,6 +19,7 @@ from sk_linear_losses._smooth import (
     BALANCING_STEPS,
     CAUTION,
     CAUTIONS,
+    IMPLAUSIBLE,
     NO_LIMIT,
     PROMISING,
     REBALANCING,
@@ -138,6 +139,33 @@ def test_beyond_so_many_iterations_stages_go_on_only_while_the_optimum_seems_nea
     script.steps.append((-1.0, far))
     assert stages.minimise(at, TRUSTED).why is Stop.LIMIT
     assert script.preconditioners[-1] is TRUSTED
+
+
+@pytest.mark.parametrize(
+    ("preconditioner", "made", "share", "begins"),
+    [
+        (EXACT, 3, 1.1 * IMPLAUSIBLE, False),
+        (EXACT, 3, 0.9 * IMPLAUSIBLE, True),
+        (EXACT, 2, 1.1 * IMPLAUSIBLE, True),
+        # Other curvature promises more without meaning it.
+        (TRUSTED, 3, 1.1 * IMPLAUSIBLE, True),
+    ],
+)
+def test_once_tried_no_stage_begins_that_promises_what_is_not_plausible(
+    preconditioner, made, share, begins, monkeypatch
+):
+    stages, at = new_stages(IterationLimit(50, tried=3))
+    stages.run.history.extend([None] * made)
+    planned = []
+
+    def new_stage(run, objective, preconditioner, start, assess):
+        end = StageEnd(start, share * at.objective, 0, finished=False)
+        return SimpleNamespace(end=end, minimise=lambda most: planned.append(most) or end)
+
+    monkeypatch.setattr(_smooth, "Stage", new_stage)
+    end = stages.minimise(at, preconditioner)
+    assert bool(planned) == begins
+    assert begins or (end.why, end.preconditioner) == (Stop.LIMIT, preconditioner)
 
 
 @pytest.mark.parametrize("is_soft", [True, False])
