@@ -224,7 +224,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
     def _copied(self) -> Self:
         """Another estimator with the same attributes, made without the methods that pickle a subclass."""
-        copied = object.__new__(type(self))
+        copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__)
         return copied
 
@@ -236,6 +236,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         """
         started = time.perf_counter()
         problem = make_problem(self, X, y, sample_weight, self.class_weight, self.n_jobs)
+        loss = self._loss(problem)
         if len(problem.present) == 1:
             with reporting(self, X, y, sample_weight, lambda result: dict(vars(self))):
                 coef = np.zeros((problem.samples.X.shape[1], 1))
@@ -244,7 +245,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             return None
         fit = Fit(
             problem.samples,
-            self._loss(problem),
+            loss,
             C=float(self.C),
             fit_intercept=bool(self.fit_intercept),
             one_vector=len(problem.classes) == 2,
@@ -279,16 +280,19 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
 
         None if they are not to be used. What was set by hand without `classes_` is for the present ones.
         """
-        if not (self.warm_start and hasattr(self, "coef_")):
+        if not (self.warm_start and hasattr(self, "coef_") and hasattr(self, "intercept_")):
             return None
         n_features = problem.samples.X.shape[1]
+        known = np.asarray(getattr(self, "classes_", problem.classes))
+        n_rows = 1 if len(known) == 2 else len(known)
         old_coef, old_intercept = np.asarray(self.coef_), np.asarray(self.intercept_)
-        if len(old_coef) == 1:
+        if old_coef.shape != (n_rows, n_features) or old_intercept.shape != (n_rows,):
+            return None
+        if not np.isfinite(old_coef).all():
+            return None
+        if n_rows == 1:
             old_coef = np.vstack([-old_coef, old_coef]) / 2
             old_intercept = np.concatenate([-old_intercept, old_intercept]) / 2
-        known = np.asarray(getattr(self, "classes_", problem.classes))
-        if old_coef.shape != (len(known), n_features) or old_intercept.shape != known.shape:
-            return None
         coef = np.zeros((n_features, len(problem.present)))
         intercept = np.zeros(len(problem.present))
         position = {label: k for k, label in enumerate(known.tolist())}

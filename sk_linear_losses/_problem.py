@@ -70,9 +70,11 @@ def make_problem(
         ensure_all_finite=False,
     )
     _check_values(X, estimator)
-    classes, indices = np.unique(y, return_inverse=True)
     # Integers and strings are class labels whatever they hold, but may be too many to be meant as such.
-    if y.dtype.kind not in "biuU" or 2 * len(classes) > len(y):
+    if not (plain := y.dtype.kind in "biuU"):
+        check_classification_targets(y)
+    classes, indices = np.unique(y, return_inverse=True)
+    if plain and 2 * len(classes) > len(y):
         check_classification_targets(y)
     name = type(estimator).__name__
     if len(classes) < 2:

@@ -20,7 +20,7 @@ from ._curvature import CurvatureAt
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from ._run import FINEST_DECREMENT, Run
-from ._stage import JUMPING, SMOOTH, Assessment, Stage, StageEnd, stage_length
+from ._stage import SMOOTH, Assessment, Stage, StageEnd, stage_length
 
 # How many times less than `tol` the decrement must be where curvature is not exact; each time that the gap is
 # not certified then, the next of these: in bad units that takes ten digits, which come fast by then.
@@ -214,14 +214,13 @@ class _Stages:
         """Where stages end."""
         run, objective = self.run, self.objective
         decrement, latest = np.inf, preconditioner
-        lengths = JUMPING if objective.term.loss.has_sparse_curvature else SMOOTH
         while run.iterations_left > 0 and self._may_go_on(latest):
             n_iter = math.inf if self.at_any_cost else len(run.history)
             preconditioner = preconditioner or precondition(objective, at.theta, n_iter)
             if objective.may_be_unbounded and _diverges(objective, preconditioner, at):
                 return SmoothEnd(at, Stop.UNBOUNDED, preconditioner)
             assess = partial(self._assess, preconditioner)
-            most = stage_length(preconditioner, lengths, len(run.history))
+            most = stage_length(preconditioner, made=len(run.history))
             stage = Stage(run, objective, preconditioner, at, assess)
             tried = preconditioner.exact and len(run.history) >= self.limit.tried
             if tried and stage.end.decrement > IMPLAUSIBLE * abs(at.objective):

@@ -40,14 +40,9 @@ class StageLengths(NamedTuple):
 # (on word counts 0.5 to 0.9 of the iterations, with twice as long no fewer; with other curvature raw MNIST
 # did not converge in twice the iterations).
 SMOOTH = StageLengths((5, 30), (25, 100))
-# Where curvature jumps from sample to sample, as that of a squared hinge does, the exact one ages sooner:
-# with five iterations at least where it is cheap, such fits took 1 to 1.3 times as long, a few up to three
-# times. Where it is dearer, shorter stages bring nothing.
-JUMPING = StageLengths((2, 30), (25, 100))
-# Where a loss has kinks, exact curvature ages sooner still: longer stages save no time and take more
-# iterations in all, and a few times as many evaluations where line searches stumble over the kinks. With
-# other curvature multipliers move after each stage: with 40 iterations at least, sparse rows had 10 to 1000
-# times the gap.
+# Where a loss has kinks, exact curvature ages sooner: longer stages save no time and take more iterations in
+# all, and a few times as many evaluations where line searches stumble over the kinks. With other curvature
+# multipliers move after each stage: with 40 iterations at least, sparse rows had 10 to 1000 times the gap.
 KINKED = StageLengths((2, 10), (10, 100))
 
 

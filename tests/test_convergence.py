@@ -803,7 +803,7 @@ def test_what_cannot_be_found_is_not_called_converged(classifier, monkeypatch):
     """With the curvature of each feature alone a small decrement says nothing."""
     forbid_curvature_across_features(monkeypatch)
     monkeypatch.setattr(_row_space, "MAX_ROTATED_ENTRIES", 0)
-    monkeypatch.setattr(_smooth, "DOUBTS", 0)
+    monkeypatch.setattr(_smooth, "CAUTIONS", _smooth.CAUTIONS[:1])
     options = {"loss": "squared_hinge"} if classifier is MulticlassSVMClassifier else {}
     with pytest.warns(ConvergenceWarning, match="is not certified to be near the optimum"):
         model = classifier(max_iter=200, **options).fit(*hidden_pair())

@@ -31,12 +31,12 @@ def end_of(fit):
     return fit.minimise(None, 0.0)[0]
 
 
-class Turns:
+class Rotations:
     """Stands for `solve`: keeps its arguments, and says of each end what the next of the script says."""
 
-    def __init__(self, monkeypatch, *script, spaces=None, worth_turning=True):
+    def __init__(self, monkeypatch, *script, spaces=None, worth_rotation=True):
         self.script, self.calls, self.results, self.asked = list(script), [], [], []
-        self.worth_turning = worth_turning
+        self.worth_rotation = worth_rotation
         self.solve = _fit.solve
         monkeypatch.setattr(_fit, "solve", self)
         monkeypatch.setattr(_fit, "row_spaces", lambda *args: iter(spaces or [(None, 1.0), (None, np.inf)]))
@@ -51,13 +51,13 @@ class Turns:
 
     def is_worth_rotation(self, objective, work, converged):
         self.asked.append((objective, work, converged))
-        return self.worth_turning and work < np.inf
+        return self.worth_rotation and work < np.inf
 
 
 def test_a_fit_turns_to_other_coordinates_until_nothing_is_left_to_gain(monkeypatch):
     final = {"converged": True, "certified": True}
     history = 1000 * (None,)
-    for script, worth_turning, n_solves in (
+    for script, worth_rotation, n_solves in (
         ([{}, {}], True, 2),
         ([final], True, 1),
         ([{"history": history}], True, 1),
@@ -65,22 +65,22 @@ def test_a_fit_turns_to_other_coordinates_until_nothing_is_left_to_gain(monkeypa
         ([{}], False, 1),
     ):
         with monkeypatch.context() as context:
-            turns = Turns(context, *script, worth_turning=worth_turning)
+            rotations = Rotations(context, *script, worth_rotation=worth_rotation)
             new_fit().minimise(None, 0.0)
-        assert len(turns.calls) == n_solves
-        assert len(turns.asked) == (0 if script[0] not in ({}, {"history": history[1:]}) else n_solves)
+        assert len(rotations.calls) == n_solves
+        assert len(rotations.asked) == (0 if script[0] not in ({}, {"history": history[1:]}) else n_solves)
 
 
 @pytest.mark.parametrize("converged", [False, True])
 def test_whether_to_turn_depends_on_what_is_missing_and_on_the_next_coordinates(converged, monkeypatch):
-    turns = Turns(
-        monkeypatch, {"converged": converged}, spaces=[(None, 7.0), (None, 8.0)], worth_turning=False
+    rotations = Rotations(
+        monkeypatch, {"converged": converged}, spaces=[(None, 7.0), (None, 8.0)], worth_rotation=False
     )
     asked = []
     monkeypatch.setattr(_fit, "iterations_before_rotation", lambda *args: asked.append(args) or 5)
     new_fit(max_iter=9).minimise(None, 0.0)
-    (call,) = turns.calls
-    assert turns.asked == [(call[0], 7.0, converged)]
+    (call,) = rotations.calls
+    assert rotations.asked == [(call[0], 7.0, converged)]
     assert asked == [(call[0], 7.0, 9)]
     assert call[3] == 5
 
@@ -89,14 +89,14 @@ def test_coordinates_are_taken_in_order_and_each_goes_on_from_the_last(monkeypat
     """What was known before any of them is no start for later ones."""
     turned = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
     space = RowSpace(X @ turned, turned, np.zeros(4), np.zeros(4))
-    turns = Turns(monkeypatch, {}, {}, spaces=[(None, 1.0), (space, np.inf)])
+    rotations = Rotations(monkeypatch, {}, {}, spaces=[(None, 1.0), (space, np.inf)])
     known = np.ones((4, 3)) * [1, 0, -1], np.array([1.0, 0.0, -1.0])
     new_fit().minimise(known, 0.0)
-    (first, starts, *_, before), (second, later, *_, previous) = turns.calls
+    (first, starts, *_, before), (second, later, *_, previous) = rotations.calls
     assert first.space is None
     assert second.space is space
     assert before is None
-    assert previous is turns.results[0]
+    assert previous is rotations.results[0]
     assert_allclose(starts[0], first.coded_parameters(*known))
     assert_allclose(later[0], second.coded_parameters(*previous.parameters))
     for objective, (_, none) in ((first, starts), (second, later)):
@@ -110,9 +110,9 @@ def test_the_best_of_ends_is_taken_with_all_that_was_proven(better, monkeypatch)
     script = [{"objective": each, "gap": gap} for each, gap in zip(objectives, (1.0, 5.0), strict=True)]
     script[1]["stopped"] = True
     script[1]["history"] = (None,)
-    turns = Turns(monkeypatch, *script)
+    rotations = Rotations(monkeypatch, *script)
     result, model = new_fit().minimise(None, 0.0)
-    assert result.theta is turns.results[better].theta
+    assert result.theta is rotations.results[better].theta
     assert model.objective == result.objective == 10.0
     assert result.bound == pytest.approx(objectives[1] - 5.0)
     assert result.stopped
@@ -120,14 +120,14 @@ def test_the_best_of_ends_is_taken_with_all_that_was_proven(better, monkeypatch)
 
 
 def test_ends_are_compared_by_what_can_be_stored_of_them(monkeypatch):
-    turns, chosen = Turns(monkeypatch, {"objective": 10.0}, {"objective": 12.0}), Fit._chosen
+    rotations, chosen = Rotations(monkeypatch, {"objective": 10.0}, {"objective": 12.0}), Fit._chosen
 
     def rounded(fit, result):
         return chosen(fit, result)._replace(objective=13.0 if result.objective == 10.0 else result.objective)
 
     monkeypatch.setattr(Fit, "_chosen", rounded)
     result, model = new_fit().minimise(None, 0.0)
-    assert result is turns.results[1]
+    assert result is rotations.results[1]
     assert model.objective == 12.0
 
 

@@ -270,6 +270,7 @@ BAD_DATA = {
     "y short": ({"y": Y[:-1]}, r"\[150, 149\]"),
     "y continuous": ({"y": Y + 0.5 * X[:, 0]}, "continuous"),
     "y one class": ({"y": np.full(len(Y), "rose")}, "class.*rose"),
+    "y none": ({"y": np.array([0, 1, None] * 50, dtype=object)}, "Unknown label type|str|None"),
     "y bytes": ({"y": Y.astype("S1")}, "bytes"),
     "y mixed": ({"y": changed(Y.astype(object), 5, "a")}, "str|label type"),
     "y nan": ({"y": changed(Y.astype(float), 5, np.nan)}, "y contains NaN"),
@@ -728,15 +729,16 @@ def test_a_warm_start_from_coefficients_set_by_hand(estimator, with_classes):
     estimator.coef_, estimator.intercept_ = reference.coef_.tolist(), reference.intercept_.tolist()
     if with_classes:
         estimator.classes_ = [0, 1, 2]
+    others = (estimator.coef_[:2], 0.0, None, np.full((3, 4), np.inf), [[0.0] * 4])
     objectives = []
-    for coef in (estimator.coef_, estimator.coef_[:2]):
+    for coef, intercept in [(estimator.coef_, estimator.intercept_)] + [(other, 0.0) for other in others]:
         model = clone(estimator)
-        vars(model).update(vars(estimator), coef_=coef)
+        vars(model).update(vars(estimator), coef_=coef, intercept_=intercept)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             objectives.append(model.fit(X, Y).objective_)
     assert objectives[0] == pytest.approx(reference.objective_, rel=1e-5)
-    assert objectives[1] > 1.1 * reference.objective_
+    assert min(objectives[1:]) == max(objectives[1:]) > 1.1 * reference.objective_
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
