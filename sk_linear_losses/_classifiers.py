@@ -409,7 +409,7 @@ class SoftmaxClassifier(_LinearClassifier):
         those of ``classes_[1]`` less those of ``classes_[0]``.
     intercept_ : array of shape (n_classes,), or (1,) for two classes
         Intercepts, likewise; zero without `fit_intercept`. A class of which no sample has weight has
-        ``-inf``: it is never predicted.
+        ``-inf``, or makes that of two classes infinite: it is never predicted.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : array of shape (`n_features_in_`,)
@@ -541,7 +541,7 @@ class MulticlassSVMClassifier(_LinearClassifier):
         those of ``classes_[1]`` less those of ``classes_[0]``.
     intercept_ : array of shape (n_classes,), or (1,) for two classes
         Intercepts, likewise; zero without `fit_intercept`. A class of which no sample has weight has
-        ``-inf``: it is never predicted.
+        ``-inf``, or makes that of two classes infinite: it is never predicted.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : array of shape (`n_features_in_`,)
