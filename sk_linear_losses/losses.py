@@ -37,7 +37,7 @@ class Curvature(NamedTuple):
     Parameters
     ----------
     diagonal, left, right : array of shape (n_samples, n_classes)
-        d, l and r of each sample.
+        The d, l and r of each sample.
 
     Examples
     --------
@@ -55,13 +55,32 @@ class Curvature(NamedTuple):
     right: Array
 
     def take(self, samples: Array) -> Curvature:
-        """The matrices of the samples selected."""
+        """The matrices of the samples selected.
+
+        Parameters
+        ----------
+        samples : array of indices or bool
+            Which samples.
+
+        Returns
+        -------
+        Curvature
+            Theirs.
+        """
         return Curvature(self.diagonal[samples], self.left[samples], self.right[samples])
 
     def product(self, change: Array) -> Array:
         """Matrix times a change of the scores, sample by sample.
 
-        `change` has the shape of the arrays, or one that they are broadcast to; classes come last.
+        Parameters
+        ----------
+        change : array of shape (n_samples, n_classes)
+            Or of a shape that the arrays are broadcast to; classes come last.
+
+        Returns
+        -------
+        array of the shape of `change`
+            The products.
         """
         left = np.einsum("...j,...j->...", self.left, change)[..., None]
         right = np.einsum("...j,...j->...", self.right, change)[..., None]
