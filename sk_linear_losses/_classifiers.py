@@ -236,16 +236,9 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         """
         started = time.perf_counter()
         problem = make_problem(self, X, y, sample_weight, self.class_weight, self.n_jobs)
-        loss = self._loss(problem)
-        if len(problem.present) == 1:
-            with reporting(self, X, y, sample_weight, lambda result: dict(vars(self))):
-                coef = np.zeros((problem.samples.X.shape[1], 1))
-                self._store(problem, Model(coef, np.zeros(1), objective=0.0, gap=0.0, converged=True), ())
-                self._calibrate(problem, None)
-            return None
         fit = Fit(
             problem.samples,
-            loss,
+            self._loss(problem),
             C=float(self.C),
             fit_intercept=bool(self.fit_intercept),
             one_vector=len(problem.classes) == 2,
@@ -266,8 +259,13 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             np.errstate(under="ignore", over="ignore"),
             reporting(self, X, y, sample_weight, attributes) as reporters,
         ):
-            result, model = fit.minimise(self._known(problem), started, reporters)
-            self._store(problem, model, result.history)
+            result = None
+            if len(problem.present) == 1:
+                coef = np.zeros((problem.samples.X.shape[1], 1))
+                model = Model(coef, np.zeros(1), objective=0.0, gap=0.0, converged=True)
+            else:
+                result, model = fit.minimise(self._known(problem), started, reporters)
+            self._store(problem, model, result.history if result else ())
             self._calibrate(problem, result)
         return result
 

@@ -36,7 +36,7 @@ INEXACT, INCOMPLETE = 0.01, 0.01
 # A squared hinge is minimised without multipliers first, beyond so many iterations only as long as the
 # optimum seems near. There multipliers would take up to three times as long, and in few cases half as long;
 # farther off, where the margin is hard, going on without them takes up to fourteen times as long. Where exact
-# curvature shows that after twenty, they may begin then: hard margins took 0.5 to 0.9 of the time. Where
+# curvature shows that after twenty, they may begin then: hard margins took 0.7 to 1 of the time. Where
 # there may be ascent it is so many iterations and no more: on texts up to four times as fast as ascent alone
 # where C is small, and up to 1.4 times as long where it is large; going on could take three times as long.
 BEFORE_MULTIPLIERS = IterationLimit(50, tried=20)

@@ -34,7 +34,7 @@ SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # feature alone, which knows less of it.
 PROMISING, ALONE_PROMISING = 0.5, 0.1
 # Share of the objective that exact curvature promises to take where it says nothing of what is there: next to
-# other samples, which do not curve yet. Of soft margins it promised at most half after twenty iterations.
+# other samples, which do not curve yet. Of soft margins it promised at most 0.6 after twenty iterations.
 IMPLAUSIBLE = 0.8
 # In place of an objective that is zero.
 SMALLEST = float(np.finfo(float).tiny)

@@ -459,6 +459,14 @@ if HAS_CALLBACKS:
             assert ended[-1].score(X, y) == pytest.approx(model.score(X, y), abs=0.01)
 
         @each_estimator
+        def test_a_fit_of_one_class_alone_begins_and_ends(self, estimator):
+            recorder = Recorder()
+            model = clone(estimator).set_callbacks(recorder).fit(X, Y, 1.0 * (Y == 1))
+            assert recorder.fitted("begin") == recorder.fitted("end") == []
+            assert recorder.fitted("begin", "fit") == [None]
+            assert_same_state(recorder.fitted("end", "fit")[0], model)
+
+        @each_estimator
         def test_estimator_is_not_fitted_before_the_end(self, estimator):
             class Watcher(Silent):
                 fitted = ()
