@@ -736,9 +736,15 @@ def test_a_warm_start_from_coefficients_set_by_hand(estimator, with_classes):
     estimator.coef_, estimator.intercept_ = reference.coef_.tolist(), reference.intercept_.tolist()
     if with_classes:
         estimator.classes_ = [0, 1, 2]
-    others = (estimator.coef_[:2], 0.0, None, np.full((3, 4), np.inf), [[0.0] * 4])
+    others = [
+        (estimator.coef_[:2], estimator.intercept_[:2]),
+        (estimator.coef_, 0.0),
+        (None, estimator.intercept_),
+        (np.full((3, 4), np.inf), estimator.intercept_),
+        (estimator.coef_[:1], estimator.intercept_[:1]),
+    ]
     objectives = []
-    for coef, intercept in [(estimator.coef_, estimator.intercept_)] + [(other, 0.0) for other in others]:
+    for coef, intercept in [(estimator.coef_, estimator.intercept_), *others]:
         model = clone(estimator)
         vars(model).update(vars(estimator), coef_=coef, intercept_=intercept)
         with warnings.catch_warnings():
