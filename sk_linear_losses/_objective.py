@@ -262,6 +262,11 @@ class Objective:
         return self.n_classes * (self.n_classes - 1) // 2
 
     @property
+    def n_own_curvatures(self) -> int:
+        """Number of classes that differ in their own curvature: two curve alike."""
+        return self.n_classes if self.n_classes > 2 else 1
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Shape of theta: inputs by codes."""
         return self.n_inputs, self.n_classes - 1

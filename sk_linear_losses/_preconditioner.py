@@ -315,7 +315,7 @@ def _groups(values: Array, alike: float) -> list[list[float]]:
 
 def _by_class(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
     """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
-    grams, sampled = _grams(objective, theta, _own_curvature, plan.n_rows)
+    grams, sampled = _grams(objective, theta, _own_curvature(objective), plan.n_rows)
     scale = _class_scale(objective)
     roots = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
     root = BlockRoot(roots, (1,) * len(roots))
@@ -335,11 +335,11 @@ def _diagonal_root(objective: Objective, theta: Array) -> DiagonalRoot:
     softmax do: the diagonals are the features' variances then.
     """
     condensed = objective if objective.term.loss.has_sparse_curvature else objective.condensed(theta)
-    curvature = CurvatureAt(condensed, theta)
+    curvature, own_curvature = CurvatureAt(condensed, theta), _own_curvature(objective)
     if condensed is objective:
-        diagonals = curvature.by_feature(_own_curvature)
+        diagonals = curvature.by_feature(own_curvature)
     else:
-        (totals,) = curvature.sum(lambda _, each: (_own_curvature(each).sum(axis=0),))
+        (totals,) = curvature.sum(lambda _, each: (own_curvature(each).sum(axis=0),))
         squares = np.append(objective.statistics.variance, [1.0] * objective.fit_intercept)
         diagonals = objective.C * np.outer(totals, squares)
     diagonals *= _class_scale(objective)
@@ -353,26 +353,27 @@ def _leading(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
     Few of them account for most of how features move together: how long texts are, what each of their topics
     has in common. Once they are known, what is left is near its diagonal.
     """
-    diagonal = _diagonal_root(objective, theta)
-    n_features, n_classes = objective.rows.n_features, objective.n_classes
-    by_class = diagonal.scales.reshape(n_classes, -1)[:, :n_features]
+    diagonal, frame = _diagonal_root(objective, theta), _class_frame(objective)
+    n_features = objective.rows.n_features
+    by_class = diagonal.scales.reshape(len(frame), -1)[:, :n_features]
     inverse = 1 / np.sqrt(np.square(by_class).mean(axis=0))[:, None]
     inverse[objective.statistics.constant] = 0
     multiply = CurvatureAt(objective, theta).gram_product(_curvature_trace)
-    share = _class_scale(objective) / n_classes
+    share = _class_scale(objective) / objective.n_classes
 
     def product(directions: Array) -> Array:
         scaled = inverse * directions
         return np.asarray(inverse * (share * multiply(scaled) + objective.penalty * scaled))
 
     eigenvalues, basis = leading_directions(product, n_features, LEADING_DIRECTIONS, LEADING_PRODUCTS)
-    root = LeadingRoot(diagonal, basis, np.maximum(eigenvalues, 1), n_classes)
-    return Preconditioner(root, _class_frame(objective), Form.LEADING, plan.cost)
+    root = LeadingRoot(diagonal, basis, np.maximum(eigenvalues, 1), len(frame))
+    return Preconditioner(root, frame, Form.LEADING, plan.cost)
 
 
 def _class_frame(objective: Objective) -> Array:
-    """The coding, scaled to a tight frame."""
-    return np.asarray(objective.coding / np.sqrt(objective.code_square))
+    """The coding of the classes that differ in their curvature, scaled to a tight frame."""
+    coding = objective.coding[: objective.n_own_curvatures]
+    return np.asarray(coding / np.sqrt(np.square(coding).sum(axis=0)))
 
 
 def _class_scale(objective: Objective) -> float:
@@ -381,9 +382,14 @@ def _class_scale(objective: Objective) -> float:
     return objective.code_square * n_classes / (n_classes - 1)
 
 
-def _own_curvature(curvature: Curvature) -> Array:
-    """Each sample's curvature in the score of each class alone, (n_samples, n_classes)."""
-    return np.asarray(curvature.diagonal - curvature.left * curvature.right)
+def _own_curvature(objective: Objective) -> Callable[[Curvature], Array]:
+    """What tells each sample's curvature in the score of each class alone, (n_samples, n_own_curvatures)."""
+
+    def weightings(curvature: Curvature) -> Array:
+        own = curvature.diagonal - curvature.left * curvature.right
+        return np.asarray(own[:, : objective.n_own_curvatures])
+
+    return weightings
 
 
 def _curvature_trace(curvature: Curvature) -> Array:

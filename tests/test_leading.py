@@ -80,8 +80,8 @@ def softmax(X, y, n_classes, weight=None, fit_intercept=True, n_threads=1):
 
 
 def transformation(preconditioner, objective):
-    """T as a matrix: for parameters of two classes, from what those have in each block."""
-    return np.column_stack([preconditioner.step(u).ravel() for u in np.eye(2 * objective.n_parameters)])
+    """T as a matrix, for parameters of two classes."""
+    return np.column_stack([preconditioner.step(u).ravel() for u in np.eye(objective.n_parameters)])
 
 
 @pytest.mark.usefixtures("small_blocks")
