@@ -46,9 +46,9 @@ SAME_PRODUCT = 1e-12
 DIRECTION_ROUND_OFF = 64 * float(np.finfo(float).eps)
 # Share of the columns that must go for merging the others to be worth a copy of a large sparse X.
 WORTH_MERGING = 0.1
-# Random products that tell columns apart, the digits to which those of multiples agree, and the relative
-# round-off of the entries of multiples. What differs by more may separate classes.
-N_PROBES, PROBE_DIGITS = 4, 10
+# Digits to which products of multiples with a random vector agree, and the relative round-off of their
+# entries. What differs by more may separate classes.
+PROBE_DIGITS = 10
 MULTIPLE_ROUND_OFF = 16 * float(np.finfo(np.float64).eps)
 
 
@@ -271,62 +271,68 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     The parameters that a sparse product reads again and again then lie close together. None where X is large
     and few columns go.
     """
-    n_samples, n_features = X.shape
-    squared = X.copy()
-    squared.data = np.square(X.data, dtype=np.float64)
-    lengths = np.sqrt(squared.T @ np.ones(n_samples))
+    n_features = X.shape[1]
+    by_column = X.tocsc()
+    lengths = np.sqrt(_column_sums(by_column, np.square(by_column.data, dtype=np.float64)))
     kept = np.flatnonzero(lengths)
     if len(kept) == 0:
         return None
-    first, group = np.unique(_first_multiples(X, lengths)[kept], return_inverse=True)
+    first, group = np.unique(_first_multiples(by_column, lengths)[kept], return_inverse=True)
     if len(first) > (1 - WORTH_MERGING) * n_features and X.nnz > MAX_SPARSE_ENTRIES:
         return None
-    uses = np.bincount(X.indices, minlength=n_features)[first]
-    place = np.empty(len(first), dtype=X.indices.dtype)
-    place[np.argsort(-uses, kind="stable")] = np.arange(len(first))
-    group = place[group]
+    order = np.argsort(-np.diff(by_column.indptr)[first], kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    first, group = first[order], place[group]
     length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
-    # In float32 the shares would be rounded, and the certificate be one for slightly different rows.
-    dtype = X.dtype if len(first) == len(kept) else np.float64
-    shares = (lengths[kept] / length[group]).astype(dtype)
-    basis = sp.csr_array((shares, (kept.astype(X.indices.dtype), group)), shape=(n_features, len(first)))
-    return RowSpace(X @ basis, basis, np.zeros(n_features), np.zeros(len(first)))
+    rows = X[:, first]
+    # In float32 what is longer would be rounded, and the certificate be one for slightly different rows.
+    if len(first) < len(kept):
+        rows.data = rows.data * (length / lengths[first])[rows.indices]
+    shares = (lengths[kept] / length[group]).astype(rows.dtype)
+    basis = sp.csr_array(
+        (shares, (kept.astype(X.indices.dtype), group.astype(X.indices.dtype))),
+        shape=(n_features, len(first)),
+    )
+    return RowSpace(rows, basis, np.zeros(n_features), np.zeros(len(first)))
 
 
-def _first_multiples(X: sp.csr_array, lengths: Array) -> Array:
+def _column_sums(X: sp.csc_array, values: Array) -> Array:
+    """Sums by column of values in place of those stored."""
+    sums, stored = np.zeros(X.shape[1]), np.flatnonzero(np.diff(X.indptr))
+    if len(stored):
+        sums[stored] = np.add.reduceat(values, X.indptr[stored])
+    return sums
+
+
+def _first_multiples(X: sp.csc_array, lengths: Array) -> Array:
     """For each column the first one that it is a positive multiple of, which may be itself.
 
-    Products with random vectors, over the lengths, tell which columns to compare.
+    The product with a random vector, over the length, tells which columns to compare.
     """
-    probes = generator().standard_normal((X.shape[0], N_PROBES))
-    kept = np.flatnonzero(lengths)
-    directions = np.round((X.T @ probes)[kept] / lengths[kept, None], PROBE_DIGITS)
-    # Columns that agree in one product hardly ever differ in another.
-    order = np.argsort(directions[:, 0], kind="stable")
-    differs = (directions[order[1:]] != directions[order[:-1]]).any(axis=1)
-    run = np.concatenate([[0], np.cumsum(differs)])
-    columns, leaders = kept[order], kept[order[np.searchsorted(run, run)]]
-    alike = columns != leaders
-    columns, leaders = columns[alike], leaders[alike]
-    agree = _are_multiples(X, lengths, columns, leaders)
-    first = np.arange(X.shape[1])
-    first[columns[agree]] = leaders[agree]
+    kept, first = np.flatnonzero(lengths), np.arange(X.shape[1])
+    probe = generator().standard_normal(X.shape[0])
+    products = _column_sums(X, X.data * probe[X.indices])[kept] / lengths[kept]
+    _, leaders, place = np.unique(np.round(products, PROBE_DIGITS), return_index=True, return_inverse=True)
+    leaders = leaders[place]
+    alike = leaders != np.arange(len(kept))
+    columns, others = kept[alike], kept[leaders[alike]]
+    agree = _are_multiples(X, lengths, columns, others)
+    first[columns[agree]] = others[agree]
     return first
 
 
-def _are_multiples(X: sp.csr_array, lengths: Array, columns: Array, others: Array) -> Array:
+def _are_multiples(X: sp.csc_array, lengths: Array, columns: Array, others: Array) -> Array:
     """Whether each of the columns is that of the others in its place but for its length."""
-    involved, place = np.unique(np.concatenate([columns, others]), return_inverse=True)
-    by_column = X[:, involved].tocsc()
-    counts = np.diff(by_column.indptr)
-    units = by_column.data / np.repeat(lengths[involved], counts)
-    left, right = place[: len(columns)], place[len(columns) :]
-    agree = counts[left] == counts[right]
-    pair = np.repeat(np.flatnonzero(agree), counts[left[agree]])
-    within = np.arange(len(pair)) - np.repeat(np.cumsum(counts[left[agree]]), counts[left[agree]])
-    ends = by_column.indptr[1:]
-    i, j = ends[left[pair]] + within, ends[right[pair]] + within
-    differs = by_column.indices[i] != by_column.indices[j]
-    differs |= np.abs(units[i] - units[j]) > MULTIPLE_ROUND_OFF * np.abs(units[j])
+    counts = np.diff(X.indptr)
+    agree = counts[columns] == counts[others]
+    size = counts[columns[agree]]
+    pair = np.repeat(np.flatnonzero(agree), size)
+    within = np.arange(len(pair)) - np.repeat(np.cumsum(size) - size, size)
+    left, right = columns[pair], others[pair]
+    i, j = X.indptr[left] + within, X.indptr[right] + within
+    unit, other = X.data[i] / lengths[left], X.data[j] / lengths[right]
+    differs = X.indices[i] != X.indices[j]
+    differs |= np.abs(unit - other) > MULTIPLE_ROUND_OFF * np.abs(other)
     agree[pair[differs]] = False
     return np.asarray(agree)
