@@ -18,14 +18,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._blocks import Block
+from ._cost import ASCENT_PASSES, ASCENT_STEPS
 from ._envelope import TINY, HingeObjective
 from ._numerics import generator, weighted_quantile
 from ._run import FINEST_GAP, Run
 from ._typing import Array
 
-# Passes over the blocks for each iteration, which ends with an evaluation; and steps of a block at its turn.
-# With 1 to 10 steps, and blocks of a fourth to four times the size, dual objectives rose about as fast.
-PASSES, STEPS = 5, 5
 # Ascent goes on as long as, at the rate of so many last iterations, it takes no more of them to the goal than
 # the fit may make: each costs some nine evaluations, but L-BFGS may need as many. With a sixth of that
 # 20 newsgroups at C = 1 took half as long again.
@@ -56,7 +54,7 @@ def ascend(run: Run, objective: HingeObjective, start: Array, n_blocks: int) -> 
     initial, gaps = objective, [run.gap]
     while not run.is_certified and run.iterations_left > 0:
         run.begin(objective)
-        for _ in range(PASSES):
+        for _ in range(ASCENT_PASSES):
             ascent.make_pass()
         objective = ascent.objective()
         resting = objective.at_rest()
@@ -208,7 +206,7 @@ class _Ascent:
         block.multiply(coef, coded)
         coded += np.outer(self.total, dual.means) + common[:, None]
         flows, pull = dual.flows, dual.pull
-        for _ in range(STEPS):
+        for _ in range(ASCENT_STEPS):
             smoothing = dual.curvature * dual.smoothing
             scores = (self.coding @ coded).T
             new = loss._envelope_flows(scores, block.y, flows, smoothing[:, None])

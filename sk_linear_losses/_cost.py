@@ -78,8 +78,14 @@ LEADING_DIRECTIONS, LEADING_PRODUCTS = 12, 2
 # Most entries of the matrices that are factorised, in all: 128 MB, and 512 MB in a fit that has made more
 # iterations than the budget.
 MAX_ENTRIES, LATE_MAX_ENTRIES = 2**24, 2**26
-# Most samples whose multipliers move at a time. With fewer than a fourth Python would take most of the time.
-ASCENT_ROWS = 256
+# Most samples whose multipliers move at a time, passes over all of them for each iteration of ascent, which
+# ends with an evaluation, and steps of a block at its turn. With 1 to 10 steps, and blocks of a fourth to four
+# times the size, dual objectives rose about as fast.
+ASCENT_ROWS, ASCENT_PASSES, ASCENT_STEPS = 256, 5, 5
+# What Python does around a turn costs as much as so many multiply-adds (a millisecond). An iteration may cost
+# at most so many evaluations: texts of two to ten classes, of which one costs more, took a third to nine
+# tenths of the time without ascent (one of eight 1.2 times), those of twenty twice as long.
+ASCENT_TURN, ASCENT_BUDGET = 5 * 10**6, 10
 # A sample of the rows is fitted first where an evaluation of it costs at most this share of one of all rows:
 # of a small problem it saves little, as most of the cost is around the products.
 MUCH_CHEAPER = 0.6
@@ -308,7 +314,7 @@ def ascent_blocks(objective: Objective) -> int:
     multipliers took as little as a twentieth of the time. Nor are they where there is room for the curvature
     of all samples: without ascent most such hinges took a third to two thirds of the time, a few with small C
     near that limit up to three times as long. Also, rows must be centred without losing digits, and stored
-    one after the other or else copied.
+    one after the other or else copied; and an iteration must not cost much more than evaluations.
     """
     rows, statistics = objective.rows, objective.statistics
     if rows.n_samples > rows.n_features or not (rows.by_row or rows.n_stored <= MAX_ENTRIES):
@@ -318,7 +324,10 @@ def ascent_blocks(objective: Objective) -> int:
         return 0
     if active_entries(objective, rows.n_samples, rows.n_samples * (rows.n_classes - 1)) <= MAX_ENTRIES:
         return 0
-    return -(-rows.n_samples // n_rows)
+    n_blocks = -(-rows.n_samples // n_rows)
+    turns = n_blocks * ASCENT_TURN + ASCENT_STEPS * rows.n_samples * n_rows * rows.n_classes
+    cost = ASCENT_PASSES * (1 + turns / _evaluation(objective))
+    return n_blocks if cost <= ASCENT_BUDGET else 0
 
 
 def active_entries(objective: Objective, n_active: int, n_factors: int) -> int:

@@ -29,6 +29,15 @@ from .oracles import (
     weston_watkins_loss,
 )
 
+BUDGET = _cost.ASCENT_BUDGET
+
+
+@pytest.fixture(autouse=True)
+def _small_problems(monkeypatch):
+    """Ascent of problems small enough to be tested, too."""
+    monkeypatch.setattr(_cost, "ASCENT_BUDGET", math.inf)
+
+
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
 C, N_BLOCKS, N_FEATURES = 0.5, 3, 40
@@ -212,7 +221,7 @@ class TestAscend:
         with counted(_Ascent, "make_pass") as passes:
             ascend(run, case.objective, case.start, N_BLOCKS)
         assert len(run.history) == 3
-        assert passes.call_count == 3 * _ascent.PASSES
+        assert passes.call_count == 3 * _cost.ASCENT_PASSES
 
     def test_ends_where_the_iterations_of_a_fit_would_take_less(self):
         case = Case("Weston-Watkins")
@@ -309,7 +318,7 @@ def test_fits_of_text_agree_with_those_without(loss, C, monkeypatch):
     X, y = text(1200)
     with counted(_Ascent, "make_pass") as passes:
         model = MulticlassSVMClassifier(C, loss=loss).fit(X, y)
-    assert passes.call_count >= _ascent.PASSES
+    assert passes.call_count >= _cost.ASCENT_PASSES
     assert model.converged_
     monkeypatch.setattr(_multipliers, "ascent_blocks", lambda objective: 0)
     other = MulticlassSVMClassifier(C, loss=loss).fit(X, y)
@@ -446,6 +455,13 @@ class TestBlocks:
         assert self.objective(X[:1200], y[:1200]).rows.n_features == 1200
         assert ascent_blocks(self.objective(X[:1200], y[:1200])) > 0
         assert ascent_blocks(self.objective(X, y)) == 0
+
+    def test_none_where_an_iteration_costs_much_more_than_evaluations(self, monkeypatch):
+        """Of few classes of sparse rows Python takes most of the time."""
+        dense, y = generated(0, 1500, 4000, 5)
+        monkeypatch.setattr(_cost, "ASCENT_BUDGET", BUDGET)
+        assert ascent_blocks(self.objective(dense, y)) > 0
+        assert ascent_blocks(self.objective(*text(3000, n_classes=2))) == 0
 
     def test_none_where_rows_cannot_be_centred(self):
         X, y = text(1200)
