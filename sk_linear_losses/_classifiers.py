@@ -418,8 +418,9 @@ class SoftmaxClassifier(_LinearClassifier):
     objective_ : float
         The objective at the solution.
     duality_gap_ : float
-        Certified upper bound on `objective_` minus the optimum; ``inf`` where there is none, which is the
-        case for ``C=inf``: without a penalty the dual gives no bound.
+        Certified upper bound on `objective_` minus the optimum. ``inf`` where there is none, as for
+        ``C=inf``: without a penalty the dual gives no bound. For `C` beyond some 1e24 it may be as large
+        as `objective_`.
     converged_ : bool
         Whether `tol` was reached.
     history_ : dict of arrays of shape (`n_iter_`,)
@@ -550,7 +551,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
     objective_ : float
         The objective at the solution.
     duality_gap_ : float
-        Certified upper bound on `objective_` minus the optimum.
+        Certified upper bound on `objective_` minus the optimum. For `C` beyond some 1e24 it may be as large
+        as `objective_`.
     converged_ : bool
         Whether `tol` was reached.
     history_ : dict of arrays of shape (`n_iter_`,)
