@@ -2,9 +2,9 @@
 Text: a sparse pipeline
 =======================
 
-Words as features, one column each, nearly all of them zero: sparse matrices go in as they are and
-are never made dense. The centring that makes fits converge fast is implicit, in the intercept, so
-zeros stay zeros. The texts are made in this script, so there is nothing to download.
+Words as features, one column each, nearly all of them zero: sparse matrices go in as they are, and
+large ones are never made dense. The centring that makes fits converge fast is implicit, in the
+intercept, so zeros stay zeros. The texts are made in this script, so there is nothing to download.
 """
 
 # %%

@@ -78,7 +78,7 @@ for budget in budgets:
 start = time.perf_counter()
 SoftmaxClassifier().fit(X, y)
 seconds = time.perf_counter() - start
-distance = softmax.objective_ / optimum - 1
+distance = max(softmax.objective_ / optimum - 1, 0)  # rounding may make it negative
 print(f"SoftmaxClassifier():                 {distance:.0e} above the optimum, {seconds:.4f} s")
 
 display = ConvergenceDisplay.from_estimator(softmax, name="SoftmaxClassifier, certified")
@@ -92,9 +92,9 @@ plt.show()
 # ------------------------
 #
 # It is no longer needed *to converge*. It still chooses the model: the penalty counts all
-# coefficients alike, so a column in small units, with its large coefficients, is penalised more
-# than one in large units. Scaled and raw columns are two problems with two solutions, and which one
-# predicts better is a question for cross-validation.
+# coefficients alike. A column of small numbers needs large coefficients and is penalised more than
+# one of large numbers. Scaled and raw columns are two problems with two solutions. Which one predicts
+# better is a question for cross-validation.
 #
 # An accurate fit is not always the one that predicts better, either: a fit that stops early is a
 # fit with a stronger penalty in disguise. The difference is that `C` says how strong it is.
