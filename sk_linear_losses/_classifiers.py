@@ -387,7 +387,8 @@ class SoftmaxClassifier(_LinearClassifier):
         from the Newton decrement is below ``tol / 10``. Where they are cheap, the coefficients are as
         accurate as the objective.
     max_iter : int, default=1000
-        Maximum number of iterations of L-BFGS over all samples.
+        Maximum number of iterations of L-BFGS over all samples. With less than 500, fits that converge slowly
+        have no second attempt in other coordinates.
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label. With another number of features
         the fit starts afresh.
@@ -518,7 +519,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
     max_iter : int, default=1000
         Maximum number of iterations, those of L-BFGS over all samples and those of the dual's ascent
         together. There is ascent for data such as text: at least as many features as samples, and too many of
-        both for second derivatives. An iteration of it makes five passes over the samples.
+        both for second derivatives. An iteration of it makes five passes over the samples. With less than
+        500, fits that converge slowly have no second attempt in other coordinates.
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label. With another number of features
         the fit starts afresh. Brings little for a hinge with kinks, since its multipliers are not kept: many
