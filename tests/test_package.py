@@ -10,9 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from sklearn.datasets import load_iris
 
 import sk_linear_losses
-from sk_linear_losses import display, losses
+from sk_linear_losses import SoftmaxClassifier, display, losses
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(sk_linear_losses.__file__).parent
@@ -131,6 +132,27 @@ def test_the_explanation_says_what_each_module_is_for(module):
     page = (ROOT / "docs" / "how_it_works.md").read_text(encoding="utf-8")
     table = [line for line in page.splitlines() if line.startswith("|")]
     assert any(f"`{module}`" in line for line in table)
+
+
+def blocks_of(page, language):
+    """Fenced blocks of a language in a Markdown file."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_blocks_on_adding_a_loss_run_in_order():
+    namespace = {}
+    for block in blocks_of("CONTRIBUTING.md", "python") + blocks_of("docs/adding_a_loss.md", "python"):
+        exec(block, namespace)
+    X, y = load_iris(return_X_y=True)
+    assert namespace["LeastSquaresClassifier"]().fit(X, y).converged_
+
+
+def test_the_guide_shows_the_lines_that_a_fit_prints(capsys):
+    (shown,) = blocks_of("docs/user_guide/progress.md", "text")
+    SoftmaxClassifier(verbose=1).fit(*load_iris(return_X_y=True))
+    shown, printed = (re.sub(r"\d[\d.]*(e[-+]\d+)?", "#", text) for text in (shown, capsys.readouterr().out))
+    assert shown == printed
 
 
 def test_the_package_knows_its_public_modules():
