@@ -53,15 +53,17 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features, as they are: neither scaling nor centring is needed for convergence. float64 and
-            float32 are used as given, memory-mapped arrays too, other types are converted to float64. Missing
-            values are not accepted.
+            float32 are used as given, memory-mapped arrays too, other types are converted to float64. Sparse
+            formats other than CSR are copied to CSR. Missing values are not accepted, not even in rows of
+            weight 0. The largest magnitude must be zero or from 1e-100 to 1e100.
         y : array-like of shape (n_samples,)
-            Class labels.
+            Class labels, of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights. A weight of 2 is the same as repeating the row, a weight of 0 as leaving it
-            out. Two exceptions: a class without weight stays in `classes_`, with a probability of zero, be
-            one class all that is left; and if weights of 0 leave two of three or more classes, both keep a
-            weight vector, whereas a problem with two classes has one.
+            Non-negative weights. Their sum, each times its class weight, must be from 1e-100 to 1e100. A
+            weight of 2 is the same as repeating the row, a weight of 0 as leaving it out. There are
+            two differences. A class whose rows all weigh 0 stays in `classes_` with probability 0, even if
+            only one other class is left. If two of three or more classes keep weight, each keeps
+            its own coefficients, so the penalty is half of that of a two-class problem.
 
         Returns
         -------
@@ -380,7 +382,7 @@ class SoftmaxClassifier(_LinearClassifier):
         not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))`` over the classes that have
         weight. If a class has no key, all keys must be classes.
     label_smoothing : float, default=0.0
-        Share of each target spread evenly over all classes, in [0, 1).
+        Share of each target spread evenly over the classes that have weight, in [0, 1).
     tol : float, default=1e-6
         The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
         or, where all second derivatives are too expensive and the gap is loose, when the distance estimated
@@ -415,9 +417,9 @@ class SoftmaxClassifier(_LinearClassifier):
         Names of the features, if X had any.
     n_iter_ : int
         Iterations of L-BFGS over all samples. Those over a sample of the rows, which come first where rows
-        are many, are not counted.
+        are many, are not counted. It may be 0 after a warm start: then `history_` is empty.
     objective_ : float
-        The objective at the solution.
+        The objective at the solution. For ``C=inf`` it is the weighted sum of the losses, without `C`.
     duality_gap_ : float
         Certified upper bound on `objective_` minus the optimum. ``inf`` where there is none, as for
         ``C=inf``: without a penalty the dual gives no bound. For `C` beyond some 1e24 it may be as large
@@ -549,7 +551,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
         Names of the features, if X had any.
     n_iter_ : int
         Iterations of L-BFGS over all samples and of the dual's ascent, see `max_iter`. Those over a sample of
-        the rows, which come first for the squared hinge where rows are many, are not counted.
+        the rows, which come first for the squared hinge where rows are many, are not counted. For the
+        squared hinge it may be 0 after a warm start: then `history_` is empty.
     objective_ : float
         The objective at the solution.
     duality_gap_ : float
