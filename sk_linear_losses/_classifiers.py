@@ -24,7 +24,7 @@ from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
 from ._checks import as_numbers, check_boolean, check_integer, check_number, check_option
 from ._fit import Fit, Model
-from ._problem import LARGEST, Problem, make_problem
+from ._problem import LARGEST, Problem, make_problem, refuse_dates
 from ._run import Iteration, Result
 from ._threads import single_threaded_blas
 from ._typing import Array
@@ -55,7 +55,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             Features, as they are: neither scaling nor centring is needed for convergence. float64 and
             float32 are used as given, memory-mapped arrays too, other types are converted to float64. Sparse
             formats other than CSR are copied to CSR. Missing values are not accepted, not even in rows of
-            weight 0. The largest magnitude must be zero or from 1e-100 to 1e100.
+            weight 0, nor are dates and durations. The largest magnitude must be zero or from 1e-100 to 1e100.
         y : array-like of shape (n_samples,)
             Class labels, of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -113,6 +113,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             If X has other features than in `fit`, or values that are not finite.
         """
         check_is_fitted(self)
+        refuse_dates(X)
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         scores = np.empty((X.shape[0], len(self.coef_)))
         most = X.shape[0] if sp.issparse(X) else max(1, SCORED_ENTRIES // X.shape[1])

@@ -6,7 +6,7 @@ Knows scikit-learn's conventions for X, y, weights and classes. Knows nothing of
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -60,6 +60,7 @@ def make_problem(
     ValueError
         On anything that cannot be fitted, naming the parameter and the value.
     """
+    refuse_dates(X)
     X, y = validate_data(
         estimator,
         X,
@@ -107,6 +108,28 @@ def make_problem(
     position[present] = np.arange(len(present))
     samples = Samples(_as_rows(X), position[indices], weight, len(present), _n_threads(n_jobs))
     return Problem(samples, unit, classes, present)
+
+
+def refuse_dates(X: Any) -> None:
+    """Raise ValueError where X has dates or durations: as numbers they count a unit that X alone knows."""
+    for column, dtype in _types_by_column(X):
+        # numpy and pandas say so by a letter, polars by a method.
+        if getattr(dtype, "kind", None) in ("m", "M") or getattr(dtype, "is_temporal", bool)():
+            raise ValueError(
+                f"X has dates or durations ({column}{dtype}), which are no numbers: subtract from dates one "
+                "that is the same in fit and predict, and divide by a unit, as in "
+                "(t - np.datetime64('2000-01-01')) / np.timedelta64(1, 'D')."
+            )
+
+
+def _types_by_column(X: Any) -> Iterable[tuple[str, Any]]:
+    """Types, each after the name of its column where it has one; of objects and lists those of a row."""
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        return zip(map("column {!r}, ".format, X.columns), X.dtypes, strict=True)
+    if isinstance(X, list | tuple):
+        X = np.asarray(X[:1])
+    entries = X[:1].flat if isinstance(X, np.ndarray) and X.dtype.kind == "O" and X.ndim else ()
+    return [("", getattr(each, "dtype", None)) for each in (X, *entries)]
 
 
 def _n_threads(n_jobs: int | None) -> int:
@@ -158,9 +181,9 @@ def _as_weights(sample_weight: Any) -> Array:
     """Weights in float64, whatever kind of number they are."""
     try:
         weight = np.asarray(sample_weight)
-        if weight.dtype.kind != "c":
+        if weight.dtype.kind not in "cmM":
             return weight.astype(np.float64)
-        reason = "they are complex"
+        reason = f"these are of type {weight.dtype}"
     except (TypeError, ValueError, OverflowError) as error:
         reason = str(error)
     raise ValueError(f"sample_weight must hold a real number for each row of X: {reason}.")

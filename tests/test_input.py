@@ -250,6 +250,8 @@ def changed(array, index, value):
 
 
 ONES = np.ones(len(Y))
+DAYS = np.datetime64("2026-01-01") + np.arange(len(Y))
+DURATIONS = (DAYS - DAYS[0]).astype("m8[us]")
 BAD_DATA = {
     "X nan": ({"X": changed(X, (5, 1), np.nan)}, "X contains NaN"),
     "X inf": ({"X": changed(X, (5, 1), np.inf)}, "X contains infinity"),
@@ -289,6 +291,11 @@ BAD_DATA = {
         {"sample_weight": np.full(len(Y), "a")},
         "sample_weight must hold a real number.*'a'",
     ),
+    "weights dates": ({"sample_weight": DAYS}, "sample_weight must hold a real number.* datetime64"),
+    "weights durations": (
+        {"sample_weight": DURATIONS},
+        "sample_weight must hold a real number.* timedelta64",
+    ),
     "weights complex": ({"sample_weight": ONES + 1j}, "sample_weight must hold a real number.* complex"),
     "weights sparse": ({"sample_weight": sp.csr_array(ONES[None])}, "sample_weight must hold a real number"),
     "weights by class": ({"sample_weight": {0: 1.0}}, "sample_weight is a dict.* class_weight takes"),
@@ -318,6 +325,42 @@ def test_missing_values_are_not_assumed_away(estimator):
             estimator.fit(changed(X, (5, 1), np.nan), Y)
         with pytest.raises(ValueError, match="sample_weight contains NaN"):
             estimator.fit(X, Y, changed(ONES, 5, np.nan))
+
+
+DATED = {
+    "dates": (DAYS[:, None], "datetime64[D]"),
+    "durations": (DURATIONS[:, None], "timedelta64[us]"),
+    "big endian": (DAYS[:, None].astype(">M8[s]"), ">M8[s]"),
+    "objects": (np.array([[1.0, day] for day in DAYS], dtype=object), "datetime64[D]"),
+    "lists": ([[day] for day in DAYS], "datetime64[D]"),
+    "mixed lists": ([(1.0, duration) for duration in DURATIONS], "timedelta64[us]"),
+    "pandas dates": (pd.DataFrame({"t": DAYS.astype("M8[us]")}), "column 't', datetime64[us]"),
+    "pandas durations": (pd.DataFrame({"a": ONES, "t": DURATIONS}), "column 't', timedelta64[us]"),
+    "pandas mixed": (pd.DataFrame({"t": DAYS.astype("M8[us]"), "a": ONES}), "column 't', datetime64[us]"),
+    "pandas zone": (
+        pd.DataFrame({"t": pd.DatetimeIndex(DAYS.astype("M8[us]"), tz="UTC"), 1: ONES}),
+        "column 't', datetime64[us, UTC]",
+    ),
+    "pandas twice": (
+        pd.DataFrame(np.stack([DAYS, DAYS], axis=1).astype("M8[us]"), columns=[1, 1]),
+        "column 1, datetime64[us]",
+    ),
+    "polars dates": (pl.DataFrame({"t": DAYS}), "column 't', Date"),
+    "polars mixed": (pl.DataFrame({"a": ONES, "t": DAYS.astype("M8[us]")}), "column 't', Datetime("),
+    "polars durations": (pl.DataFrame({"a": ONES, "t": DURATIONS}), "column 't', Duration("),
+}
+
+
+@pytest.mark.parametrize(("data", "told"), DATED.values(), ids=DATED)
+def test_dates_are_no_numbers(estimator, data, told):
+    """Taken for integers they would count a unit, which need not be the same in fit and predictions."""
+    wanted = rf"X has dates or durations \({re.escape(told)}.*\), which are no numbers: .* divide by a unit"
+    with pytest.raises(ValueError, match=wanted):
+        estimator.fit(data, Y)
+    assert vars(estimator) == vars(clone(estimator))
+    estimator.fit(X, Y)
+    with pytest.raises(ValueError, match=wanted):
+        estimator.predict(data)
 
 
 @pytest.mark.parametrize("scale", [1e-90, 1e-60, 1e60, 1e90])
