@@ -346,10 +346,11 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
             else:
                 reason = "could not get closer, at the limit of float64 arithmetic or of the method"
                 advice = " Increase tol."
-                if not gap < LAST_DIGITS:
+                # Without a penalty there is no gap, and what was asked for tells.
+                if not (self.tol if np.isinf(float(self.C)) else gap) < LAST_DIGITS:
                     advice = (
-                        " Increase tol or, where that is far off, scale the columns and replace one of two "
-                        "nearly identical columns by their difference."
+                        " Increase tol or, where that is far off, scale the columns, replace one of two "
+                        "nearly identical columns by their difference or decrease C."
                     )
             if not np.isfinite(gap):
                 known = "the objective has no certificate and is not estimated to be within"

@@ -417,8 +417,24 @@ def test_rounding_is_said_to_be_what_keeps_a_fit_from_its_tolerance(monkeypatch)
     assert model.n_iter_ < model.max_iter
     # Farther off it could be the columns.
     monkeypatch.setattr(_classifiers, "LAST_DIGITS", 0)
-    with pytest.warns(ConvergenceWarning, match=r"Increase tol or, .* nearly identical columns"):
+    with pytest.warns(
+        ConvergenceWarning, match=r"Increase tol or, .* nearly identical columns.* decrease C\.$"
+    ):
         SoftmaxClassifier(tol=0).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "advice"),
+    [
+        ({"C": 1e30}, r"not certified .* within tol=1e-06\. Increase tol or, .* or decrease C\."),
+        ({"C": np.inf, "tol": 0, "label_smoothing": 0.1}, r"no certificate .* within tol=0\. Increase tol\."),
+    ],
+    ids=["penalty too weak for float64", "tolerance of zero"],
+)
+def test_advice_is_about_what_keeps_a_fit_from_its_tolerance(parameters, advice):
+    X, y = bundled("iris")
+    with pytest.warns(ConvergenceWarning, match=f"could not get closer.*{advice}$"):
+        SoftmaxClassifier(**parameters).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
