@@ -700,7 +700,8 @@ class MulticlassSVMClassifier(_LinearClassifier):
         if margin.shape != (n_classes, n_classes):
             raise ValueError(
                 f"margin has shape {margin.shape}; expected a number or shape {(n_classes, n_classes)}, one "
-                "entry for each pair of right and wrong class."
+                f"entry for each pair of right and wrong class; the classes are {problem.classes.tolist()}. "
+                "A pandas DataFrame with labels may name more."
             )
         if not ((margin == 0) | (margin >= 1 / LARGEST) & (margin <= LARGEST)).all():
             raise ValueError(

@@ -176,6 +176,13 @@ class TestParameters:
             with pytest.raises(ValueError, match=r"margin has the labels .* each once"):
                 MulticlassSVMClassifier(margin=twice).fit(X[fold], SPECIES[fold])
 
+    def test_margins_without_labels_are_of_the_classes_that_a_fold_has(self):
+        with pytest.raises(
+            ValueError,
+            match=r"\(3, 3\); .* shape \(2, 2\), .* the classes are \[0, 1\]\. .* DataFrame .* more",
+        ):
+            MulticlassSVMClassifier(margin=np.ones((3, 3))).fit(X[:100], Y[:100])
+
     def test_margins_of_classes_are_none_of_pairs(self):
         with pytest.raises(ValueError, match=r"margin has shape \(3,\); expected a number or shape \(3, 3\)"):
             MulticlassSVMClassifier(margin=pd.Series(np.ones(3))).fit(X, Y)
