@@ -36,8 +36,11 @@ SCORED_ENTRIES = 2**19
 NO_BOUND, LAST_DIGITS = 0.5, 1e-10
 
 
-class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Fit and prediction that the two estimators share."""
+class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Fit and prediction that the two estimators share.
+
+    Not exported, but Python's errors of missing arguments name it, so that its name is no private one.
+    """
 
     # Where the HTML representation links to.
     _doc_link_module = "sk_linear_losses"
@@ -364,7 +367,7 @@ class _LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
-class SoftmaxClassifier(_LinearClassifier):
+class SoftmaxClassifier(LinearClassifier):
     """Multinomial logistic regression with an L2 penalty, solved to a certified accuracy.
 
     Minimises ``|W|^2 / 2 + C * sum_i w_i * loss(W x_i + b, y_i)`` over W and the unpenalised intercept b,
@@ -487,7 +490,7 @@ class SoftmaxClassifier(_LinearClassifier):
         return SoftmaxLoss(float(self.label_smoothing))
 
 
-class MulticlassSVMClassifier(_LinearClassifier):
+class MulticlassSVMClassifier(LinearClassifier):
     """Linear multiclass support vector machine, solved to a certified accuracy.
 
     Minimises ``|W|^2 / 2 + C * sum_i w_i * loss(W x_i + b, y_i)`` over W and the unpenalised intercept b.

@@ -325,6 +325,12 @@ def test_bad_data_is_refused(estimator, fitted, data, message):
     assert_equal(vars(estimator), before)
 
 
+def test_errors_of_arguments_name_nothing_private(estimator):
+    for arguments, message in (({}, "missing 1 required .*'y'"), ({"y": Y, "classes": 3}, "'classes'")):
+        with pytest.raises(TypeError, match=rf"^LinearClassifier\.fit\(\) .*{message}"):
+            estimator.fit(X, **arguments)
+
+
 def test_missing_values_are_not_assumed_away(estimator):
     """What finds them is a sum that is made anyway; later they would end the fit without a clue."""
     with config_context(assume_finite=True):
