@@ -201,14 +201,22 @@ def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Arr
         balanced[occupied] = totals.sum() / (occupied.sum() * totals[occupied])
         return balanced
     if not isinstance(class_weight, Mapping):
+        if hasattr(class_weight, "to_dict"):
+            raise ValueError(
+                f"class_weight is a {type(class_weight).__name__}, but must be a dict, 'balanced' or None. "
+                "Pass class_weight.to_dict()."
+            )
         raise ValueError(f"class_weight={class_weight!r} must be a dict, 'balanced' or None.")
     labels = classes.tolist()
     unknown = [label for label in class_weight if label not in labels]
     # Folds may lack a class; where all that are there have a weight, no key is a slip.
     if unknown and (missing := [label for label in labels if label not in class_weight]):
+        kind, text = type(labels[0]).__name__, isinstance(labels[0], str)
+        others = sorted({type(key).__name__ for key in unknown if isinstance(key, str) != text})
+        reason = f" Keys of type {' and '.join(others)} equal no class of type {kind}." if others else ""
         raise ValueError(
             f"class_weight has the keys {unknown}, which are not among the classes {labels}, and none for "
-            f"{missing}. Give each class a key, 1 for no change."
+            f"{missing}. Give each class a key, 1 for no change.{reason}"
         )
     if not all(isinstance(each, Real) and 0 <= as_float(each) < np.inf for each in class_weight.values()):
         raise ValueError(f"class_weight={class_weight!r} must hold finite, non-negative numbers.")

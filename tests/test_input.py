@@ -228,6 +228,31 @@ class TestParameters:
         estimator.set_params(class_weight=None)
         self.assert_refused(estimator, {"class_weight": class_weight}, r"class_weight=.*non-negative")
 
+    @pytest.mark.parametrize(
+        ("y", "keys", "reason"),
+        [
+            (Y, "012", "Keys of type str equal no class of type int."),
+            (SPECIES, range(3), "Keys of type int equal no class of type str."),
+            (
+                SPECIES,
+                [0.0, "setosa", ("rose", 1)],
+                "Keys of type float and tuple equal no class of type str.",
+            ),
+            (Y, np.arange(1, 4), "Give each class a key, 1 for no change."),
+        ],
+        ids=["str", "int", "some", "none"],
+    )
+    def test_class_weight_by_labels_of_another_type(self, estimator, y, keys, reason):
+        with pytest.raises(ValueError, match=rf"class_weight has the keys .*{re.escape(reason)}$"):
+            estimator.set_params(class_weight=dict.fromkeys(keys, 2)).fit(X, y)
+
+    def test_class_weight_in_a_series(self, estimator):
+        class_weight = pd.Series({"setosa": 1, "versicolor": 2, "virginica": 3})
+        message = r"^class_weight is a Series, but must be a dict.* Pass class_weight\.to_dict\(\)\.$"
+        with pytest.raises(ValueError, match=message):
+            estimator.set_params(class_weight=class_weight).fit(X, SPECIES)
+        estimator.set_params(class_weight=class_weight.to_dict()).fit(X, SPECIES)
+
     def test_weights_of_zero_for_all_classes(self, estimator):
         class_weight = dict.fromkeys(("setosa", "versicolor", "virginica"), 0.0)
         self.assert_refused(estimator, {"class_weight": class_weight}, "is zero for all samples.* above 0")
