@@ -6,6 +6,7 @@ Knows the progress that a solve reports. Knows nothing of losses and objectives.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,11 +84,11 @@ class ProgressLines:
         self._print(f"{kind} {self._counts[kind]}{detail}, {iterations}", progress)
 
     def _print(self, step: str, progress: Progress) -> None:
-        share = relative_gap(progress.objective, progress.gap)
-        print(
-            f"[{self._name}] {step}: objective {progress.objective:.10g}, "
-            f"gap {progress.gap:.3g} (relative {share:.2g}), {progress.seconds:.3f} s"
-        )
+        gap = ""
+        if math.isfinite(progress.gap):
+            share = relative_gap(progress.objective, progress.gap)
+            gap = f" gap {progress.gap:.3g} (relative {share:.2g}),"
+        print(f"[{self._name}] {step}: objective {progress.objective:.10g},{gap} {progress.seconds:.3f} s")
 
 
 class FitTasks:

@@ -404,7 +404,8 @@ class SoftmaxClassifier(LinearClassifier):
         threadpoolctl and joblib; -1 all cores.
     verbose : int, default=0
         1 prints a line for each stage of the fit, after which curvature is taken anew, and for each fit to a
-        sample of the rows; 2 for each iteration too: objective, certified gap, seconds since `fit` began.
+        sample of the rows; 2 for each iteration too: objective, certified gap if any, seconds since `fit`
+        began.
 
     Attributes
     ----------

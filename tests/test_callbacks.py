@@ -95,7 +95,7 @@ def assert_same_state(model, other):
 class TestVerbose:
     LINE = re.compile(
         r"\[(\w+)\] ([a-z ]+) (\d+)(?: of (\d+) rows)?(?:, (\d+) iterations?)?: "
-        r"objective (\S+), gap (\S+) \(relative (\S+)\), (\d+\.\d+) s"
+        r"objective (\S+),(?: gap (\S+) \(relative (\S+)\),)? (\d+\.\d+) s"
     )
 
     def lines(self, capsys, model, X, y):
@@ -134,8 +134,8 @@ class TestVerbose:
         assert float(stages[-1][5]) == pytest.approx(model.objective_, rel=1e-9)
         seconds = [float(line[8]) for line in lines]
         assert seconds == sorted(seconds)
-        relative = float(stages[-1][6]) / model.objective_
-        assert float(stages[-1][7]) == pytest.approx(relative, rel=0.1)
+        gap, relative = (float(part or "inf") for part in stages[-1][6:8])
+        assert relative == pytest.approx(gap / model.objective_, rel=0.1)
 
     @each_variant
     def test_line_for_each_iteration(self, name, capsys):
@@ -143,7 +143,7 @@ class TestVerbose:
         lines = self.lines(capsys, model.set_params(verbose=2), X, y)
         iterations = self.numbers(lines, "iteration")
         for column, field in ((5, "objective"), (6, "gap"), (8, "seconds")):
-            printed = [float(line[column]) for line in iterations]
+            printed = [float(line[column] or "inf") for line in iterations]
             np.testing.assert_allclose(printed, model.history_[field], rtol=6e-3, atol=6e-4)
         others = [line[:5] for line in lines if line[1] != "iteration"]
         assert others == [line[:5] for line in self.lines(capsys, model.set_params(verbose=1), X, y)]
@@ -172,6 +172,11 @@ class TestVerbose:
     def test_saying_it_changes_nothing(self, name):
         model, X, y = variant(name)
         assert_same_state(clone(model).set_params(verbose=2).fit(X, y), model.fit(X, y))
+
+    def test_no_gap_where_there_is_none(self, capsys):
+        lines = self.lines(capsys, SoftmaxClassifier(np.inf, label_smoothing=0.1, verbose=2), X, Y)
+        assert {line[1] for line in lines} == {"iteration", "stage"}
+        assert {line[6:8] for line in lines} == {(None, None)}
 
     def test_objective_of_zero(self, capsys):
         """Where no margin is asked for, nothing is lost and no share of it can be told."""
