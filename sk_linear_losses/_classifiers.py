@@ -526,9 +526,9 @@ class MulticlassSVMClassifier(LinearClassifier):
         or less, small problems are solved to the last digit.
     max_iter : int, default=1000
         Maximum number of iterations, those of L-BFGS over all samples and those of the dual's ascent
-        together. There is ascent for data such as text: at least as many features as samples, and too many of
-        both for second derivatives. An iteration of it makes five passes over the samples. With less than
-        500, fits that converge slowly have no second attempt in other coordinates.
+        together. There is ascent for data such as text of many classes: at least as many features as samples,
+        and too many of both for second derivatives. An iteration of it makes five passes over the samples.
+        With less than 500, fits that converge slowly have no second attempt in other coordinates.
     warm_start : bool, default=False
         Whether to start from the present `coef_`, matched by class label. With another number of features
         the fit starts afresh. Brings little for a hinge with kinks, since its multipliers are not kept: many

@@ -79,8 +79,8 @@ LEADING_DIRECTIONS, LEADING_PRODUCTS = 12, 2
 # iterations than the budget.
 MAX_ENTRIES, LATE_MAX_ENTRIES = 2**24, 2**26
 # Most samples whose multipliers move at a time, passes over all of them for each iteration of ascent, which
-# ends with an evaluation, and steps of a block at its turn. With 1 to 10 steps, and blocks of a fourth to four
-# times the size, dual objectives rose about as fast.
+# ends with an evaluation, and steps of a block at its turn. With 1 to 10 steps, and blocks of a fourth to
+# four times the size, dual objectives rose about as fast.
 ASCENT_ROWS, ASCENT_PASSES, ASCENT_STEPS = 256, 5, 5
 # What Python does around a turn costs as much as so many multiply-adds (a millisecond). An iteration may cost
 # at most so many evaluations: texts of two to ten classes, of which one costs more, took a third to nine
