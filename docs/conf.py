@@ -81,7 +81,6 @@ html_sidebars: dict[str, list[str]] = {
         "index",
         "getting_started",
         "auto_examples/*",
-        "how_it_works",
         "benchmarks",
         "migrating",
         "adding_a_loss",
