@@ -114,7 +114,8 @@ def refuse_dates(X: Any) -> None:
     """Raise ValueError where X has dates or durations: as numbers they count a unit that X alone knows."""
     for column, dtype in _types_by_column(X):
         # numpy and pandas say so by a letter, polars by a method.
-        if getattr(dtype, "kind", None) in ("m", "M") or getattr(dtype, "is_temporal", bool)():
+        is_temporal = getattr(dtype, "is_temporal", None)
+        if getattr(dtype, "kind", None) in ("m", "M") or (callable(is_temporal) and is_temporal()):
             raise ValueError(
                 f"X has dates or durations ({column}{dtype}), which are no numbers: subtract from dates one "
                 "that is the same in fit and predict, and divide by a unit, as in "
@@ -122,12 +123,20 @@ def refuse_dates(X: Any) -> None:
             )
 
 
-def _types_by_column(X: Any) -> Iterable[tuple[str, Any]]:
-    """Types, each after the name of its column where it has one; of objects and lists those of a row."""
-    if hasattr(X, "columns") and hasattr(X, "dtypes"):
-        return zip(map("column {!r}, ".format, X.columns), X.dtypes, strict=True)
+def _types_by_column(X: Any) -> list[tuple[str, Any]]:
+    """Types, each after the name of its column where it has one; of objects and lists those of the first row.
+
+    Of a category it is that of its values. There are none where they do not show, as of ragged lists.
+    """
+    columns, dtypes = getattr(X, "columns", None), getattr(X, "dtypes", None)
+    if isinstance(columns, Iterable) and isinstance(dtypes, Iterable):
+        values = (getattr(getattr(dtype, "categories", None), "dtype", dtype) for dtype in dtypes)
+        return [(f"column {name!r}, ", dtype) for name, dtype in zip(columns, values, strict=False)]
     if isinstance(X, list | tuple):
-        X = np.asarray(X[:1])
+        try:
+            X = np.asarray(X[:1])
+        except ValueError:
+            return []
     entries = X[:1].flat if isinstance(X, np.ndarray) and X.dtype.kind == "O" and X.ndim else ()
     return [("", getattr(each, "dtype", None)) for each in (X, *entries)]
 

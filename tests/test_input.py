@@ -7,6 +7,7 @@ import warnings
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -383,6 +384,10 @@ DATED = {
         pd.DataFrame(np.stack([DAYS, DAYS], axis=1).astype("M8[us]"), columns=[1, 1]),
         "column 1, datetime64[us]",
     ),
+    "pandas categories": (
+        pd.DataFrame({"t": pd.Categorical(DAYS.astype("M8[us]"))}),
+        "column 't', datetime64[us]",
+    ),
     "polars dates": (pl.DataFrame({"t": DAYS}), "column 't', Date"),
     "polars mixed": (pl.DataFrame({"a": ONES, "t": DAYS.astype("M8[us]")}), "column 't', Datetime("),
     "polars durations": (pl.DataFrame({"a": ONES, "t": DURATIONS}), "column 't', Duration("),
@@ -399,6 +404,41 @@ def test_dates_are_no_numbers(estimator, data, told):
     estimator.fit(X, Y)
     with pytest.raises(ValueError, match=wanted):
         estimator.predict(data)
+
+
+class Table:
+    """What numpy makes an array of, and which says more of its columns than is understood."""
+
+    def __init__(self, **attributes):
+        self.shape = X.shape
+        vars(self).update(attributes)
+
+    def __len__(self):
+        return len(X)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(X, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"columns": ["a"], "dtypes": lambda: None},
+        {"columns": None, "dtypes": [np.float64]},
+        {"columns": ["a", "b"], "dtypes": [np.float64]},
+        {"columns": ["a"], "dtypes": {"a": np.float64}},
+        {"columns": ["a"], "dtypes": [SimpleNamespace(is_temporal=False)]},
+    ],
+)
+def test_tables_of_other_kinds_are_taken(estimator, attributes):
+    """Looking for dates refuses none that numpy makes an array of."""
+    found = estimator.fit(Table(**attributes), Y).coef_
+    assert_array_equal(found, clone(estimator).fit(X, Y).coef_)
+
+
+def test_ragged_lists_are_reported_whole(estimator):
+    with pytest.raises(ValueError, match=rf"detected shape was \({len(Y)}, 2\)"):
+        estimator.fit([[1, [2, 3]]] * len(Y), Y)
 
 
 @pytest.mark.parametrize("scale", [1e-90, 1e-60, 1e60, 1e90])
