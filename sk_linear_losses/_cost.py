@@ -169,11 +169,11 @@ class CostModel:
 
     def by_class(self) -> Plan:
         """The second derivatives of each class alone, of fewer rows where iterations pay for no more."""
-        n_classes = self.objective.n_classes
-        n_rows = self._n_rows(CLASS_ROWS, n_classes, SAMPLE_BUDGET)
-        cost = self.of_classes(n_classes * n_rows)
+        n_matrices = self.objective.n_own_curvatures
+        n_rows = self._n_rows(CLASS_ROWS, n_matrices, SAMPLE_BUDGET)
+        cost = self.of_classes(n_matrices * n_rows)
         if cost > self.budget:
-            paid = (self.n_iter - self.of_classes(0)) / (n_classes * self._product)
+            paid = (self.n_iter - self.of_classes(0)) / (n_matrices * self._product)
             if paid >= FEWEST_CLASS_ROWS * self.objective.n_inputs:
                 n_rows, cost = paid, self.n_iter
         return Plan(Form.BY_CLASS, cost, n_rows)
@@ -195,8 +195,9 @@ class CostModel:
         return self._factors(1, self.objective.n_parameters) + n_products * self._product
 
     def of_classes(self, n_products: float) -> float:
-        """Cost of a matrix of the inputs for each class from so many outer products of rows in all."""
-        return self._factors(self.objective.n_classes, self.objective.n_inputs) + n_products * self._product
+        """Cost of matrices of the inputs, one for each own curvature, from so many outer products in all."""
+        n_matrices = self.objective.n_own_curvatures
+        return self._factors(n_matrices, self.objective.n_inputs) + n_products * self._product
 
     @property
     def counts_active(self) -> bool:

@@ -122,7 +122,7 @@ def precondition_by_class(objective: Objective, theta: Array, budget: float) -> 
     That is more than `budget` evaluations, or too large matrices.
     """
     n_samples = objective.rows.n_samples
-    cost = CostModel(objective, objective, 0).of_classes(objective.n_classes * n_samples)
+    cost = CostModel(objective, objective, 0).of_classes(objective.n_own_curvatures * n_samples)
     if cost > budget:
         return _diagonal(objective, theta)
     return _by_class(objective, theta, Plan(Form.BY_CLASS, cost, n_samples))

@@ -105,6 +105,10 @@ def test_cost_is_of_matrices_and_of_outer_products_in_evaluations_of_the_whole()
     shares = [model.of_all(n) / own.of_all(n) for n in (0, 1000)]
     assert shares[0] == pytest.approx(shares[1])
     assert shares[0] < 0.2
+    # Two classes curve alike: one matrix is all that there is.
+    alike = evaluations(sized(20_000, 600, 2))
+    assert alike.of_classes(1000) == pytest.approx(alike.of_all(1000))
+    assert alike.by_class() == (Form.BY_CLASS, *alike.shared()[1:])
     # The factor of twice as many parameters takes eight times the multiply-adds.
     once, twice = (evaluations(sized(20, size - 1, 2), whole) for size in (500, 1000))
     assert twice.of_all(0) == pytest.approx(8 * once.of_all(0))

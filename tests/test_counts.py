@@ -135,7 +135,7 @@ EXPECTED = [
     (MulticlassSVMClassifier(0.1), "text", 53, 84),
     (MulticlassSVMClassifier(10, multi_class="crammer_singer"), "text", 102, 134),
     (MulticlassSVMClassifier(30, loss="squared_hinge"), "text", 105, 143),
-    # Ascent, which takes as long as some 25 others for each iteration, comes after as many others.
+    # Ascent comes after 25 other iterations, of which small C needs fewer.
     (MulticlassSVMClassifier(10, loss="squared_hinge"), "sparse", 37, 46),
     (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "sparse", 10, 13),
     # A hard margin, so that multipliers take over: as soon as curvature shows it.
