@@ -1,4 +1,4 @@
-"""Linear multiclass classifiers for scikit-learn: softmax and multiclass hinge, solved to a certificate."""
+"""Linear multiclass classifiers for scikit-learn: softmax and multiclass hinge, with certified accuracy."""
 
 from . import display as display
 from . import losses as losses

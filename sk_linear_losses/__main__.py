@@ -27,14 +27,14 @@ GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the main job; returns the exit code."""
+    """Run the main job and return the exit code."""
     parser = _Parser(prog="python -m sk_linear_losses", description=__doc__)
     parser.add_argument(
         "name", nargs="?", default="iris", choices=DATASETS, help="data set bundled with scikit-learn"
@@ -55,7 +55,7 @@ def title(text: str) -> None:
 
 
 def show_worked_example() -> None:
-    """Scores of one sample by hand, both losses on them, and what a small change of scores does to each."""
+    """Print the scores and both losses of one sample, and how small changes of scores change each loss."""
     W = np.array([[0.01, -0.05, 0.1, 0.05], [0.7, 0.2, 0.05, 0.16], [0.0, -0.45, -0.2, 0.03]])
     x = np.array([-15.0, 22.0, -44.0, 56.0])
     b = np.array([0.0, 0.2, -0.3])
@@ -87,7 +87,7 @@ def losses_of(scores: Array, label: int) -> tuple[float, float]:
 
 
 def show_zero_weights(n_classes: int) -> None:
-    """The losses at W = 0, a check that every implementation should pass."""
+    """Print the losses at W = 0, a check that every implementation should pass."""
     hinge, softmax = losses_of(np.zeros(n_classes), 0)
     print(
         f"At W = 0 each sample costs {softmax:.4f} = ln {n_classes} (softmax) "
@@ -96,7 +96,7 @@ def show_zero_weights(n_classes: int) -> None:
 
 
 def compare(X: Array, y: Array) -> None:
-    """Cross-validation, grid search and final fits of four classifiers on the same folds."""
+    """Print cross-validation and grid search of four classifiers on the same folds, and their final fits."""
     folds = StratifiedKFold(10, shuffle=True, random_state=0)
     classifiers: dict[str, Any] = {
         "SoftmaxClassifier": SoftmaxClassifier(),
@@ -139,7 +139,7 @@ def compare(X: Array, y: Array) -> None:
 
 
 def timed(work: Any) -> tuple[Any, float, bool]:
-    """Result of `work`, its seconds, and whether a solver warned that it did not converge."""
+    """The result of `work`, the seconds it took, and whether a solver warned that it did not converge."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         start = time.perf_counter()
@@ -149,7 +149,7 @@ def timed(work: Any) -> tuple[Any, float, bool]:
 
 
 def objective(fit: Any, X: Array, y: Array) -> float:
-    """The objective of this package at a fitted model's coefficients, for its family of losses."""
+    """This package's objective at the coefficients of a fitted model: with the softmax or with the hinge."""
     softmax = isinstance(fit, SoftmaxClassifier | LogisticRegression)
     loss = SoftmaxLoss() if softmax else WestonWatkinsLoss()
     scores = X @ fit.coef_.T + fit.intercept_

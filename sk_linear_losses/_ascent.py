@@ -1,12 +1,12 @@
-"""Ascent of a hinge's dual, a few samples at a time: for more features than curvature can be taken of.
+"""Ascent of a hinge's dual, a few samples at a time: for too many features to take their curvature.
 
 Knows an objective with an envelope. Knows nothing of preconditioners and stages.
 
-Multipliers of a block of samples are moved while all others rest, so that all that is needed of the features
-is the block's Gram matrix: a step of theirs moves its own scores by it. Where samples have little in common,
-as texts have, a pass over the blocks brings the dual as near as many gradients of all samples do (S.
-Shalev-Shwartz and T. Zhang, "Stochastic dual coordinate ascent methods for regularized loss minimization",
-2013). Within a block steps are proximal gradients of the dual.
+The multipliers of one block of samples move while all others rest. All that is needed of the features is then
+the Gram matrix of the block's rows, which tells how a step of these multipliers moves the block's scores.
+Where samples have little in common, as texts have, a pass over the blocks brings the dual as near the optimum
+as many gradients of all samples do (S. Shalev-Shwartz and T. Zhang, "Stochastic dual coordinate ascent
+methods for regularized loss minimization", 2013). Within a block steps are proximal gradients of the dual.
 """
 
 from __future__ import annotations
@@ -24,31 +24,33 @@ from ._numerics import generator, weighted_quantile
 from ._run import FINEST_GAP, Run
 from ._typing import Array
 
-# Ascent goes on as long as, at the rate of so many last iterations, it takes no more of them to the goal than
-# the fit may make: each costs some nine evaluations, but L-BFGS may need as many. With a sixth of that
-# 20 newsgroups at C = 1 took half as long again.
+# Number of last iterations from which the rate of ascent is told. Ascent goes on as long as, at this rate, it
+# takes no more iterations to the goal than the fit may make: each costs some nine evaluations, but L-BFGS may
+# need as many. With a sixth of this limit 20 newsgroups at C = 1 took half as long again.
 RATE = 10
-# Share of the gap that may be left of it: where more is in all, multipliers are not kept. Where all is solved
-# but at most this share of the objective for the intercept's balance, an iteration that leaves more ends
-# ascent: others find the last of it sooner (20 newsgroups at C = 1/64 in a fourth of the time), more of it up
-# to six times later.
+# GAP_LEFT: share of a gap that may be left for it to have fallen. Multipliers are not kept where ascent as a
+# whole leaves more. BALANCED: once all is solved but an imbalance of at most this share of the objective, an
+# iteration that leaves more than GAP_LEFT ends ascent. The method of multipliers removes such an imbalance
+# sooner (20 newsgroups at C = 1/64 in a fourth of the time), and a larger one up to six times later.
 GAP_LEFT, BALANCED = 0.5, 0.1
-# Steps suppose, to start with, so many times the curvature of single samples. Where they met more, they
-# suppose a little more than that; else less by at most this factor next time.
+# A block's steps suppose, to start with, CURVATURE times the curvature of single samples. A step that meets
+# more than it supposed is made again and supposes MORE times what was met. After other steps the next one
+# supposes what was met, but no less than LESS times what was supposed.
 CURVATURE, MORE, LESS = 2.0, 1.2, 0.9
-# What a lack of balance adds to the curvature of a typical block, in curvatures of a typical sample. More
-# would be its stiffest direction; with less the intercept takes longer.
+# Curvature that the intercept's imbalance adds to a typical block, in units of a typical sample's curvature.
+# More would make it the block's stiffest direction; with less the intercept takes longer.
 BALANCE = 8.0
 # Least curvature of a sample, as a share of the typical one.
 FLOOR = 1e-3
 
 
 def ascend(run: Run, objective: HingeObjective, start: Array, n_blocks: int) -> HingeObjective:
-    """The objective around better multipliers, of which the best point is noted; as given if they are not.
+    """The objective around better multipliers, whose best point `run` has noted; as given if none are better.
 
-    `start` are parameters with the intercept to start from. Samples move in so many blocks. Ascent ends
-    where the gap is certified to be small enough, where all but the last of the intercept's balance is
-    solved, or where at the rate of the last iterations it would take more than `max_iter` others.
+    `start` holds the parameters whose intercept ascent starts from. Samples move in `n_blocks` blocks.
+    Ascent ends where the gap is certified to be small enough, where all is solved but the last of the
+    intercept's imbalance, or where at the rate of the last iterations it would take more than `max_iter`
+    further ones.
     """
     ascent = _Ascent(objective, start, n_blocks)
     initial, gaps = objective, [run.gap]
@@ -74,7 +76,7 @@ def ascend(run: Run, objective: HingeObjective, start: Array, n_blocks: int) -> 
 
 
 def _left(before: float, gap: float, run: Run) -> float:
-    """Iterations to the goal at the rate at which the last ones have brought the gap down from `before`."""
+    """Iterations to the goal at the rate of the last RATE ones, which brought the gap down from `before`."""
     if not gap < before < math.inf:
         return math.inf
     goal = max(run.tol, FINEST_GAP) * abs(run.best.objective)
@@ -82,12 +84,12 @@ def _left(before: float, gap: float, run: Run) -> float:
 
 
 def _has_fallen(before: float, gap: float) -> bool:
-    """Whether the gap is that much less than before."""
+    """Whether at most GAP_LEFT of the gap before is left."""
     return math.isfinite(gap) and gap <= GAP_LEFT * before
 
 
 def _typical_square(objective: HingeObjective) -> float:
-    """The squared distance of a sample in the middle from the mean, which a few long ones leave as it is."""
+    """Weighted median of the squared distances of samples from the mean: a few long rows do not move it."""
     mean = objective.statistics.mean
     parts = objective.rows.map(lambda block: block.squared_norms(mean, np.ones_like(mean)))
     squared_norm = weighted_quantile(np.concatenate(parts), objective.rows.weight, 0.5)
@@ -96,24 +98,25 @@ def _typical_square(objective: HingeObjective) -> float:
 
 @dataclass
 class _DualBlock:
-    """What a block of samples needs for its turn: its multipliers, their pull, and how its scores curve.
+    """What a block of samples needs for its turn: its multipliers, their pull, and its curvature.
 
     Parameters
     ----------
     block : Block
     columns : array
-        The features that its rows have.
+        Indices of the features that its rows store.
     gram : array of shape (n_samples, n_samples)
-        Of its centred rows, with what a lack of balance adds.
+        Gram matrix of its centred rows, plus what the intercept's imbalance adds.
     means : array of shape (n_samples,)
         Products of its rows with the mean.
     smoothing : array of shape (n_samples,)
-        Of each sample, at a `curvature` of one.
+        Smoothing of each sample at a `curvature` of one.
     flows : array of shape (n_samples, n_classes)
+        The multipliers.
     pull : array of shape (n_codes, n_samples)
-        Each sample's, times C and its weight.
+        Pull of each sample, times C and its weight.
     curvature : float
-        That which steps suppose.
+        Curvature that steps suppose, in units of that of single samples.
     """
 
     block: Block
@@ -127,18 +130,18 @@ class _DualBlock:
 
 
 class _Ascent:
-    """Multipliers that move block by block, from the objective's, and the parameters that they imply."""
+    """Multipliers that move block by block, starting at the objective's, and the parameters they imply."""
 
     def __init__(self, objective: HingeObjective, theta: Array, n_blocks: int) -> None:
         self.initial, self.coding = objective, objective.coding
         n_codes = objective.shape[1]
         self.mean = objective.statistics.mean
         self.squared_mean = float(self.mean @ self.mean)
-        # Minus the pull of rows that are not centred, its product with the mean, and the sum of all pulls.
+        # Minus the pull of the uncentred rows, its product with the mean, and the sum of all pulls.
         self.coef = np.zeros((objective.rows.n_features, n_codes))
         self.along_mean, self.total = np.zeros(n_codes), np.zeros(n_codes)
         self.intercept, self.stiffness = np.zeros(n_codes), 0.0
-        # Rows that do not vary have no curvature but what a lack of balance adds.
+        # Rows that do not vary have no curvature but what the intercept's imbalance adds.
         self.typical = _typical_square(objective) or 1.0
         if objective.fit_intercept:
             self.intercept += theta[-1]
@@ -148,7 +151,7 @@ class _Ascent:
 
     @property
     def theta(self) -> Array:
-        """The parameters that the multipliers imply, with the intercept that has been found."""
+        """The parameters that the multipliers imply, with the present intercept."""
         coef = self.coef + np.outer(self.mean, self.total)
         return np.vstack([coef, self.intercept]) if self.initial.fit_intercept else coef
 
@@ -160,7 +163,7 @@ class _Ascent:
         return self.initial.with_flows(flows)
 
     def make_pass(self) -> None:
-        """Move the multipliers of all blocks in a random order, then the intercept by what they lack."""
+        """Move the multipliers of all blocks, in a random order, then the intercept by their imbalance."""
         order = generator(self.n_passes * len(self.blocks)).permutation(len(self.blocks))
         self.n_passes += 1
         for k in order:
@@ -168,7 +171,7 @@ class _Ascent:
         self.intercept -= self.stiffness * self.total
 
     def _dual_block(self, columns: Array, block: Block) -> _DualBlock:
-        """What a block needs for its turn, its multipliers accounted for."""
+        """What a block needs for its turn; the parameters then account for its multipliers."""
         ready = block.ready()
         means = ready.X @ self.mean[columns]
         stored = ready.X.astype(np.float64, copy=False)
@@ -176,7 +179,7 @@ class _Ascent:
         gram = product.toarray() if sp.issparse(product) else product
         gram += self.squared_mean + self.stiffness - means - means[:, None]
         squared_norm = np.maximum(gram.diagonal(), FLOOR * self.typical)
-        # In proportion to the weights, as that of the envelope.
+        # Proportional to the weights, as the envelope's smoothing is.
         weight = np.where(block.weight > 0, block.weight, 1)
         smoothing = np.maximum(self.initial.C * weight * squared_norm, TINY)
         flows = np.asfortranarray(self.initial.term.flows[block.places])
@@ -185,12 +188,12 @@ class _Ascent:
         return dual
 
     def _pull(self, block: Block, flows: Array) -> Array:
-        """Coded pull of each sample of a block that has these multipliers."""
+        """Coded pull of each sample of a block with these multipliers."""
         coded = self.coding.T @ flows.T - flows.sum(axis=1) * self.coding[block.y].T
         return np.asarray(self.initial.C * block.weight * coded)
 
     def _account(self, ready: Block, dual: _DualBlock, change: Array, coef: Array) -> None:
-        """Account for changed pulls of a block, given the coefficients of its features."""
+        """Account in the parameters for a change of a block's pulls, given its features' coefficients."""
         coef -= ready.pull_back(change.T)
         self.coef[dual.columns] = coef
         self.total += change.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Blocks of rows: the products of a pass, and what else is asked of some rows at a time.
+"""Blocks of rows: the products of a pass, and the other operations on some rows at a time.
 
 Knows the storage of X (dense, sparse, memory-mapped), and that the last class scores zero. Knows no losses
 and nothing of how parameters are coded.
@@ -16,22 +16,24 @@ import scipy.sparse as sp
 
 from ._typing import Array
 
-# A dense block has few enough entries (2 MB) to be in cache for its second product, few enough scores
-# (0.25 MB) for what is made of them to stay nearer still, and enough rows for Python's share to be small (512
-# to 1024 measured alike on 784 features).
+# A dense block has at most DENSE_BLOCK_ENTRIES entries (2 MB), to be in cache still for its second product,
+# and at most DENSE_BLOCK_SCORES scores (0.25 MB), so that arrays made of scores stay in a nearer cache. But
+# it may always have DENSE_BLOCK_ROWS rows, which keep Python's share of the time small (512 to 1024 rows
+# measured alike on 784 features).
 DENSE_BLOCK_ENTRIES, DENSE_BLOCK_SCORES, DENSE_BLOCK_ROWS = 2**18, 2**15, 512
-# A sparse block has at least this many scores (0.5 MB) and, since each block's contribution is added to one
-# number for each feature and class, as many rows as there are features.
+# A sparse block may have this many scores (0.5 MB), but always as many rows as there are features, since each
+# block's contribution is added to one number for each feature and class.
 SPARSE_BLOCK_SCORES = 2**16
-# Rows whose outer products are added up at a time, and entries of a sparse Gram matrix made at a time (8 MB).
+# GRAM_ROWS: rows whose outer products are added up at a time. GRAM_ENTRIES: entries of a Gram matrix of
+# sparse rows that are made at a time (8 MB).
 GRAM_ROWS, GRAM_ENTRIES = 1024, 2**20
 
 
 class _Block:
-    """Some rows of X, at these `places`, with their classes and weights.
+    """Rows of X at the slice `places`, with their classes and weights.
 
-    `X` is as products take it only in a block that is `ready`, as `Rows` hands them out. Products with
-    parameters are made in the precision `dtype`.
+    Products need a block that `ready` has returned; `Rows` hands out such blocks. Products with parameters
+    are made in the precision `dtype`.
     """
 
     def __init__(self, index: int, places: slice, X: Any, y: Array, weight: Array) -> None:
@@ -40,12 +42,12 @@ class _Block:
 
     @property
     def start(self) -> int:
-        """Place of the first sample."""
+        """Index in X of the first row."""
         return int(self.places.start)
 
     @property
     def largest(self) -> float:
-        """Largest magnitude in X as it is stored."""
+        """Largest magnitude of a stored entry of X."""
         values = self.X.data if sp.issparse(self.X) else self.X
         return float(max(values.max(initial=0), -values.min(initial=0)))
 
@@ -54,7 +56,7 @@ class _Block:
         raise NotImplementedError
 
     def scores(self, coef: Array, intercept: Array) -> Array:
-        """``X @ coef + intercept`` and zero for the last class: (rows, classes), contiguous along rows."""
+        """``X @ coef + intercept``, and zero for the last class: (rows, classes) in Fortran order."""
         scores = np.empty((coef.shape[1] + 1, len(self.y)), self.dtype)
         self.multiply(coef, scores[:-1])
         scores[:-1] += intercept[:, None]
@@ -66,7 +68,7 @@ class _Block:
         return np.asarray(abs(self.X) @ np.abs(coef))
 
     def centre(self, rows: Array, shift: Array, out: Array) -> None:
-        """The rows selected, less `shift`, written to the dense `out`."""
+        """Write the selected rows, less `shift`, to the dense `out`."""
         centre(self.X, rows, shift, out)
 
 
@@ -80,7 +82,7 @@ class DenseBlock(_Block):
         self.offset = offset
 
     def ready(self) -> DenseBlock:
-        """The block with its rows as products take them; itself where nothing is to be done."""
+        """The block with rows less `offset` in `dtype`, as products need them; itself if it has such rows."""
         if self.offset is None and self.X.dtype == self.dtype:
             return self
         ready = copy.copy(self)
@@ -116,7 +118,7 @@ class DenseBlock(_Block):
         return np.asarray(np.einsum("ij,ij->i", scaled, scaled))
 
     def columns(self, rows: Array, features: Array) -> Array:
-        """The columns selected of the rows selected, dense in float64."""
+        """The selected columns of the selected rows, dense in float64."""
         return np.asarray(self.X[np.ix_(rows, features)], dtype=np.float64)
 
 
@@ -133,7 +135,7 @@ class SparseBlock(_Block):
 
     def multiply(self, coef: Array, out: Array) -> None:
         """Write ``(X @ coef).T``, in the precision of products."""
-        # Fits start with no coefficients, of which the product would take as long as of any.
+        # Fits start with zero coefficients, whose product would take as long as any.
         out[:] = (self.X @ coef.astype(self.dtype, copy=False)).T if coef.any() else 0
 
     def pull_back(self, values: Array) -> Array:
@@ -162,11 +164,11 @@ class SparseBlock(_Block):
         return np.asarray(squares.T @ np.square(scale) + absent)
 
     def columns(self, rows: Array, features: Array) -> Array:
-        """The columns selected of the rows selected, dense in float64."""
+        """The selected columns of the selected rows, dense in float64."""
         return np.asarray(self.X[rows][:, features].toarray(), dtype=np.float64)
 
     def _stored(self, shift: Array) -> tuple[sp.csc_array, sp.csc_array]:
-        """Transposed rows with 1 for every stored entry, and with its squared distance from `shift`."""
+        """Transposed rows with each stored entry replaced by 1, and by its squared distance from `shift`."""
         ones, squares = (_share(sp.csc_array(self._transposed.shape), self._transposed) for _ in range(2))
         ones.data = np.ones(self.X.nnz)
         squares.data = np.square(self.X.data - shift[self.X.indices])
@@ -179,7 +181,7 @@ Block = DenseBlock | SparseBlock
 def split(
     X: Any, y: Array, weight: Array, n_classes: int, n_threads: int, offset: Array | None
 ) -> list[Block]:
-    """X in blocks that are views of it, as many for each thread."""
+    """X in blocks that are views of X, the same number for each thread."""
     n_samples = X.shape[0]
     n_blocks = -(-n_samples // _most_rows(X, n_classes))
     n_blocks += -n_blocks % n_threads
@@ -188,7 +190,7 @@ def split(
 
 
 def _most_rows(X: Any, n_classes: int) -> int:
-    """Most rows that a block should have."""
+    """Most rows that a block may have."""
     n_features = X.shape[1]
     if sp.issparse(X):
         return int(max(SPARSE_BLOCK_SCORES // n_classes, n_features))
@@ -207,7 +209,7 @@ def _between(X: Any, y: Array, weight: Array, bounds: Array, offset: Array | Non
 
 
 def _row_view(X: sp.csr_array, part: slice) -> sp.csr_array:
-    """Rows of a CSR array that share its data and indices."""
+    """Rows of a CSR array as an array that shares its data and indices."""
     view = sp.csr_array((part.stop - part.start, X.shape[1]), dtype=X.dtype)
     indptr = X.indptr[part.start : part.stop + 1]
     stored = slice(indptr[0], indptr[-1])
@@ -216,16 +218,16 @@ def _row_view(X: sp.csr_array, part: slice) -> sp.csr_array:
 
 
 def _share(empty: Any, X: Any) -> Any:
-    """The matrix with the data and indices of X; scipy's constructors copy views of larger arrays."""
+    """`empty`, given the arrays of X: scipy's constructors would copy views of larger arrays."""
     empty.data, empty.indices, empty.indptr = X.data, X.indices, X.indptr
     return empty
 
 
 def centre(X: Any, rows: Array, shift: Array, out: Array) -> None:
-    """Write the rows selected, less `shift`, to a dense array."""
+    """Write the selected rows, less `shift`, to the dense `out`."""
     np.subtract(X[rows].toarray() if sp.issparse(X) else X[rows], shift, out=out)
 
 
 def chunks(selected: Array, size: int = DENSE_BLOCK_ROWS) -> list[Array]:
-    """The selected rows in parts small enough to be made dense; one part at least."""
+    """The selected rows in parts small enough to be made dense; at least one part."""
     return [selected[i : i + size] for i in range(0, max(len(selected), 1), size)]

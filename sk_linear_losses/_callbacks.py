@@ -1,6 +1,6 @@
-"""How far a fit is: lines on standard output, and tasks for scikit-learn's callbacks.
+"""Reports of a fit's progress: lines on standard output, and tasks for scikit-learn's callbacks.
 
-Knows sklearn.callback, which scikit-learn has from 1.9 on and may still change: nothing else here uses it.
+Knows sklearn.callback, which scikit-learn has from 1.9 on and may still change: no other module uses it.
 Knows the progress that a solve reports. Knows nothing of losses and objectives.
 """
 
@@ -23,15 +23,15 @@ try:
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing: before scikit-learn 1.9 there are no callbacks."""
+        """An empty stand-in: before scikit-learn 1.9 there are no callbacks."""
 
     def with_callbacks(method: Method) -> Method:
-        """The method as it is."""
+        """The method, unchanged."""
         return method
 
 
 def tearing_down(method: Method) -> Method:
-    """`with_callbacks`, with types: callbacks that the method has set up are torn down however it ends."""
+    """`with_callbacks` with types: tears down the callbacks that the method has set up, however it ends."""
     managed: Method = with_callbacks(method)
     return managed
 
@@ -40,15 +40,15 @@ def tearing_down(method: Method) -> Method:
 def reporting(
     estimator: Any, X: Any, y: Any, sample_weight: Any, attributes: Callable[[Result], dict[str, Any]]
 ) -> Iterator[tuple[Reporter, ...]]:
-    """Reporters of a fit, for what the estimator's `verbose` and callbacks ask: none costs nothing.
+    """The reporters that the estimator's `verbose` and callbacks ask for; without any, reporting is free.
 
     Parameters
     ----------
     estimator : estimator
-        The one that is being fitted; it is to be fitted at the end of the context.
+        The one that is being fitted. When the context ends, the fit must be complete.
     X, y, sample_weight : as `fit` got them
     attributes : callable
-        Makes of a result the attributes of the estimator, had the fit ended with it.
+        Returns the attributes that the estimator would have if the fit had ended with a given result.
     """
     lines = (ProgressLines(type(estimator).__name__, estimator.verbose),) if estimator.verbose else ()
     if not hasattr(estimator, "_skl_callbacks"):
@@ -69,7 +69,7 @@ class ProgressLines:
         self._counts: Counter[str] = Counter()
 
     def begin(self, result: Callable[[], Result]) -> None:
-        """Nothing is printed before there is something to say."""
+        """Print nothing: there is no progress yet."""
 
     def end(self, progress: Progress, result: Callable[[], Result]) -> bool:
         """Print the iteration."""
@@ -78,7 +78,7 @@ class ProgressLines:
         return False
 
     def milestone(self, kind: str, progress: Progress, detail: str) -> None:
-        """Print the milestone, with its number among those of its kind, and the iterations so far."""
+        """Print the milestone, its number among those of its kind, and the iterations so far."""
         self._counts[kind] += 1
         iterations = f"{progress.n_iter} iteration{'s' * (progress.n_iter != 1)}"
         self._print(f"{kind} {self._counts[kind]}{detail}, {iterations}", progress)
@@ -92,17 +92,17 @@ class ProgressLines:
 
 
 class FitTasks:
-    """Tells the callbacks of an estimator of its fit, and of each iteration in it, as tasks.
+    """Reports a fit, and each iteration in it, as tasks to the callbacks of the estimator.
 
     Parameters
     ----------
     estimator : estimator
         The one that is being fitted.
     data : dict
-        What callbacks are told of the data: ``"X"``, ``"y"`` and ``"metadata"``.
+        The data that callbacks are given: ``"X"``, ``"y"`` and ``"metadata"``.
     attributes : callable
-        Makes of a result the attributes of the estimator, had the fit ended with it. Called only where a
-        callback asks for the fitted estimator.
+        Returns the attributes that the estimator would have if the fit had ended with a given result. Called
+        only if a callback asks for the fitted estimator.
     """
 
     def __init__(
@@ -115,29 +115,29 @@ class FitTasks:
         self._fit.call_on_fit_task_begin(**self._data)
 
     def begin(self, result: Callable[[], Result]) -> None:
-        """Begin a task, unless the last one came to nothing and goes on with other curvature."""
+        """Begin a task, unless the last iteration made no step: its task goes on, with other curvature."""
         if self._iteration is None:
             self._iteration = self._fit.subcontext(task_name="iteration")
             self._call(self._iteration.call_on_fit_task_begin, result)
 
     def end(self, progress: Progress, result: Callable[[], Result]) -> bool:
-        """End the task. Returns whether a callback asks to stop."""
+        """End the task. Returns whether a callback asks to stop the fit."""
         task, self._iteration = self._iteration, None
         return self._call(task.call_on_fit_task_end, result)
 
     def milestone(self, kind: str, progress: Progress, detail: str) -> None:
-        """Callbacks learn of iterations alone."""
+        """Do nothing: callbacks are told of iterations only."""
 
     def close(self) -> None:
-        """End what has begun, the estimator being fitted."""
+        """End the tasks that have begun. The estimator is fitted by now."""
         if self._iteration is not None:
             self._iteration.call_on_fit_task_end(**self._data)
         self._fit.call_on_fit_task_end(**self._data, reconstruction_attributes={})
 
     def _call(self, hook: Callable[..., Any], result: Callable[[], Result]) -> bool:
-        """Call a hook inside the solver; an attribute costs something only where a callback asks for it."""
+        """Call a hook inside the solver; attributes are computed only if a callback asks for them."""
         try:
             return bool(hook(**self._data, reconstruction_attributes=lambda: self._attributes(result())))
         except StopIteration as error:
-            # To scipy, on the way up, it would be no error but the end of a stage.
+            # If scipy received StopIteration, it would end the stage instead of raising an error.
             raise RuntimeError("A callback raised StopIteration; to stop the fit, return True.") from error

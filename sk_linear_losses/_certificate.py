@@ -7,9 +7,9 @@ For multipliers g_i, one per sample, in the domain of the loss's conjugate and w
 
     D(g) = -|C sum_i w_i g_i x_i'|^2 / 2 - C sum_i w_i conjugate(g_i).
 
-The gradients of the loss at any theta are in the domain, and meet the condition at the optimum. Before,
-they are mixed with small flows that are equal within a class and carry the residual back; D of the
-mixture is bounded from below by convexity, so no further pass over the data is needed.
+The gradients of the loss at any theta are in the domain, and meet the condition at the optimum. Before the
+optimum, they are mixed with small flows that are equal within a class and cancel the residual of the
+condition. Convexity bounds D of the mixture from below, so no further pass over the data is needed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from ._numerics import ROUND_OFF
 from ._objective import Evaluation, Objective
 from ._typing import Array
 
-# Most features along which multipliers are corrected; what the gradient in each must cost the bound, as a
-# share of the objective; and how often more features join.
+# MOST_CORRECTED: most features along which multipliers are corrected. WORTH_CORRECTING: least cost to the
+# bound of the gradient in each, as a share of the objective. ROUNDS: most corrections, each along more
+# features than the one before.
 MOST_CORRECTED, WORTH_CORRECTING, ROUNDS = 32, 1e-10, 4
 # Most unknowns of the correction's linear system (2 MB), and most multiply-adds to set it up (some seconds).
 MOST_UNKNOWNS, MOST_WORK = 512, 5e9
 
 
 def lower_bound(objective: Objective, at: Evaluation) -> float:
-    """A number that the optimum is not below; minus infinity where there is no penalty."""
+    """A lower bound on the optimum; minus infinity where there is no penalty."""
     if objective.penalty == 0:
         return -math.inf
     return _bound(objective, *_balanced(objective, at))
 
 
 def corrected_bound(objective: Objective, at: Evaluation) -> float:
-    """The lower bound of multipliers corrected along the features in which the gradient costs it most.
+    """The lower bound of multipliers corrected along the features whose gradient costs the bound most.
 
-    Minus infinity where they cannot be, or where that is not what keeps the bound low.
+    Minus infinity where these cannot be corrected, or where they are not what keeps the bound low.
     """
     V, pull, slope = (part[: objective.rows.n_features] for part in (at.theta, at.pull, at.gradient))
     costs = (slope**2).sum(axis=1) / 2
@@ -64,7 +65,7 @@ def corrected_bound(objective: Objective, at: Evaluation) -> float:
         norm = float((V[features] ** 2).sum() + (lengths[others] ** 2).sum())
         cost = norm / 2 + correction.conjugate
         bound = max(bound, -cost - ROUND_OFF * (norm / 2 + abs(correction.conjugate)))
-        # Features that the correction, or round-off, moves too far are corrected too.
+        # Features whose gradient the correction, or its round-off, moves too far join the next round.
         costs = np.where(others, (np.linalg.norm(slope + moved, axis=1) + doubt) ** 2 / 2, np.inf)
         if len(features) == most or not (costs[others] > worth).any():
             break
@@ -75,7 +76,7 @@ def _bound(objective: Objective, pull: Array, conjugate: float) -> float:
     """The lower bound of the best multiple of balanced multipliers."""
     rest = objective.conjugate_at_rest
     norm = float(np.vdot(pull, pull))
-    # The best multiple of the multipliers: far from the optimum they are far too long.
+    # Far from the optimum the multipliers are far too long.
     share = 1.0 if norm == 0 else min(max((rest - conjugate) / norm, 0.0), 1.0)
     terms = (share**2 * norm / 2, share * conjugate, (1 - share) * rest)
     bound = -sum(terms) - ROUND_OFF * sum(map(abs, terms))
@@ -83,7 +84,7 @@ def _bound(objective: Objective, pull: Array, conjugate: float) -> float:
 
 
 def relative_gap(objective: float, gap: float) -> float:
-    """The gap as a share of the objective; as it is where that is zero."""
+    """The gap as a share of the objective; the gap itself where the objective is zero."""
     return gap / abs(objective) if objective else gap
 
 

@@ -16,33 +16,33 @@ from ._typing import Array
 
 
 def check_number(name: str, value: Any, valid: Callable[[float], bool], wanted: str) -> None:
-    """Raise ValueError unless `value` is a number that is valid in double precision."""
+    """Raise ValueError unless `value` is a number that is `valid` in float64."""
     if isinstance(value, bool) or not isinstance(value, Real) or not valid(as_float(value)):
         raise ValueError(f"{name}={value!r} must be {wanted}.")
 
 
 def check_integer(name: str, value: Any, valid: Callable[[int], bool], wanted: str) -> None:
-    """Raise ValueError unless `value` is an integer that is valid."""
+    """Raise ValueError unless `value` is an integer that is `valid`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not valid(int(value)):
         raise ValueError(f"{name}={value!r} must be {wanted}.")
 
 
 def check_boolean(name: str, value: Any) -> None:
-    """Raise ValueError unless `value` is true or false, numpy's included."""
+    """Raise ValueError unless `value` is a boolean of Python or numpy."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name}={value!r} must be True or False.")
 
 
 def check_option(name: str, value: Any, options: Collection[str]) -> None:
-    """Raise ValueError unless `value` is one of the options."""
+    """Raise ValueError unless `value` is one of the `options`."""
     if not (isinstance(value, str) and value in options):
         raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, options))}.")
 
 
 def as_numbers(name: str, value: Any, but_diagonal: bool = False) -> Array:
-    """A new array of double precision. Raises ValueError unless `value` is a number or an array of such.
+    """A new float64 array of `value`. Raises ValueError unless `value` is a number or an array of numbers.
 
-    Asked for all `but_diagonal`, that of a matrix may hold anything, and becomes zero.
+    With `but_diagonal`, the diagonal of a matrix may hold anything; it becomes zero.
     """
     try:
         array = np.array(value)
@@ -57,7 +57,7 @@ def as_numbers(name: str, value: Any, but_diagonal: bool = False) -> Array:
 
 
 def as_float(value: Real) -> float:
-    """The number in double precision; not a number where it has no place there."""
+    """The number in float64; NaN if it is too large for float64."""
     try:
         return float(value)
     except OverflowError:

@@ -1,6 +1,6 @@
 """The estimators: parameters, fitted attributes, prediction.
 
-Knows scikit-learn. The work of a fit is a handful of calls into the modules that it imports.
+Knows scikit-learn. A fit makes a handful of calls into the imported modules, which do the work.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ from ._threads import single_threaded_blas
 from ._typing import Array
 from .losses import CrammerSingerLoss, HingeLoss, Loss, SoftmaxLoss, WestonWatkinsLoss
 
-# Entries of a dense X scored at a time, so that float32 rows are scored in float64 without a copy (4 MB).
+# Entries of a dense X that are scored at a time (4 MB in float64): float32 rows are scored in float64 without
+# a copy of all of X.
 SCORED_ENTRIES = 2**19
-# Relative gap from which on a warning does not call it a bound, and below which more digits are float64's.
+# NO_BOUND: relative gap from which on a warning no longer quotes the gap as a bound.
+# LAST_DIGITS: relative gap below which only float64 keeps the fit from more digits.
 NO_BOUND, LAST_DIGITS = 0.5, 1e-10
 
 
 class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Fit and prediction that the two estimators share.
 
-    Not exported, but Python's errors of missing arguments name it, so that its name is no private one.
+    The class is not exported. Its name is not private, since Python's errors of missing arguments show it.
     """
 
-    # Where the HTML representation links to.
+    # The page that the HTML representation links to.
     _doc_link_module = "sk_linear_losses"
     _doc_link_template = "https://sk-linear-losses.readthedocs.io/en/stable/api/generated/{estimator_module}.{estimator_name}.html"
 
-    # What C may be beside a number, in words.
+    # What else than a number C may be, for the error message.
     _other_strength = ""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -55,18 +57,18 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, as they are: neither scaling nor centring is needed for convergence. float64 and
-            float32 are used as given, memory-mapped arrays too, other types are converted to float64. Sparse
+            Features. They need neither scaling nor centring for the fit to converge. float64 and float32
+            arrays, memory-mapped ones too, are used as given; other types are converted to float64. Sparse
             formats other than CSR are copied to CSR. Missing values are not accepted, not even in rows of
             weight 0, nor are dates and durations. The largest magnitude must be zero or from 1e-100 to 1e100.
         y : array-like of shape (n_samples,)
             Class labels, of at least two classes.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights. Their sum, each times its class weight, must be from 1e-100 to 1e100. A
-            weight of 2 is the same as repeating the row, a weight of 0 as leaving it out. There are
-            two differences. A class whose rows all weigh 0 stays in `classes_` with probability 0, even if
-            only one other class is left. If two of three or more classes keep weight, each keeps
-            its own coefficients, so the penalty is half of that of a two-class problem.
+            Non-negative weights. The sum of sample weight times class weight must be from 1e-100 to 1e100. A
+            weight of 2 is the same as repeating the row, and a weight of 0 is the same as leaving the row
+            out, with two exceptions. A class whose rows all weigh 0 stays in `classes_` with probability 0,
+            even if only one other class is left. If only two of three or more classes keep weight, each of
+            them keeps its own coefficients, so the penalty is half that of a two-class problem.
 
         Returns
         -------
@@ -76,17 +78,17 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         Raises
         ------
         ValueError
-            If a parameter or the data are not as described. The estimator is then unchanged.
+            If a parameter or the data are not as described. This leaves the estimator unchanged.
 
         Warns
         -----
         ConvergenceWarning
-            If `tol` was not reached within `max_iter` iterations, before a callback asked to stop, or in
-            float64 arithmetic, by hinges also if 600 iterations made no progress; or if there is no optimum
-            to reach.
+            If the fit ended before it reached `tol`: after `max_iter` iterations, because a callback asked to
+            stop, at the limits of float64 arithmetic or, for hinges, after 600 iterations without progress.
+            Also if there is no optimum to reach.
         """
         self._check_parameters()
-        # All that a fit sets is set on a copy, so that whatever interrupts it leaves this estimator whole.
+        # The fit sets attributes of a copy, so that an error or interrupt leaves this estimator unchanged.
         fitted = self._copied()
         result = fitted._fit(X, y, sample_weight)
         self.__dict__ = fitted.__dict__
@@ -105,15 +107,16 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         Returns
         -------
         array of shape (n_samples, n_classes), or (n_samples,) for two classes
-            With two classes, the score of ``classes_[1]`` less that of ``classes_[0]``. Minus infinity for
-            a class of which no sample had weight, and infinity for the other one of two. In float64.
+            Scores in float64; with two classes, the score of ``classes_[1]`` minus that of ``classes_[0]``.
+            A class of which no sample had weight scores minus infinity. With two classes the difference is
+            then minus infinity or infinity.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ValueError
-            If X has other features than in `fit`, or values that are not finite.
+            If X does not have the features that it had in `fit`, or has values that are not finite.
         """
         check_is_fitted(self)
         refuse_dates(X)
@@ -135,14 +138,14 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         Returns
         -------
         array of shape (n_samples,)
-            Labels out of `classes_`.
+            Labels from `classes_`.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ValueError
-            If X has other features than in `fit`, or values that are not finite.
+            If X does not have the features that it had in `fit`, or has values that are not finite.
         """
         winners = self._class_scores(X).argmax(axis=1)
         return np.asarray(self.classes_[winners])
@@ -165,7 +168,7 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ValueError
-            If X has other features than in `fit`, or values that are not finite.
+            If X does not have the features that it had in `fit`, or has values that are not finite.
         """
         scores = self._class_scores(X)
         return _led_by(scores, scipy.special.softmax(scores / self._temperature, axis=1))
@@ -188,7 +191,7 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ValueError
-            If X has other features than in `fit`, or values that are not finite.
+            If X does not have the features that it had in `fit`, or has values that are not finite.
         """
         scores = self._class_scores(X)
         return _led_by(scores, scipy.special.log_softmax(scores / self._temperature, axis=1))
@@ -200,7 +203,7 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
 
     @property
     def _temperature(self) -> float:
-        """What scores are divided by before the softmax makes probabilities of them."""
+        """The divisor of the scores before the softmax turns them into probabilities."""
         return 1.0
 
     def _class_scores(self, X: Any) -> Array:
@@ -208,11 +211,11 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         scores = self.decision_function(X)
         if scores.ndim > 1:
             return scores
-        # Less that of the winner, which has zero also where the other class has no weight.
+        # Minus the winner's score, so that the winner has zero even if the other class has no weight.
         return np.stack([np.minimum(-scores, 0), np.minimum(scores, 0)], axis=1)
 
     def _check_parameters(self) -> None:
-        """Raise on parameters that no data could make sense of."""
+        """Raise ValueError on parameters that are invalid for all data."""
         check_number(
             "C",
             self.C,
@@ -229,16 +232,16 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
             check_boolean(name, getattr(self, name))
 
     def _copied(self) -> Self:
-        """Another estimator with the same attributes, made without the methods that pickle a subclass."""
+        """A new estimator with the same attributes, made without pickling methods of a subclass."""
         copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__)
         return copied
 
     @tearing_down
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Result | None:
-        """Fit this estimator itself, which leaves it half changed where something interrupts it.
+        """Fit this estimator in place; an error or interrupt leaves it partly changed.
 
-        Returns None where one class alone has weight, so that it is always predicted.
+        Returns None if only one class has weight: there is nothing to minimise, as it is always predicted.
         """
         started = time.perf_counter()
         problem = make_problem(self, X, y, sample_weight, self.class_weight, self.n_jobs)
@@ -260,8 +263,8 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
 
         with (
             single_threaded_blas,
-            # A probability that is too small for float64 is as good as zero, and a bound that is too large is
-            # none; an objective that is makes the fit no success.
+            # A probability too small for float64 is as good as zero, and a bound too large for float64 is no
+            # bound. A fit whose objective is too large for float64 has not converged.
             np.errstate(under="ignore", over="ignore"),
             reporting(self, X, y, sample_weight, attributes) as reporters,
         ):
@@ -280,9 +283,10 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         raise NotImplementedError
 
     def _known(self, problem: Problem) -> tuple[Array, Array] | None:
-        """Coefficients (n_features, n_classes) and intercept of the previous fit, zero for unknown classes.
+        """Coefficients (n_features, n_classes) and intercept of the previous fit, zero for classes new to it.
 
-        None if they are not to be used. What was set by hand without `classes_` is for the present ones.
+        None without a warm start, or if they cannot be used. If they were set by hand, without `classes_`,
+        they are taken to be for the classes of this problem.
         """
         if not (self.warm_start and hasattr(self, "coef_") and hasattr(self, "intercept_")):
             return None
@@ -311,7 +315,7 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         n_classes = len(problem.classes)
         coef = np.zeros((n_classes, len(model.coef)))
         coef[problem.present] = model.coef.T
-        # A class without weight is never predicted, which is where its intercept would tend.
+        # A class without weight is never predicted: its intercept would tend to minus infinity.
         intercept = np.full(n_classes, -np.inf)
         intercept[problem.present] = model.intercept
         if n_classes == 2:
@@ -328,10 +332,10 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
         }
 
     def _calibrate(self, problem: Problem, result: Result | None) -> None:
-        """Set what probabilities need beside the scores; no result means that nothing was to be fitted."""
+        """Set what probabilities need besides scores; `result` is None if there was nothing to minimise."""
 
     def _warn(self, result: Result) -> None:
-        """Say what kept the fit from its tolerance."""
+        """Warn, with the reason, if the fit did not reach its tolerance."""
         if self.converged_:
             return
         if result.unbounded:
@@ -349,7 +353,7 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
             else:
                 reason = "could not get closer, at the limit of float64 arithmetic or of the method"
                 advice = " Increase tol."
-                # Without a penalty there is no gap, and what was asked for tells.
+                # Without a penalty there is no gap, so `tol` decides which advice is given.
                 if not (self.tol if np.isinf(float(self.C)) else gap) < LAST_DIGITS:
                     advice = (
                         " Increase tol or, where that is far off, scale the columns, replace one of two "
@@ -371,70 +375,72 @@ class SoftmaxClassifier(LinearClassifier):
     """Multinomial logistic regression with an L2 penalty, solved to a certified accuracy.
 
     Minimises ``|W|^2 / 2 + C * sum_i w_i * loss(W x_i + b, y_i)`` over W and the unpenalised intercept b,
-    where the loss is the cross-entropy of the softmax and w_i the product of sample and class weight: the
-    objective of :class:`sklearn.linear_model.LogisticRegression`, at the same `C`. With two classes
-    the model is one weight vector w with the penalty ``|w|^2 / 2``.
+    where the loss is the cross-entropy of the softmax and w_i is the product of sample weight and class
+    weight. This is the objective of :class:`sklearn.linear_model.LogisticRegression` at the same `C`. With
+    two classes the model is one weight vector w with the penalty ``|w|^2 / 2``.
 
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of the strength of the penalty, from 1e-200 to 1e200 or inf. ``inf`` means none: maximum
-        likelihood, which has an optimum only if the classes overlap or labels are smoothed.
+        Inverse strength of the penalty, from 1e-200 to 1e200, or ``inf`` for no penalty. Without a penalty
+        the fit is maximum likelihood, which has an optimum only if the classes overlap or labels are
+        smoothed.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
-        Weight of each class, which multiplies `sample_weight`: 1 for None and for classes that the dict does
-        not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))`` over the classes that have
-        weight. If a class has no key, all keys must be classes.
+        Weight of each class, by which `sample_weight` is multiplied. It is 1 for None and for classes that
+        the dict does not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))`` over the classes
+        that have weight. If the dict lacks a class, all its keys must be classes.
     label_smoothing : float, default=0.0
         Share of each target spread evenly over the classes that have weight, in [0, 1).
     tol : float, default=1e-6
-        The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
-        or, where all second derivatives are too expensive and the gap is loose, when the distance estimated
-        from the Newton decrement is below ``tol / 10``. Where they are cheap, the coefficients are as
-        accurate as the objective.
+        The fit stops when the duality gap certifies that the objective is within ``tol * objective`` of the
+        optimum. Where the full matrix of second derivatives is too expensive and the gap is loose, the fit
+        stops when the relative distance estimated from the Newton decrement is below ``tol / 10``. Where the
+        matrix is cheap, the coefficients are as accurate as the objective.
     max_iter : int, default=1000
-        Maximum number of iterations of L-BFGS over all samples. With less than 500, fits that converge slowly
-        have no second attempt in other coordinates.
+        Maximum number of iterations of L-BFGS over all samples. If it is less than 500, fits that converge
+        slowly make no second attempt in other coordinates.
     warm_start : bool, default=False
-        Whether to start from the present `coef_`, matched by class label. With another number of features
-        the fit starts afresh.
+        Whether to start from the present `coef_`, matched by class label. If the number of features has
+        changed, the fit starts afresh.
     n_jobs : int, default=None
-        Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
-        threadpoolctl and joblib; -1 all cores.
+        Number of threads that share the rows of large data. None means as many as BLAS would use, within
+        the limits of threadpoolctl and joblib; -1 means all cores.
     verbose : int, default=0
-        1 prints a line for each stage of the fit, after which curvature is taken anew, and for each fit to a
-        sample of the rows; 2 for each iteration too: objective, certified gap if any, seconds since `fit`
-        began.
+        1 prints a line after each stage of the fit, when curvature is computed anew, and after each fit to a
+        sample of the rows; 2 prints a line after each iteration too. A line has the objective, the certified
+        gap if there is one, and the seconds since `fit` began.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
         Class labels.
     coef_ : array of shape (n_classes, n_features), or (1, n_features) for two classes
-        Coefficients. Of three classes and more they sum to zero over classes; of two there is one row,
-        those of ``classes_[1]`` less those of ``classes_[0]``.
+        Coefficients. For three or more classes they sum to zero over the classes. For two classes there is
+        one row, the coefficients of ``classes_[1]`` minus those of ``classes_[0]``.
     intercept_ : array of shape (n_classes,), or (1,) for two classes
-        Intercepts, likewise; zero without `fit_intercept`. A class of which no sample has weight has
-        ``-inf``, or makes that of two classes infinite: it is never predicted.
+        Intercepts, likewise; zero without `fit_intercept`. A class of which no sample has weight is never
+        predicted: its intercept is ``-inf``. With two classes the one intercept is then infinite.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the features, if X had any.
     n_iter_ : int
-        Iterations of L-BFGS over all samples. Those over a sample of the rows, which come first where rows
-        are many, are not counted. It may be 0 after a warm start: then `history_` is empty.
+        Number of iterations of L-BFGS over all samples. Iterations over a sample of the rows, which come
+        first if there are many rows, are not counted. After a warm start it may be 0; `history_` is then
+        empty.
     objective_ : float
         The objective at the solution. For ``C=inf`` it is the weighted sum of the losses, without `C`.
     duality_gap_ : float
-        Certified upper bound on `objective_` minus the optimum. ``inf`` where there is none, as for
-        ``C=inf``: without a penalty the dual gives no bound. For `C` beyond some 1e24 it may be as large
-        as `objective_`.
+        Certified upper bound on `objective_` minus the optimum. It is ``inf`` if there is no bound, as for
+        ``C=inf``: without a penalty the dual gives none. For `C` above about 1e24 it may be as large as
+        `objective_`.
     converged_ : bool
         Whether `tol` was reached.
     history_ : dict of arrays of shape (`n_iter_`,)
-        ``"objective"``, ``"gap"`` (certified, but without what storing the coefficients costs) and
-        ``"seconds"`` since `fit` began.
+        ``"objective"``, ``"gap"`` (certified, but without the cost of rounding the stored coefficients) and
+        ``"seconds"`` since `fit` began, after each iteration.
 
     See Also
     --------
@@ -484,7 +490,7 @@ class SoftmaxClassifier(LinearClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        # The loss refuses what is no share.
+        # The loss checks its parameter.
         SoftmaxLoss(self.label_smoothing)
 
     def _loss(self, problem: Problem) -> Loss:
@@ -495,83 +501,84 @@ class MulticlassSVMClassifier(LinearClassifier):
     """Linear multiclass support vector machine, solved to a certified accuracy.
 
     Minimises ``|W|^2 / 2 + C * sum_i w_i * loss(W x_i + b, y_i)`` over W and the unpenalised intercept b.
-    The loss asks the score of the right class to exceed each other one by the margin and costs the
-    shortfalls: their sum (Weston-Watkins, as in CS231n), the sum of their squares, or the worst one
-    (Crammer-Singer). With two classes and the hinge this is ``sklearn.svm.SVC(kernel="linear")``, at the
-    same `C`.
+    The loss requires the score of the right class to exceed each other score by the margin. It is made of
+    the shortfalls: their sum (Weston-Watkins, as in CS231n), the sum of their squares, or the largest one
+    (Crammer-Singer). With two classes and the hinge this is ``sklearn.svm.SVC(kernel="linear")`` at the same
+    `C`.
 
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of the strength of the penalty, from 1e-200 to 1e200.
+        Inverse strength of the penalty, from 1e-200 to 1e200.
     loss : {"hinge", "squared_hinge"}, default="hinge"
-        Whether shortfalls cost as they are or squared.
+        Whether the loss takes shortfalls as they are or squared.
     multi_class : {"weston_watkins", "crammer_singer"}, default="weston_watkins"
-        Whether all wrong classes cost or only the worst; the latter with ``loss="hinge"`` alone, since its
-        square is not differentiable at ties.
+        Whether all wrong classes count or only the worst one. "crammer_singer" needs ``loss="hinge"``, since
+        its square is not differentiable at ties.
     margin : float or array of shape (n_classes, n_classes), default=1.0
-        How far the right class y must lead a wrong class j: a number from 1e-100 to 1e100, or an array
-        with such a number, or zero, for each pair ``[y, j]``, in the order of `classes_` or in a pandas
-        DataFrame with their labels, and others' if need be. The diagonal is ignored.
+        How far the right class y must lead a wrong class j: a number from 1e-100 to 1e100, or an array with
+        such a number or zero for each pair ``[y, j]``, in the order of `classes_`. A pandas DataFrame has the
+        class labels on both axes instead, in any order, and may have further labels. The diagonal is ignored.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     class_weight : dict or "balanced", default=None
-        Weight of each class, which multiplies `sample_weight`: 1 for None and for classes that the dict does
-        not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))`` over the classes that have
-        weight. If a class has no key, all keys must be classes.
+        Weight of each class, by which `sample_weight` is multiplied. It is 1 for None and for classes that
+        the dict does not have; "balanced" is ``sum(w) / (n_classes * sum(w of the class))`` over the classes
+        that have weight. If the dict lacks a class, all its keys must be classes.
     tol : float, default=1e-6
-        The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap
-        or, where that is loose, by an estimate from the Newton decrement; or when it is within the
-        round-off of the sum of losses, which hard margins at large `C` come to first. With a `tol` of 1e-6
-        or less, small problems are solved to the last digit.
+        The fit stops when the objective is within ``tol * objective`` of the optimum, by the duality gap or,
+        where the gap is loose, by an estimate from the Newton decrement. It also stops when the objective is
+        within the round-off of the sum of losses, which comes first for hard margins at large `C`. If `tol`
+        is 1e-6 or less, small problems are solved to the last digit.
     max_iter : int, default=1000
-        Maximum number of iterations, those of L-BFGS over all samples and those of the dual's ascent
-        together. There is ascent for data such as text of many classes: at least as many features as samples,
-        and too many of both for second derivatives. An iteration of it makes five passes over the samples.
-        With less than 500, fits that converge slowly have no second attempt in other coordinates.
+        Maximum number of iterations: those of L-BFGS over all samples and those of dual ascent together. Dual
+        ascent is for data such as text of many classes: at least as many features as samples, and too many of
+        both for second derivatives. Each of its iterations makes five passes over the samples. If `max_iter`
+        is less than 500, fits that converge slowly make no second attempt in other coordinates.
     warm_start : bool, default=False
-        Whether to start from the present `coef_`, matched by class label. With another number of features
-        the fit starts afresh. Brings little for a hinge with kinks, since its multipliers are not kept: many
-        short fits do not replace a long one.
+        Whether to start from the present `coef_`, matched by class label. If the number of features has
+        changed, the fit starts afresh. With ``loss="hinge"`` this helps little, since multipliers are not
+        kept: many short fits do not replace a long one.
     n_jobs : int, default=None
-        Threads that share the rows of large data. None means as many as BLAS would use, under the limits of
-        threadpoolctl and joblib; -1 all cores.
+        Number of threads that share the rows of large data. None means as many as BLAS would use, within
+        the limits of threadpoolctl and joblib; -1 means all cores.
     verbose : int, default=0
-        1 prints a line for each stage of the fit, after which curvature is taken anew or multipliers are
-        moved, for ascent of the dual, and for each fit to a sample of the rows; 2 for each iteration too:
-        objective, certified gap, seconds since `fit` began.
+        1 prints a line after each stage of the fit, when curvature is computed anew or multipliers are moved,
+        after dual ascent, and after each fit to a sample of the rows; 2 prints a line after each iteration
+        too. A line has the objective, the certified gap and the seconds since `fit` began.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
         Class labels.
     coef_ : array of shape (n_classes, n_features), or (1, n_features) for two classes
-        Coefficients. Of three classes and more they sum to zero over classes; of two there is one row,
-        those of ``classes_[1]`` less those of ``classes_[0]``.
+        Coefficients. For three or more classes they sum to zero over the classes. For two classes there is
+        one row, the coefficients of ``classes_[1]`` minus those of ``classes_[0]``.
     intercept_ : array of shape (n_classes,), or (1,) for two classes
-        Intercepts, likewise; zero without `fit_intercept`. A class of which no sample has weight has
-        ``-inf``, or makes that of two classes infinite: it is never predicted.
+        Intercepts, likewise; zero without `fit_intercept`. A class of which no sample has weight is never
+        predicted: its intercept is ``-inf``. With two classes the one intercept is then infinite.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the features, if X had any.
     n_iter_ : int
-        Iterations of L-BFGS over all samples and of the dual's ascent, see `max_iter`. Those over a sample of
-        the rows, which come first for the squared hinge where rows are many, are not counted. For the
-        squared hinge it may be 0 after a warm start: then `history_` is empty.
+        Number of iterations of L-BFGS over all samples and of dual ascent; see `max_iter`. Iterations over a
+        sample of the rows, which come first for the squared hinge if there are many rows, are not counted.
+        For the squared hinge it may be 0 after a warm start; `history_` is then empty.
     objective_ : float
         The objective at the solution.
     duality_gap_ : float
-        Certified upper bound on `objective_` minus the optimum. For `C` beyond some 1e24 it may be as large
+        Certified upper bound on `objective_` minus the optimum. For `C` above about 1e24 it may be as large
         as `objective_`.
     converged_ : bool
         Whether `tol` was reached.
     history_ : dict of arrays of shape (`n_iter_`,)
-        ``"objective"``, ``"gap"`` (certified, but without what storing the coefficients costs) and
-        ``"seconds"`` since `fit` began.
+        ``"objective"``, ``"gap"`` (certified, but without the cost of rounding the stored coefficients) and
+        ``"seconds"`` since `fit` began, after each iteration.
     temperature_ : float
-        Scores over this are the logits of `predict_proba`. `fit` finds it in the end, in about half of its
-        time or less where that is long, but in several times the rest of fits of some hundredths of a second.
+        The scores divided by this are the logits of `predict_proba`. `fit` finds it at the end. This takes
+        about half of the time of a long fit or less, but can take several times as long as the rest of a fit
+        of some hundredths of a second.
 
     See Also
     --------
@@ -651,14 +658,18 @@ class MulticlassSVMClassifier(LinearClassifier):
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities: the softmax of the scores over `temperature_`.
 
-        A hinge says nothing of probabilities, and its scores of the training samples are too sure of them,
-        without bound where the classes can be separated. The temperature is therefore fitted to the scores
-        that each sample would have had, to first order, had others of its class taken its place: held-out
-        probabilities from one fit. They are deterministic, and largest for the class that `predict` names.
-        Where the curvature of all coefficients is cheap enough to invert, each sample is left out by that
-        inverse, of more than 4000 a random selection, those with a slope of the loss apart from those
-        without; a weight of two and a repeated row are the same unless there are more. Elsewhere all samples
-        are left out, by one factor common to all times their squared distance from the mean.
+        A hinge does not define probabilities. Its scores of the training samples are overconfident, without
+        bound where the classes can be separated. The temperature is therefore fitted to the scores that each
+        sample would have had, to first order, if others of its class had taken its place. This gives held-out
+        probabilities from one fit. They are deterministic, and the class that `predict` returns has the
+        largest one.
+
+        Where the matrix of second derivatives in all coefficients is cheap enough to invert, its inverse
+        tells how leaving out a sample moves its scores. Up to 4000 samples are all left out, one at a time,
+        and a weight of two is then the same as a repeated row. Of more samples a random selection is left
+        out, drawn separately from those whose loss has a slope and from the others. Elsewhere all samples are
+        left out, and the scores of each are moved in proportion to its squared distance from the mean, with
+        one factor common to all samples.
 
         Parameters
         ----------
@@ -675,7 +686,7 @@ class MulticlassSVMClassifier(LinearClassifier):
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ValueError
-            If X has other features than in `fit`, or values that are not finite.
+            If X does not have the features that it had in `fit`, or has values that are not finite.
         """
         return super().predict_proba(X)
 
@@ -684,7 +695,7 @@ class MulticlassSVMClassifier(LinearClassifier):
         return float(self.temperature_)
 
     def _calibrate(self, problem: Problem, result: Result | None) -> None:
-        # One class alone is certain at any temperature.
+        # A single class has probability 1 at any temperature.
         self.temperature_ = 1.0
         if result is not None:
             self.temperature_ = fit_temperature(result.minimised, result.theta, problem.unit)
@@ -696,7 +707,7 @@ class MulticlassSVMClassifier(LinearClassifier):
         return WestonWatkinsLoss(margin, squared=self.loss == "squared_hinge")
 
     def _margin(self, problem: Problem) -> float | Array:
-        """The margin, checked, for the classes that have weight."""
+        """The margin for the classes that have weight, checked."""
         if _is_number(self.margin):
             return float(self.margin)
         margin = as_numbers("margin", _in_order_of(problem.classes, self.margin), but_diagonal=True)
@@ -715,12 +726,12 @@ class MulticlassSVMClassifier(LinearClassifier):
 
 
 def _is_number(margin: Any) -> bool:
-    """Whether the margin is meant to be one for all pairs of classes."""
+    """Whether the margin is meant as one number for all pairs of classes."""
     return margin is None or np.isscalar(margin) or getattr(margin, "ndim", None) == 0
 
 
 def _in_order_of(classes: Array, margin: Any) -> Any:
-    """The margin; of one with labels the rows and columns of the classes, in their order."""
+    """The margin; if it has labels, its rows and columns of the classes, in the order of `classes`."""
     labels, names = classes.tolist(), getattr(margin, "columns", None)
     if hasattr(margin, "reindex") and names is not None:
         for axis in (margin.index, names):
@@ -731,7 +742,7 @@ def _in_order_of(classes: Array, margin: Any) -> Any:
                     "columns after the classes, each once, or pass margin.to_numpy() in their order."
                 )
         return margin.reindex(index=labels, columns=labels)
-    # Tables without names of rows, as those of polars, have but strings for names of columns.
+    # Tables that do not name their rows, such as those of polars, name their columns by strings only.
     if isinstance(names, list) and names != (known := list(map(str, labels))) and set(names) & set(known):
         raise ValueError(
             f"margin has columns named {names}, but no names of rows by which to put both in the order of "
@@ -741,7 +752,7 @@ def _in_order_of(classes: Array, margin: Any) -> Any:
 
 
 def _led_by(scores: Array, probabilities: Array) -> Array:
-    """The probabilities, largest where the scores are, though rounding may have made another as large."""
+    """The probabilities, raised for the class of the largest score where rounding ties it with another."""
     winners = scores.argmax(axis=1)
     tied = np.flatnonzero(probabilities.argmax(axis=1) != winners)
     probabilities[tied, winners[tied]] = np.nextafter(probabilities[tied].max(axis=1), np.inf)

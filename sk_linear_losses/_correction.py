@@ -2,11 +2,12 @@
 
 Knows the objective and the leeway of its terms. Knows nothing of bounds and solvers.
 
-In large units multipliers have too few digits: with a feature of size 1e16 the last of them moves the
-gradient by 1. Multipliers ``g_i + M_i B' x_i``, with x_i the features concerned, a 1 for the intercept, and
-M_i the leeway of g_i in the conjugate's domain, have no gradient in them for the B that solves one linear
-system. It is too small for their digits, but not at the end of the leeway. Of what changes up to there, the
-way takes its share, or less.
+Where features have large values, multipliers have too few digits: with a feature of size 1e16 their last
+digit moves the gradient by 1. Let x_i hold the features concerned and a 1 for the intercept, and let M_i be
+the leeway of g_i in the conjugate's domain. The multipliers ``g_i + M_i B' x_i`` leave no gradient in these
+features for the B that solves one linear system. The change by this B is too small for the digits of the
+multipliers; the change by the multiple of B that reaches the end of the leeway is not. B brings its share, or
+less, of what changes there.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from ._objective import Evaluation, Objective
 from ._typing import Array
 from .losses import Curvature
 
-# Least eigenvalue of correlations that has digits.
+# Least eigenvalue that has digits, of a matrix scaled to a diagonal of ones.
 LEAST_EIGENVALUE = 1e-10
-# Entries of the products of some samples that are made at a time.
+# Entries of the arrays of some samples, by coordinates and by classes, that are made at a time.
 PART_ENTRIES = 2**17
 
 
 class Correction(NamedTuple):
     """What a correction changes.
 
-    ``conjugate`` is an upper bound on the weighted sum of the conjugates times C. ``pull``, of shape
-    (n_inputs, n_codes), is what it adds to the gradient, known but for ``doubt``: a multiple, for each
-    feature, of the root of C times its weighted sum of squares.
+    ``conjugate`` is an upper bound on C times the weighted sum of the conjugates. ``pull``, of shape
+    (n_inputs, n_codes), is what the correction adds to the gradient. Its error in a feature is at most
+    ``doubt`` times the square root of C times the feature's weighted sum of squares.
     """
 
     conjugate: float
@@ -48,7 +49,7 @@ class Correction(NamedTuple):
 
 @dataclass(frozen=True)
 class _Coordinates:
-    """Uncorrelated coordinates of a few features, in which sums have most digits, and 1 for an intercept.
+    """Uncorrelated coordinates of a few features, in which sums keep most digits, and 1 for an intercept.
 
     ``root`` is the Cholesky factor of the features' covariance.
     """
@@ -58,7 +59,7 @@ class _Coordinates:
     root: Array
 
     def __call__(self, block: Block) -> Iterator[tuple[Array, Array]]:
-        """Samples of a block that have weight, by place, and their coordinates, some rows at a time."""
+        """Indices of a block's samples with weight, and their coordinates, some rows at a time."""
         most_rows = -(-PART_ENTRIES // (self.size + self.objective.n_classes))
         for places, entries in self.objective.centred_columns(self.features, block, most_rows):
             ones = np.ones((len(places), int(self.objective.fit_intercept)))
@@ -70,12 +71,12 @@ class _Coordinates:
         return len(self.features) + self.objective.fit_intercept
 
     def of(self, values: Array) -> Array:
-        """Values (n_features, ...) of the features, or of anything linear in them, for the coordinates."""
+        """Values (n_features, ...) of the features, or of anything linear in them, in the coordinates."""
         return np.asarray(scipy.linalg.solve_triangular(self.root, values, lower=True))
 
     @cached_property
     def round_off(self) -> Array:
-        """Relative round-off of sums in each coordinate: of the sum, and of the features that make it up."""
+        """Relative round-off of sums in each coordinate, from the sum and from the features it combines."""
         sizes = np.abs(self.of(np.eye(len(self.root)))) @ np.linalg.norm(self.root, axis=1)
         return ROUND_OFF * np.append(sizes, np.ones(int(self.objective.fit_intercept)))
 
@@ -83,7 +84,7 @@ class _Coordinates:
 def correct(objective: Objective, at: Evaluation, features: Array) -> Correction | None:
     """The correction that leaves no gradient in these features and the intercept.
 
-    None where the features are linearly dependent, the leeway does not suffice, or float64 does not.
+    None where the features are linearly dependent, or where the leeway or float64 does not suffice.
     """
     coordinates = _coordinates(objective, features)
     if coordinates is None:
@@ -96,7 +97,7 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
         return None
     gradient = objective.C * pull
     gradient[: len(features)] += coordinates.of(at.theta[features])
-    # At the end of any leeway the conjugates are not above this ceiling.
+    # At the end of any leeway the sum of the conjugates does not exceed this ceiling.
     gradient, ceiling = gradient.ravel(), objective.C * squares
     weight = objective.C * objective.statistics.total_weight
     if not math.isfinite(weight * ceiling):
@@ -106,22 +107,22 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
     change = (inverse @ gradient).reshape(n, m) @ objective.coding.T
     doubt = (np.abs(inverse) @ round_off).reshape(n, m) @ np.abs(objective.coding).T
     changed, largest, stiffness = multipliers.extremes(coordinates, change)
-    # Entries differ by twice the largest at most.
+    # Entries of a product differ by at most twice the largest of them.
     share, doubtful = 2 * changed, 2 * float((largest @ doubt).max())
     if not share + doubtful <= 1:
         return None
-    # What a correction changes has no digits in the multipliers, but has them at the end of the leeway.
+    # The correction itself is below the digits of the multipliers; at the end of the leeway it is not.
     end, pull = multipliers.moved(coordinates, -change / (share or 1.0))
-    # It is convex: a share of the way takes no more than that share of what the whole way does.
+    # The conjugate is convex: a share of the way adds at most that share of what the whole way adds.
     conjugate = at.conjugate + share * (end - at.conjugate) + doubtful * (ceiling - at.conjugate)
     # No eigenvalue of a leeway is more than twice the largest entry of its diagonal.
     energy = math.sqrt(2 * stiffness * float(round_off @ np.abs(inverse) @ round_off))
-    # The gradient has round-off too, and so has what is added to it.
+    # The gradient has round-off too, and so has the change.
     return Correction(conjugate, share * pull, energy + 2 * ROUND_OFF * math.sqrt(ceiling))
 
 
 def _coordinates(objective: Objective, features: Array) -> _Coordinates | None:
-    """Coordinates of these features; None if their covariance has no digits."""
+    """Coordinates of these features; None if their covariance has too few digits."""
 
     def contribution(block: Block) -> tuple[Array]:
         squares = np.zeros((len(features), len(features)))
@@ -152,9 +153,9 @@ class _Multipliers:
         return gradient, term.loss._leeway(gradient, block.y)
 
     def sums(self, coordinates: _Coordinates) -> tuple[Array, Array, float]:
-        """Weighted sums, for n coordinates x and m codes: of ``x x'`` times leeway, of pulls, of squares.
+        """Weighted sums: of ``x x'`` times the leeway, of the pulls, of the squared multipliers.
 
-        They have the shapes (n, n, m, m), (n, m) and ().
+        For n coordinates x and m codes they have the shapes (n, n, m, m), (n, m) and ().
         """
         coding = self.objective.coding
         n, m = coordinates.size, self.objective.shape[1]
@@ -178,9 +179,10 @@ class _Multipliers:
         return matrix, pull, squares
 
     def moved(self, coordinates: _Coordinates, change: Array) -> tuple[float, Array]:
-        """Sum of conjugates of multipliers moved by their leeway times products with `change`, and the pull.
+        """Sum of the conjugates of moved multipliers, and the move pulled back to theta.
 
-        That is what moves them, pulled back to theta. Both are weighted, and times C.
+        A sample moves by its leeway times the product of its coordinates with `change`. Both results are
+        weighted, and times C.
         """
         objective = self.objective
 
@@ -197,7 +199,7 @@ class _Multipliers:
         return objective.C * float(conjugate), objective.coded_pull(*pull)
 
     def extremes(self, coordinates: _Coordinates, change: Array) -> tuple[float, Array, float]:
-        """Largest sizes: of products with `change`, of each coordinate, and on a leeway's diagonal."""
+        """Largest absolute values: of products with `change`, of each coordinate, on a leeway's diagonal."""
 
         def of_block(block: Block) -> tuple[float, Array, float]:
             changed, largest = 0.0, np.zeros(coordinates.size)
@@ -212,7 +214,7 @@ class _Multipliers:
 
 
 def _inverse(matrix: Array) -> Array | None:
-    """Inverse of a positive definite matrix; None if, scaled to a diagonal of ones, it has no digits."""
+    """Inverse of a positive definite matrix; None if, scaled to a diagonal of ones, it has too few digits."""
     diagonal = matrix.diagonal()
     if not (np.isfinite(diagonal) & (diagonal > 0)).all():
         return None

@@ -18,16 +18,17 @@ from ._typing import Array
 from .losses import Curvature
 
 T = TypeVar("T")
-# Curvature of a score that counts for none: that of weights near the end of float64 has too few digits.
+# Curvature in a score up to which it counts as zero: tiny weights, near the end of float64's range, give it
+# too few digits.
 NO_CURVATURE = 1e-250
 Weightings = Callable[[Curvature], Array]
 Choice = Callable[[Block, Curvature], Array]
 
 
 class Factors(NamedTuple):
-    """Curvature as outer products of factors (n_factors, n_classes).
+    """Curvature of samples as sums of outer products of factors, (n_factors, n_classes).
 
-    ``owners`` (n_factors,), ascending, says which of the ``samples`` each belongs to.
+    ``owners`` (n_factors,), ascending, holds the index in ``samples`` of the sample of each factor.
     """
 
     samples: Array
@@ -37,10 +38,10 @@ class Factors(NamedTuple):
 
 @dataclass(frozen=True)
 class CurvatureAt:
-    """The second derivatives of `objective` at `theta`; without the penalty's but for `product`.
+    """The second derivatives of `objective` at `theta`; only `product` includes the penalty's.
 
-    Matrices are sums over samples of outer products of their inputs: the features, and the constant 1 where
-    there is an intercept. There is one for each weighting, of which a function returns the weights,
+    Matrices are weighted sums over samples of outer products of inputs: the features, and the constant 1
+    where there is an intercept. There is one matrix for each weighting. A function returns the weights,
     (n_samples, n_weightings), given the curvature of samples in their scores.
     """
 
@@ -62,7 +63,7 @@ class CurvatureAt:
     def grams_together(self, weightings: Weightings, choose: Choice) -> Array:
         """Weighted Gram matrices of the centred rows, times C.
 
-        `choose` returns factors on the weightings of a block's samples; a sample with none but zeros is
+        `choose` returns factors on the weights of a block's samples; samples that have only zeros are
         skipped.
         """
 
@@ -78,10 +79,11 @@ class CurvatureAt:
         return np.asarray(self.objective.C * self.sum(contribution)[0])
 
     def grams_one_by_one(self, weightings: Weightings, choose: Choice, as_stored: bool) -> Iterator[Array]:
-        """The matrices of `grams_together` one after the other, for weightings that are not negative.
+        """The matrices of `grams_together` one after the other, for weights that are not negative.
 
         For many features: each weighting gathers its own rows, so that sums are over many rows at a time, and
-        only few matrices are there at once. Sparse rows are centred first or, `as_stored`, afterwards.
+        only few matrices exist at once. Sparse rows are centred before the products or, with `as_stored`,
+        the matrices afterwards.
         """
         objective = self.objective
         gram_of = _stored_gram if as_stored else _gathered_gram
@@ -111,7 +113,10 @@ class CurvatureAt:
         return np.asarray(self.objective.C * diagonals.T)
 
     def gram_product(self, weighting: Weightings) -> Callable[[Array], Array]:
-        """What multiplies directions, (n_features, n_directions), by the features' weighted Gram matrix."""
+        """A function that multiplies directions by the features' weighted Gram matrix.
+
+        Directions have the shape (n_features, n_directions).
+        """
         objective, mean = self.objective, self.objective.statistics.mean
         weights = objective.rows.map(self._on_blocks(lambda block, curvature: weighting(curvature)))
 
@@ -131,13 +136,13 @@ class CurvatureAt:
         return product
 
     def ranks(self) -> Array:
-        """How many factors each sample's curvature has, (n_samples,): one less than classes that curve."""
+        """Number of factors of each sample's curvature, (n_samples,): its classes that curve, less one."""
         return np.concatenate(
             self.objective.rows.map(self._on_blocks(lambda block, curvature: _ranks(curvature)))
         )
 
     def factors(self) -> Factors:
-        """The samples that curve, with their factors times the root of C."""
+        """The samples that curve, with their factors times the square root of C."""
 
         def selection(block: Block, curvature: Curvature) -> tuple[Array, Curvature]:
             chosen = np.flatnonzero(_ranks(curvature))
@@ -148,7 +153,7 @@ class CurvatureAt:
         return Factors(np.concatenate(samples), owners, np.sqrt(self.objective.C) * factors)
 
     def product(self) -> Callable[[Array], Array]:
-        """What multiplies directions, of the shape of theta, by the second derivative."""
+        """A function that multiplies directions, of the shape of theta, by the second derivative."""
         objective = self.objective
         curvatures = objective.rows.map(self._on_blocks(lambda block, curvature: curvature))
 
@@ -167,11 +172,11 @@ class CurvatureAt:
         return product
 
     def sum(self, contribution: Callable[[Block, Curvature], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Sum over blocks of what `contribution` makes of a block and its samples' weighted curvature."""
+        """Sum over blocks of the results of `contribution` for a block and its weighted curvature."""
         return self.objective.rows.sum(self._on_blocks(contribution))
 
     def _on_blocks(self, function: Callable[[Block, Curvature], T]) -> Callable[[Block], T]:
-        """The function as one of a block alone, given its samples' weighted curvature."""
+        """A function of a block that calls `function` with the block and its samples' weighted curvature."""
         term = self.objective.term
         coef, intercept = self.objective.score_parameters(self.theta)
 
@@ -185,16 +190,16 @@ class CurvatureAt:
 
 
 def _ranks(curvature: Curvature) -> Array:
-    """The rank of each sample's curvature: rows sum to zero, and classes that curve hang together."""
+    """Rank of each sample's curvature: rows sum to zero, and the classes that curve are connected."""
     sizes = np.count_nonzero(curvature.diagonal > NO_CURVATURE, axis=1)
     return np.asarray(np.maximum(sizes - 1, 0))
 
 
 def _factors(curvature: Curvature) -> tuple[Array, Array]:
-    """Samples, ascending, and factors (n_factors, n_classes) whose outer products are their curvature.
+    """Samples, ascending, and factors (n_factors, n_classes) whose outer products add up to the curvature.
 
-    Between the classes of a sample that curve, what all but the last leave has a Cholesky factor, and rows
-    sum to zero.
+    Among the classes of a sample that curve, the curvature of all but the last has a Cholesky factor. The
+    entries for the last class follow, since rows sum to zero.
     """
     diagonal, left, right = curvature
     curves = diagonal > NO_CURVATURE
@@ -221,7 +226,7 @@ def _factors(curvature: Curvature) -> tuple[Array, Array]:
 def _gathered_gram(objective: Objective, rows: Array, factors: Array) -> Array:
     """Gram matrix of centred rows times factors, from a few rows at a time.
 
-    The factors are of a size with one while it is made: with weights they may leave the range of float32.
+    Factors are divided by the largest meanwhile: with weights in them they may leave the range of float32.
     """
     gram = np.zeros((objective.n_inputs, objective.n_inputs))
     largest = factors.max(initial=np.finfo(float).tiny)
@@ -234,7 +239,7 @@ def _gathered_gram(objective: Objective, rows: Array, factors: Array) -> Array:
 
 
 def _stored_gram(objective: Objective, rows: Array, factors: Array) -> Array:
-    """Gram matrix of centred rows times factors, from what sparse rows store."""
+    """Gram matrix of centred rows times factors, from sparse rows as they are stored."""
     stored, sums = objective.rows.stored_gram(rows, factors)
     mean, total = objective.statistics.mean, factors @ factors
     centred_sums = sums - total * mean
@@ -263,7 +268,7 @@ def weighted_grams(rows: Array, weights: Array) -> Array:
 
 
 def products_of_pairs(left: Array, right: Array | None = None, distinct: int = 0) -> Array:
-    """``left[i] * right[j]`` for all pairs, in the order of `pairs`; `right` is `left` unless given."""
+    """``left[i] * right[j]`` for all pairs, in the order of `pairs`; `right` defaults to `left`."""
     left = np.ascontiguousarray(left)
     right = left if right is None else np.ascontiguousarray(right)
     n, n_samples = left.shape

@@ -17,12 +17,12 @@ from ._rows import Rows
 from ._typing import Array
 from .losses import Curvature, HingeLoss
 
-# Least smoothing, relative to the natural one. Below, multipliers lose more digits to round-off than outer
-# steps still bring: with a thousandth some fits stall at a relative gap of 1e-6.
+# Least smoothing, relative to the natural smoothing. With less, round-off costs multipliers more digits than
+# outer steps still bring: with a thousandth of it some fits stall at a relative gap of 1e-6.
 LEAST_SMOOTHING = 1e-7
-# Factor on the smoothing with which multipliers hardly move, so that bounds are theirs.
+# Factor on the smoothing that keeps multipliers almost in place, so that a bound is the bound for them.
 RESTING = 1e4
-# Least smoothing of a sample, which it has if its weight is as tiny: what is divided by it has room.
+# Least smoothing of a sample. It applies to tiny weights: division by the smoothing does not overflow then.
 TINY = 1e-200
 
 
@@ -30,11 +30,11 @@ TINY = 1e-200
 class EnvelopeTerm:
     """A hinge loss seen through its Moreau envelope around multipliers.
 
-    A multiplier moves by a score's distance from its kink over the smoothing: with little of it, by
-    round-off. With ``natural_smoothing`` it takes all its values between two margins, or curvature is
-    comparable to the penalty, whichever is less.
+    A multiplier moves by the distance of a score from its kink, divided by the smoothing: with little
+    smoothing it moves by round-off. ``natural_smoothing`` is the lesser of two: the first lets a multiplier
+    take all its values over two margins of the score, the second makes curvature comparable to the penalty.
 
-    The multipliers are ``flows``, (n_samples, n_classes), those of each class stored one after the other.
+    The multipliers are ``flows``, (n_samples, n_classes), in Fortran order.
     """
 
     loss: HingeLoss
@@ -43,7 +43,7 @@ class EnvelopeTerm:
     natural_smoothing: float
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
-        """Sums over the block, of the envelope and of the loss itself with its conjugate."""
+        """Weighted sums over the block: of the envelope, of the loss itself and of its conjugate."""
         flows, smoothing = self.flows[block.places], self._smoothing(block)
         *parts, gradient = self.loss._envelope(scores, block.y, flows, smoothing)
         gradient *= block.weight[:, None]
@@ -60,7 +60,7 @@ class EnvelopeTerm:
         return self.loss._envelope_curvature(self.flows_at(scores, block), block.y, self._smoothing(block))
 
     def flows_at(self, scores: Array, block: Block) -> Array:
-        """The multipliers that the scores imply."""
+        """The multipliers that the scores imply, at which the envelope's maximum is attained."""
         return self.loss._envelope_flows(scores, block.y, self.flows[block.places], self._smoothing(block))
 
     def flows_of_loss(self, scores: Array, block: Block) -> Array:
@@ -68,15 +68,15 @@ class EnvelopeTerm:
         return self.loss._flows(self.loss._shortfalls(scores, block.y)[0])
 
     def _smoothing(self, block: Block) -> Array:
-        """Smoothing of each sample, (n_samples, 1): in proportion to its weight, so that all curve alike."""
+        """Smoothing of each sample, (n_samples, 1): proportional to its weight, so that all curve alike."""
         weight = np.where(block.weight > 0, block.weight, 1)
         return np.maximum(self.smoothing * weight[:, None], TINY)
 
 
 def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics) -> EnvelopeTerm:
-    """A hinge loss without multipliers, smoothed until a sample's curvature is comparable to the penalty.
+    """A hinge loss with zero multipliers, smoothed until a sample's curvature is comparable to the penalty.
 
-    Such a start is right also where the margin is hard and the optimal multipliers are tiny: with little
+    Such a start is also right where the margin is hard and the optimal multipliers are tiny: with little
     smoothing the first subproblem would be as ill-conditioned as the hinge itself.
     """
     mean_weight = statistics.total_weight / np.count_nonzero(rows.weight)
@@ -87,11 +87,11 @@ def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics)
 
 
 class GapParts(NamedTuple):
-    """What keeps a point and the multipliers that it implies from the optimum, in units of the objective.
+    """What separates a point and the multipliers that it implies from the optimum, in units of the objective.
 
     Stationarity and imbalance (of the intercept's condition) vanish where the envelope is minimised,
-    complementarity where the multipliers are optimal; where the intercept is balanced, stationarity and
-    complementarity add up to the duality gap. Proximity is what the envelope charges for the way from the old
+    complementarity where the multipliers are optimal. Where the intercept is balanced, stationarity and
+    complementarity add up to the duality gap. Proximity is the envelope's charge for moving from the old
     multipliers to the new ones.
     """
 
@@ -103,12 +103,12 @@ class GapParts(NamedTuple):
 
 @dataclass(frozen=True)
 class HingeObjective(Objective):
-    """An objective whose term is an envelope, and objectives with others in its place."""
+    """An objective whose term is an envelope; its methods return objectives with other terms."""
 
     term: EnvelopeTerm
 
     def gap_parts(self, at: Evaluation) -> GapParts:
-        """What keeps a point and its multipliers from being optimal."""
+        """The parts of the gap at a point and the multipliers that it implies."""
         moment = float(np.vdot(at.theta, at.pull))
         return GapParts(
             stationarity=self.stationarity(at),
@@ -118,9 +118,9 @@ class HingeObjective(Objective):
         )
 
     def loss_round_off(self) -> float:
-        """Round-off in the sum of the losses, each a margin less a lead of the same size.
+        """Round-off in the sum of the losses, each of which is a margin less a lead of the same size.
 
-        Zero where they are squared, which leaves as little of it as of them.
+        Zero where losses are squared: their round-off is then as small as they are.
         """
         loss = self.term.loss
         if not loss.has_kinks:
@@ -128,7 +128,7 @@ class HingeObjective(Objective):
         return float(np.finfo(float).eps) * self.C * self.statistics.total_weight * loss._unit
 
     def with_smoothing(self, factor: float) -> HingeObjective:
-        """The objective with `factor` times the smoothing, or the least, around the same multipliers."""
+        """The same objective with `factor` times the smoothing, but no less than LEAST_SMOOTHING allows."""
         smoothing = max(factor * self.term.smoothing, LEAST_SMOOTHING * self.term.natural_smoothing)
         return replace(self, term=replace(self.term, smoothing=smoothing))
 
@@ -145,7 +145,7 @@ class HingeObjective(Objective):
         return self
 
     def unsmoothed(self) -> Objective | None:
-        """The objective with the loss itself in place of its envelope; None where that has kinks."""
+        """The objective with the loss itself in place of its envelope; None where the loss has kinks."""
         if self.term.loss.has_kinks:
             return None
         term, settings = SmoothTerm(self.term.loss), (self.C, self.penalty, self.fit_intercept)
@@ -165,7 +165,7 @@ class HingeObjective(Objective):
         return self._around(self.term.flows_of_loss, theta)
 
     def _around(self, flows_at: Callable[[Array, Block], Array], theta: Array) -> HingeObjective:
-        """The objective around what `flows_at` makes of each block and its scores."""
+        """The objective around the multipliers that `flows_at` returns for each block's scores at theta."""
         coef, intercept = self.score_parameters(theta)
         flows = np.empty_like(self.term.flows)
 
@@ -176,7 +176,7 @@ class HingeObjective(Objective):
         return self.with_flows(flows)
 
     def resumed(self, previous: Objective) -> HingeObjective:
-        """The objective with the multipliers and the smoothing that it had in other coordinates, if any."""
+        """The objective with the multipliers and smoothing of `previous`, in other coordinates, if any."""
         if not isinstance(previous, HingeObjective):
             return self
         flows, smoothing = previous.term.flows, previous.term.smoothing

@@ -1,4 +1,4 @@
-"""A fit: from samples and a loss to coefficients, in one system of coordinates after the other.
+"""A fit: from samples and a loss to coefficients, in one coordinate system after another.
 
 Knows the solver and the coordinates that it may work in. Knows neither labels nor scikit-learn.
 """
@@ -24,13 +24,15 @@ from ._solver import solve
 from ._typing import Array
 from .losses import HingeLoss, Loss
 
-# Share of the objective that round-off of scores may cost without being measured: the digits that matter.
+# Share of the objective up to which the cost of round-off in the scores is bounded and not measured: smaller
+# digits do not matter.
 UNMEASURED = 1e-10
-# Share that it may cost, once measured, before longer coefficients are tried: with kinks, and without.
+# Share of the objective that round-off may cost, as measured, before longer coefficients are tried: for
+# losses with kinks, and without.
 KINKED_COST, SMOOTH_COST = 1e-10, 1e-4
-# How much longer, from a few roundings to a four-millionth.
+# Factors of the longer coefficients: above one by a few roundings, up to a four-millionth.
 LONGER = tuple(1 + 2.0**-k for k in range(48, 20, -2))
-# Most that rounding of what is stored may cost a fit that converged, as a share of the objective.
+# Most that rounding of the stored numbers may cost a fit that converged, as a share of the objective.
 MOST_LOST = 0.01
 EPSILON = float(np.finfo(float).eps)
 
@@ -39,7 +41,7 @@ EPSILON = float(np.finfo(float).eps)
 class Model:
     """Coefficients (n_features, n_classes) and intercept to store, and what is known of them.
 
-    ``objective`` is theirs, and ``gap`` bounds its distance from the optimum.
+    ``objective`` is the objective at these, and ``gap`` bounds its distance from the optimum.
     """
 
     coef: Array
@@ -50,9 +52,9 @@ class Model:
 
 
 class _Candidate(NamedTuple):
-    """Coefficients and intercept that may be stored, their objective, and its increase at the worst.
+    """Coefficients and intercept that may be stored, and their objective.
 
-    That is with all scores rounded against the model.
+    ``doubt`` is the increase of the objective at the worst: with all scores rounded against the model.
     """
 
     coef: Array
@@ -78,7 +80,7 @@ class Fit:
         Infinite for maximum likelihood.
     fit_intercept : bool
     one_vector : bool
-        Whether the penalty is that of one weight vector for two classes, not of a vector for each class.
+        Whether two classes are penalised as one weight vector, not as one for each class.
     tol : float
     max_iter : int
     """
@@ -94,10 +96,11 @@ class Fit:
     def minimise(
         self, known: tuple[Array, Array] | None, started: float, reporters: tuple[Reporter, ...] = ()
     ) -> tuple[Result, Model]:
-        """Where the fit ends, from no coefficients or, if that is better, from those `known`; and its model.
+        """Fit from zero coefficients or, if they are better, from those `known`; return result and model.
 
-        Those are an array (n_features, n_classes) and an intercept. Seconds are since `time.perf_counter` was
-        at `started`.
+        The fit goes on in the next coordinates unless its result is final or they are not worth their cost.
+        `known` are coefficients (n_features, n_classes) and an intercept. Seconds count from `started`, a
+        reading of `time.perf_counter`.
         """
         samples, previous = self.samples, None
         spaces = row_spaces(*self._near_zero, samples.weight, self.fit_intercept, samples.n_classes)
@@ -118,11 +121,11 @@ class Fit:
         if previous is not None:
             gap = previous.objective - result.bound
             ends.append(replace(previous, gap=gap, stopped=result.stopped, history=result.history))
-        # Other coordinates may find what coefficients of the features have too few digits for.
+        # A solution in other coordinates may need more digits than coefficients of the features have.
         return min(((end, self.model(end)) for end in ends), key=lambda end: end[1].objective)
 
     def model(self, result: Result) -> Model:
-        """The model of a result, in which what storing it costs and saves is accounted for."""
+        """The model of a result; its objective and gap account for what storing costs and saves."""
         chosen = self._chosen(result)
         objective = chosen.objective
         gap = max(result.gap - (result.objective - objective) + chosen.doubt, ROUND_OFF * objective)
@@ -131,22 +134,22 @@ class Fit:
         return Model(chosen.coef, chosen.intercept, objective, gap, converged)
 
     def _chosen(self, result: Result) -> _Candidate:
-        """What to store of a result.
+        """The coefficients and intercept of a result to store.
 
-        A hard margin takes all digits, and an intercept far from zero has few of them. Where rounding costs
-        much, the best of some coefficients that are longer by a little are taken, which may meet a margin.
+        A hard margin needs all digits, and an intercept far from zero has few of them. Where rounding costs
+        much, slightly longer coefficients are tried too, which may meet a margin. The best ones are taken.
         """
         solved, space = result.minimised, result.minimised.space
         coef, intercept = result.parameters
         intercept = intercept - intercept.mean()
         doubt = self._round_off_bound(solved, result.theta, intercept)
-        # A certificate that the bound alone would undo is worth measuring, which shows less.
+        # Where the bound would undo a certificate, the cost is worth measuring: it is less than its bound.
         undone = result.gap <= self.tol * result.objective < result.gap + doubt
         if doubt <= UNMEASURED * result.objective and not undone:
             return _Candidate(coef, intercept, result.objective, doubt)
         rows, offset = (solved.rows, solved.rows.offset) if space is None else self._rows_as_given(space)
         offset = offset.astype(np.longdouble)
-        # The intercept cancels the offset, and what is left of it for these rows is to have all digits.
+        # The intercept cancels the offset. The rest, which is the intercept for these rows, needs all digits.
         round_off = _round_off(rows, coef, offset @ coef + intercept)
 
         def candidates(
@@ -155,7 +158,7 @@ class Fit:
             pairs = [(factor * coef, factor * intercept) for factor in factors]
             moved = [np.asarray(offset @ W + b, dtype=np.float64) for W, b in pairs]
             losses, doubts = self._losses_and_doubts(rows, coef, moved, factors, round_off)
-            # Two classes have one vector, of which W has plus and minus a half.
+            # Two classes may have one weight vector: W then has plus and minus half of it.
             strength = solved.penalty * (1 if self.one_vector else 0.5)
             return [
                 _Candidate(W, b, strength * float(np.vdot(W, W)) + solved.C * loss, solved.C * doubt)
@@ -165,16 +168,17 @@ class Fit:
         (plain,) = candidates(coef, intercept, round_off, (1.0,))
         if plain.worst <= (1 + (KINKED_COST if self.loss.has_kinks else SMOOTH_COST)) * result.objective:
             return plain
-        # One product of the rows serves all that are longer, with roundings that are not those of each.
+        # One product of the rows serves all longer coefficients. Its roundings are not those of each product,
+        # so twice the round-off is allowed here, and the best ones are evaluated again by themselves.
         longer = min(candidates(coef, intercept, 2 * round_off, LONGER), key=lambda each: each.worst)
         (longer,) = candidates(longer.coef, longer.intercept, round_off, (1.0,))
         return min(plain, longer, key=lambda each: each.worst)
 
     def _round_off_bound(self, solved: Objective, theta: Array, intercept: Array) -> float:
-        """What round-off of the scores may cost at most, or near it, by the mean squares of the features."""
+        """Most that round-off of the scores may cost, or nearly so, by the mean squares of the features."""
         statistics = solved.statistics
         coef = theta[: solved.rows.n_features] @ solved.coding.T
-        # The intercept cancels what lies between zero and the rows, be it their mean or an offset.
+        # The intercept cancels the distance of the rows from zero, be it in their mean or in their offset.
         sizes = np.hypot(np.sqrt(statistics.variance), np.abs(statistics.mean) + np.abs(solved.rows.offset))
         terms = sizes @ np.linalg.norm(coef, axis=1) + np.linalg.norm(intercept)
         slope = 2 * (solved.n_classes - 1) * solved.C * statistics.total_weight
@@ -184,9 +188,9 @@ class Fit:
     def _losses_and_doubts(
         self, rows: Rows, coef: Array, intercepts: list[Array], factors: tuple[float, ...], round_off: Array
     ) -> tuple[list[float], list[float]]:
-        """Weighted sums of the losses, and what they gain where all scores are rounded against the model.
+        """Weighted sums of the losses, and their increases if all scores are rounded against the model.
 
-        Of coefficients times each of the factors, with an intercept each.
+        There is one of each for every factor, which multiplies the coefficients, and its intercept.
         """
         loss, classes = self.loss, np.arange(rows.n_classes)
         none = np.zeros(rows.n_classes)
@@ -206,7 +210,7 @@ class Fit:
         return values.tolist(), np.maximum(doubts, 0).tolist()
 
     def _rows_as_given(self, space: RowSpace) -> tuple[Rows, Array]:
-        """The samples by their features less an offset, with the digits of the rows of the space."""
+        """The samples in the features less an offset, with the digits of the space's rows; and the offset."""
         X, offset = self._near_zero
         if sp.issparse(X):
             return self._rows(X), np.zeros(X.shape[1]) if offset is None else offset
@@ -214,14 +218,14 @@ class Fit:
 
     @cached_property
     def _near_zero(self) -> tuple[Any, Array | None]:
-        """The features less an offset, and that; none where they are as they were given."""
+        """The features less an offset, and the offset; None where they are as they were given."""
         X = self.samples.X
         if self.fit_intercept and sp.issparse(X):
             return near_zero(X, self.samples.weight)
         return X, None
 
     def _objective(self, space: RowSpace | None) -> Objective:
-        """The objective in the coordinates of this space."""
+        """The objective in the coordinates of the space, or of the given features if it is None."""
         rows, statistics = self._rows_near_zero(self.samples.X if space is None else space.rows)
         penalty = float(np.isfinite(self.C))
         settings: dict[str, Any] = {
@@ -237,14 +241,14 @@ class Fit:
         return Objective(rows, SmoothTerm(self.loss), **settings)
 
     def _start(self, objective: Objective) -> Array:
-        """No coefficients, and the constant scores that the loss starts from."""
+        """Parameters with zero coefficients and with the constant scores that the loss starts from."""
         theta = np.zeros(objective.shape)
         if self.fit_intercept:
             theta[-1] = self.loss._constant_scores(objective.statistics.class_totals) @ objective.decoding
         return theta
 
     def _rows_near_zero(self, X: Any) -> tuple[Rows, Statistics]:
-        """The samples with rows X, moved to zero where that keeps digits, and their statistics."""
+        """The samples with rows X, centred where that keeps digits, and their statistics."""
         rows = self._rows(X)
         statistics = statistics_of(rows, self.fit_intercept)
         if statistics.is_far_from_zero() and not sp.issparse(X):
@@ -253,7 +257,7 @@ class Fit:
         return rows, statistics
 
     def _rows(self, X: Any, offset: Array | None = None) -> Rows:
-        """The samples with rows X, less an offset."""
+        """The samples with rows X less an offset."""
         samples = self.samples
         return Rows(X, samples.y, samples.weight, samples.n_classes, samples.n_threads, offset)
 

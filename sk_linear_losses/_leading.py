@@ -1,4 +1,4 @@
-"""The directions in which a matrix is largest, found by its products, and a root that knows these alone.
+"""Leading eigenvectors of a matrix, found by products with it, and a root made of them and a diagonal.
 
 Knows matrices.
 """
@@ -14,7 +14,7 @@ from ._numerics import generator
 from ._roots import DiagonalRoot
 from ._typing import Array
 
-# Round-off of products in single precision, relative to the largest eigenvalue: no eigenvalue is below it.
+# Least eigenvalue, relative to the largest: the round-off of products in single precision.
 SINGLE_ROUND_OFF = 1e-7
 
 
@@ -22,16 +22,17 @@ SINGLE_ROUND_OFF = 1e-7
 class LeadingRoot:
     """A root ``D (I + U diag(sqrt(e) - 1) U')`` for each block of a block diagonal matrix.
 
-    D differs between blocks, U and e do not. Where they are the leading eigenvectors and eigenvalues of what
-    the blocks have in common, scaled to a diagonal of ones, this is near a root of the matrix.
+    Each block has its own D; all share U and e. Where U and e are the leading eigenvectors and eigenvalues of
+    what the blocks have in common, scaled to a diagonal of ones, this is near a root of the matrix.
 
     Parameters
     ----------
     diagonal : DiagonalRoot
         The D of all blocks.
     basis : array of shape (n_features, n_directions)
-        U: orthonormal columns, which leave out an intercept.
+        U: orthonormal columns, without a row for the intercept.
     eigenvalues : array of shape (n_directions,)
+        e.
     n_blocks : int
     """
 
@@ -49,7 +50,7 @@ class LeadingRoot:
         return self.diagonal.solve_transposed(self._shrunk(vector.copy()))
 
     def _shrunk(self, vector: Array) -> Array:
-        """The vector, written over, with its part in each direction over the root of the eigenvalue."""
+        """Divide the vector's part in each direction by the root of the eigenvalue, in place."""
         features = vector.reshape(self.n_blocks, -1)[:, : len(self.basis)]
         shares = 1 - 1 / np.sqrt(self.eigenvalues)
         features -= (features @ self.basis * shares) @ self.basis.T
@@ -59,12 +60,12 @@ class LeadingRoot:
 def leading_directions(
     product: Callable[[Array], Array], size: int, n_directions: int, n_products: int
 ) -> tuple[Array, Array]:
-    """Largest eigenvalues of a positive semidefinite matrix, nearly, and an orthonormal basis for them.
+    """Largest eigenvalues of a positive semidefinite matrix, approximately, with orthonormal eigenvectors.
 
-    `product` multiplies the matrix, of this size, by `n_directions` vectors, `n_products` times.
-    The vectors are random first. The last product gives Nyström's approximation, whose eigenvalues are not
-    above the matrix's (Z. Frangella, J. A. Tropp and M. Udell, "Randomized Nyström preconditioning", 2023).
-    There are none where numbers overflow, nor of a matrix of zeros.
+    `product` multiplies the matrix, of order `size`, by `n_directions` vectors; it is called `n_products`
+    times, with random vectors first. The last product gives Nyström's approximation, whose eigenvalues are
+    not above those of the matrix (Z. Frangella, J. A. Tropp and M. Udell, "Randomized Nyström
+    preconditioning", 2023). No eigenvalues are returned where numbers overflow, nor for a matrix of zeros.
     """
     basis = generator().standard_normal((size, n_directions))
     for _ in range(n_products - 1):

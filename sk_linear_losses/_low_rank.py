@@ -1,7 +1,7 @@
-"""Curvature that few samples have: the penalty's identity and a sum of few outer products.
+"""Root of curvature from few samples: the penalty's identity I plus few outer products, ``I + B'B``.
 
-Knows matrices. Near a hinge's optimum the samples that curve are those at their margins, which leave a matrix
-of far fewer rows than there are parameters, as in the semismooth Newton methods for support vector machines.
+Near a hinge's optimum only the samples at their margins curve, so B has far fewer rows than there are
+parameters, as in the semismooth Newton methods for support vector machines. Knows matrices.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from ._roots import Factor, factorise
 from ._shifted_rows import ShiftedRows
 from ._typing import Array
 
-# Rows of a product of Gram matrices made at a time.
+# Rows of the elementwise product of two Gram matrices that are made at a time.
 CHUNK = 256
-# Largest squared length of a vector, its shift not subtracted: beside it the identity has six digits left.
+# Largest squared length of a vector, as `largest` takes it: beside this the identity has six digits left.
 LARGEST_CURVATURE = 1e10
 
 
 @dataclass(frozen=True)
 class OuterProducts:
-    """Outer products of vectors that are themselves outer products: of a row with a factor of codes.
+    """Vectors whose outer products are summed; each is itself the outer product of a row and a factor.
 
     Parameters
     ----------
     rows : ShiftedRows
     owners : array of shape (n_factors,)
-        The row that each factor goes with: ascending, and none left out.
+        Index of the row that goes with each factor: ascending, and no row is left out.
     factors : array of shape (n_factors, n_codes)
     """
 
@@ -39,7 +39,7 @@ class OuterProducts:
     factors: Array
 
     def moments(self, directions: Array) -> Array:
-        """Inner product of each vector with directions (n_features, n_codes)."""
+        """Inner product of each vector with `directions` (n_features, n_codes)."""
         return np.asarray(np.einsum("ij,ij->i", self.rows.multiply(directions)[self.owners], self.factors))
 
     def combined(self, weights: Array) -> Array:
@@ -51,12 +51,12 @@ class OuterProducts:
         return self.rows.pull_back(by_row)
 
     def largest(self) -> float:
-        """Largest squared length of a vector, or of what is added up for it."""
+        """Largest squared length of a vector, with those of its stored row and of the shift added up."""
         squares = np.einsum("ij,ij->i", self.factors, self.factors)
         return float((self.rows.squares()[self.owners] * squares).max(initial=0.0))
 
     def gram(self) -> Array:
-        """Inner products of the vectors, above the diagonal and on it."""
+        """Inner products of the vectors, valid on and above the diagonal."""
         of_rows = self.rows.gram()
         gram = np.asarray(self.factors @ self.factors.T)
         for start in range(0, len(gram), CHUNK):
@@ -67,10 +67,10 @@ class OuterProducts:
 
 @dataclass
 class LowRankRoot:
-    """A root of the identity plus outer products B'B, and of what these leave of an intercept's curvature.
+    """A root of ``I + B'B``, and of the Schur complement that this leaves of an intercept's curvature.
 
-    Its inverse is the ``T = I - B' inv(L).T inv(L + I) B`` of [1]_, with ``L L' = I + B B'``, bordered by the
-    intercept's.
+    The inverse of its transpose is the ``T = I - B' inv(L).T inv(L + I) B`` of [1]_, with
+    ``L L' = I + B B'``, bordered by that of the intercept.
 
     Parameters
     ----------
@@ -79,11 +79,11 @@ class LowRankRoot:
     lower : array of shape (n_factors, n_factors)
         L.
     diagonal : array of shape (n_factors,)
-        That of L, which solutions for ``L + I`` overwrite.
+        The diagonal of L, kept because solutions for ``L + I`` overwrite that in `lower`.
     intercept : Factor, optional
-        Of the intercept's curvature where the coefficients follow it.
+        Factor of the Schur complement: the intercept's curvature where the coefficients follow its moves.
     following : array of shape (n_factors, n_codes)
-        What each factor's weight loses as the intercept moves; zero without one.
+        What each factor's weight loses as each code's intercept moves by one; zero without an intercept.
 
     References
     ----------
@@ -120,12 +120,12 @@ class LowRankRoot:
         return solved.T.ravel()
 
     def _by_input(self, vector: Array) -> tuple[Array, Array]:
-        """The vector as an array of inputs by codes, and an array like it."""
+        """The vector as an array (n_inputs, n_codes), and an empty array of that shape."""
         given = vector.reshape(self.products.factors.shape[1], -1).T
         return given, np.empty(given.shape)
 
     def _solve(self, vector: Array, shift: float, transposed: bool = False) -> Array:
-        """Solution for L plus `shift` on its diagonal."""
+        """Solution of a system with L plus `shift` on its diagonal."""
         if not len(vector):
             return vector
         self.lower.T.flat[:: len(vector) + 1] = self.diagonal + shift
@@ -133,16 +133,16 @@ class LowRankRoot:
 
 
 def low_rank_root(products: OuterProducts, added: Array | None) -> LowRankRoot | None:
-    """The root, or None where that would have too few digits.
+    """The root, or None where it would have too few digits.
 
-    With an intercept, `added` (n_codes,) is what each code's has of curvature beside that of the vectors;
-    None stands for no intercept.
+    `added` (n_codes,) is the curvature that each code's intercept has beside that of the vectors; None stands
+    for no intercept.
     """
     if not products.largest() <= LARGEST_CURVATURE:
         return None
     gram = products.gram()
     gram.flat[:: len(gram) + 1] += 1
-    # LAPACK's own order is that of the transpose, which has its lower part where this has its upper.
+    # LAPACK wants columns contiguous: it gets the transpose, whose lower triangle is the upper one here.
     lower = gram.T
     if len(gram):
         lower, failed = dpotrf(lower, lower=True, clean=False, overwrite_a=True)

@@ -1,4 +1,8 @@
-"""Hinges by the method of multipliers.
+"""Minimises hinges by the method of multipliers.
+
+An outer step minimises the objective with envelopes around the multipliers in place of the hinges, by stages
+of L-BFGS: that is its subproblem. Then it moves the multipliers. What comes before that, for a squared hinge
+or for many features, is in `minimise_hinge`.
 
 Knows an objective with an envelope, its preconditioners and stages.
 """
@@ -20,55 +24,65 @@ from ._run import FINEST_DECREMENT, FINEST_GAP, Run
 from ._smooth import IterationLimit, Stop, balance_intercept, certify, minimise_smooth
 from ._stage import KINKED, LINE_SEARCH, Assessment, Stage, StageEnd, stage_length
 
-# Iterations after which exact curvature may be found to have aged: without, fits took twice as many.
+# Iterations of a stage after which exact curvature may be found to have aged. Without this, fits took twice
+# as many iterations.
 TRIED = 2
-# Factor on the smoothing once a subproblem took no more than so many iterations, or left more than this share
-# of the distance that the one before had left.
+# SHRINK: factor on the smoothing after a subproblem that took at most EASY iterations or, with exact
+# curvature, left more than the share SLOW of the distance from the optimum that the one before had left.
 SHRINK, EASY, SLOW = 0.3, 10, 0.7
-# Factor on the smoothing where curvature that is not exact has not solved a subproblem in one stage, after
-# which the multipliers move all the same. Where margins are hard such subproblems take hundreds of iterations
-# each: waiting for them left 40 to 400 times the gap on counted words of 20 classes.
+# Factor on the smoothing where inexact curvature has not solved a subproblem in one stage. The multipliers
+# then move all the same. Where margins are hard such subproblems take hundreds of iterations each: waiting
+# for them left 40 to 400 times the gap on counted words of 20 classes.
 GROW = 1.5
-# A subproblem is solved early once its decrement is this share of what moving the multipliers brings, as long
-# as their complementarity is more than a relative INCOMPLETE. From there on the gradient must be small too,
-# which takes many more digits where scales differ: bounds need it.
+# As long as the complementarity is more than the share INCOMPLETE of the objective, a subproblem counts as
+# solved once its decrement is at most the share INEXACT of what moving the multipliers brings. From there on
+# the gradient must be small too, because bounds need it; where features differ in scale this takes many more
+# digits.
 INEXACT, INCOMPLETE = 0.01, 0.01
-# A squared hinge is minimised without multipliers first, beyond so many iterations only as long as the
-# optimum seems near. There multipliers would take up to three times as long, and in few cases half as long;
-# farther off, where the margin is hard, going on without them takes up to fourteen times as long. Where exact
-# curvature shows that after twenty, they may begin then: hard margins took 0.7 to 1 of the time. Where
-# there may be ascent it is so many iterations and no more: on texts up to four times as fast as ascent alone
-# where C is small, and up to 1.4 times as long where it is large; going on could take three times as long.
+# A squared hinge is minimised without multipliers first, beyond this limit only as long as the optimum seems
+# near. Near the optimum, multipliers would take up to three times as long, and in few cases half as long.
+# Farther off, where the margin is hard, going on without them takes up to fourteen times as long. Multipliers
+# may begin after twenty iterations already if exact curvature shows a hard margin then: hard margins took 0.7
+# to 1 of the time.
 BEFORE_MULTIPLIERS = IterationLimit(50, tried=20)
+# The same where there may be ascent of the dual, and never beyond this limit. On texts this is up to four
+# times as fast as ascent alone where C is small, and takes up to 1.4 times as long where C is large. Going on
+# without ascent could take three times as long.
 BEFORE_ASCENT = IterationLimit(25, is_soft=False)
-# Relative gap up to which the gradient of the squared hinge itself is better for multipliers than none, and
-# that of a start, by an earlier fit, from which none of them need ascent.
+# GRADIENT_TELLS: relative gap up to which the gradient of the squared hinge itself makes better multipliers
+# than zeros.
+# NO_ASCENT: relative gap up to which a start, from an earlier fit, needs no ascent of the dual.
 GRADIENT_TELLS, NO_ASCENT = 0.5, 0.1
-# Tolerance from which on a small problem with kinks is solved to the last digit, and the steps that it takes
-# beyond the finest gap: sums no longer show it, but each squares the error of the coefficients.
+# FINE: largest tolerance at which a small problem with kinks is solved to the last digit.
+# LAST_STEPS: stages that it then makes beyond the finest gap. Sums no longer show their gain, but each
+# squares the error of the coefficients.
 FINE, LAST_STEPS = 1e-6, 2
-# Factor on the smoothing whose curvature is taken when a stage brings nothing, and the most it may reach.
+# WIDEN: factor on the smoothing at which curvature is taken, each time that a stage brings nothing.
+# WIDEST: most that these factors may reach together.
 WIDEN, WIDEST = 10.0, 1e8
-# Share of the distance to the optimum that may be left for it to be nearer, and most iterations without that
-# before `tol` is reached. A line search that comes to nothing counts for as many as it may have evaluations.
+# DISTANCE_LEFT: a stage brings the optimum nearer if it leaves less than this share of the distance that the
+# last such stage left.
+# PATIENCE: most iterations since the last such stage, before `tol` is reached. A line search that comes to
+# nothing counts as many iterations as it may have evaluations.
 DISTANCE_LEFT, PATIENCE = 0.9, 600
-# The same afterwards: more digits are for problems where each step squares what is left.
+# The same once `tol` is reached: more digits are only for problems where each step squares the distance.
 LAST_DISTANCE_LEFT, LAST_PATIENCE = 0.1, 20
 
 
 def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None, at: Evaluation) -> Objective:
-    """The objective as it was minimised last: `plain`, of the loss itself, is tried before its envelope.
+    """Minimise a hinge; return the objective as it was minimised last, with its multipliers.
 
-    `at` is of the first that is tried, whose gradient may become the first multipliers. Ascent of the dual
-    comes between both where it is worth its while, but not from a start that is near, nor in a fit that has
-    made iterations in other coordinates.
+    `plain`, the objective with the loss itself, is minimised first; it is None for a loss with kinks. Its
+    gradient may become the first multipliers. Ascent of the dual comes next where it is worth its cost, but
+    not from a start that is near, nor in a fit that has made iterations in other coordinates. Last comes the
+    method of multipliers. `at` is an evaluation of `plain` or, without it, of `objective`.
     """
     run.round_off = objective.loss_round_off()
     may_ascend = not run.history and run.gap > NO_ASCENT * run.best.objective
     n_blocks = ascent_blocks(objective) if may_ascend else 0
     if plain is not None:
         end = minimise_smooth(run, plain, at, BEFORE_ASCENT if n_blocks else BEFORE_MULTIPLIERS)
-        # Where its curvature jumps, a step may fail that promises little.
+        # Where the curvature jumps, a step that promises little may fail: a stalled end settles nothing.
         settled = run.is_within(run.tol) and end.why is not Stop.STALLED and run.is_credible
         if run.is_certified or run.iterations_left == 0 or settled:
             return plain
@@ -89,10 +103,11 @@ def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None,
 
 @dataclass
 class _Subproblem:
-    """How far the minimisation of the envelope around the present multipliers has come.
+    """How far the minimisation around the present multipliers has come.
 
-    That is the iterations made, the factor on the smoothing whose curvature is taken, whether that of the
-    last stage was exact, and whether the intercept may be balanced by steps of its own, which is tried once.
+    ``iterations`` have been made. Curvature is taken at ``widening`` times the smoothing; ``exact`` tells
+    whether that of the last stage was exact. The intercept is balanced by steps of its own at most once:
+    ``may_balance`` tells whether it may be.
     """
 
     iterations: int = 0
@@ -106,17 +121,17 @@ class _MethodOfMultipliers:
 
     def __init__(self, run: Run, objective: HingeObjective, at: Evaluation) -> None:
         self.run, self.objective, self.at = run, objective, at
-        # Where digits are cheap and wanted, the fit ends on the active set.
+        # Where digits are cheap and asked for, the fit goes on to the last of them, on the active set.
         self.thorough = run.tol <= FINE and digits_are_cheap(objective)
         self.patience = _Patience()
         self.subproblem = _Subproblem()
-        # That of the start, which is right where nothing is known.
+        # The smoothing of the start, which is right where nothing is known.
         self.most_smoothing = objective.term.smoothing
-        # Of the last outer step: the distance that it left, and whether that was most of what there had been.
+        # The distance that the last outer step left, and whether that was most of the distance before it.
         self.left, self.slow = np.inf, False
 
     def minimise(self) -> Objective:
-        """The objective as it was minimised last, once nothing is left to gain."""
+        """Make outer steps until nothing is left to gain; return the objective as it was minimised last."""
         run = self.run
         last_steps = LAST_STEPS if self.thorough else 0
         while True:
@@ -144,9 +159,9 @@ class _MethodOfMultipliers:
         return self.objective
 
     def _stage(self) -> StageEnd:
-        """Where one stage of the present subproblem ends."""
+        """Run one stage of the present subproblem, and return where it ends."""
         run, objective, subproblem = self.run, self.objective, self.subproblem
-        # Where an envelope is flat its own curvature says nothing; that of a smoother one does.
+        # Where an envelope is flat its own curvature tells nothing, but that of a smoother envelope does.
         smoother = objective.with_smoothing(subproblem.widening)
         preconditioner = precondition(smoother, self.at.theta, len(run.history))
         most = stage_length(preconditioner, KINKED)
@@ -164,16 +179,16 @@ class _MethodOfMultipliers:
         return end
 
     def _certify_near_goal(self) -> None:
-        """Raise the bound where a certificate may be all that is lacking, unless steps bring all digits."""
+        """Raise the bound where only a certificate may be lacking, unless stages bring all digits anyway."""
         if not self.thorough and self.run.is_within(self.run.tol):
             certify(self.run, self.objective, self.at, thoroughly=self.patience.idle > 0)
 
     def _move_multipliers(self, solved: bool = True) -> None:
-        """Take the multipliers that the present point implies; smooth less after an easy or a slow step.
+        """Take the multipliers that the present point implies, and adapt the smoothing.
 
-        More, up to what this began with, after one that was not solved. Where multipliers are complementary
-        enough but not certified, what is left is their round-off, of which there is more the less is
-        smoothed: smooth more, up to what is natural.
+        Smooth less after an easy or a slow subproblem, and more, up to the initial smoothing, after one that
+        was not solved. Where multipliers are complementary enough but not certified, only their round-off is
+        left, which grows as the smoothing falls: smooth more, up to the natural smoothing.
         """
         run, term = self.run, self.objective.term
         complementarity = self.objective.gap_parts(self.at).complementarity
@@ -194,7 +209,7 @@ class _MethodOfMultipliers:
         self.subproblem = _Subproblem()
 
     def _certify_smoothed(self) -> None:
-        """Raise the bound with more smoothing: with little, rounding prevents the intercept's condition."""
+        """Raise the bound with more smoothing: with little, rounding violates the intercept's condition."""
         smoother = self.objective.with_multipliers(self.at.theta).at_rest()
         at = smoother.evaluate(self.at.theta)
         self.run.note(smoother, at)
@@ -204,10 +219,10 @@ class _MethodOfMultipliers:
 def _assess(
     run: Run, objective: HingeObjective, may_balance: bool, at: Evaluation, decrement: float
 ) -> Assessment:
-    """Note how far from the optimum the point is, the best one being no farther, and assess it.
+    """Note how far the point is estimated to be from the optimum, and assess it.
 
-    The goal is met where what is left of the envelope is less than what moving the multipliers brings, and
-    the intercept is balanced or may be by steps of its own.
+    The best point is no farther. The goal is met where minimising the envelope further would bring less than
+    moving the multipliers, and where the intercept is balanced or may yet be by steps of its own.
     """
     parts = objective.gap_parts(at)
     run.estimate = decrement + parts.complementarity
@@ -220,22 +235,23 @@ def _assess(
 
 
 def _is_balanced(parts: GapParts) -> bool:
-    """Whether the intercept's condition holds, if there is one.
+    """Whether the intercept's condition holds; true without an intercept.
 
-    Round-off keeps it from zero, so it is not held to the smallest part; others may be less than zero by it.
+    Round-off keeps the imbalance from zero, so it is held to the larger of proximity and complementarity, not
+    to the smallest part. Round-off may make these two negative.
     """
     return parts.imbalance <= max(parts.proximity, parts.complementarity, 0.0)
 
 
 @dataclass
 class _Patience:
-    """How many iterations have passed since the optimum came nearer: those that were idle."""
+    """The distance when the optimum last came nearer, and the idle iterations that have passed since then."""
 
     nearest: float = np.inf
     idle: int = 0
 
     def note(self, distance: float, end: StageEnd, progress: float) -> None:
-        """Take the distance from the optimum after a stage into account; such a share of it is progress."""
+        """Note the distance after a stage; only less than `progress` times `nearest` counts as nearer."""
         if distance < progress * self.nearest:
             self.idle, self.nearest = 0, distance
         else:

@@ -1,11 +1,11 @@
-"""The regularised objective over row blocks: value and gradient, and what its dual needs.
+"""The regularised objective over blocks of rows: its value, its gradient and the quantities of its dual.
 
 Knows losses and rows. Knows nothing of scikit-learn, solvers or changes of variables.
 
-Parameters are an array theta of shape (n_features + 1, n_codes): coded coefficients, then the coded
-intercept of the centred features; without intercept the last row is missing. Classes are coded so that
+Parameters are an array theta of shape (n_features + 1, n_codes): the coded coefficients V, then the coded
+intercept c of the centred features. Without intercept the last row is missing. Classes are coded so that
 coefficients always sum to zero over classes: scores = (X - mean) @ V @ coding.T + c @ coding.T. Losses see
-these scores less those of the last class, which saves its products with the rows.
+these scores less the last class's score, which saves the last class's products with the rows.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from ._rows import Rows
 from ._typing import Array
 from .losses import Curvature, Loss
 
-# A sample has this share of the rows, but so many rows of each class for each parameter of one. It is taken
-# where it has at most that share of the rows in all, and so many entries of X (32 MB).
+# A sample has a share THINNED_SHARE of the rows, but at least THINNED_ROWS rows of each class for each
+# parameter of one class. It is taken where it has at most a share MOST_THINNED of all rows, and at most
+# MAX_THINNED entries of X (32 MB).
 THINNED_SHARE, THINNED_ROWS, MOST_THINNED, MAX_THINNED = 1 / 8, 8, 1 / 4, 2**22
 
 
 class BlockSums(NamedTuple):
     """Weighted sums over the samples of a block, and each sample's weighted gradient in its scores.
 
-    ``value`` and ``gradient`` are of the function that is minimised, ``loss`` is the loss itself and
-    ``conjugate`` its convex conjugate at the unweighted gradient.
+    ``value`` and ``gradient`` belong to the function that is minimised, ``loss`` to the loss itself, and
+    ``conjugate`` to the loss's convex conjugate at the unweighted gradient.
     """
 
     value: float
@@ -45,9 +46,9 @@ class BlockSums(NamedTuple):
 
 
 class Term(Protocol):
-    """The function of one sample's scores that is summed over samples: of each block, given its scores.
+    """The function of a sample's scores that is summed over samples, one block at a time.
 
-    Sums are weighted, and so is the gradient that comes with them; a gradient or curvature alone is not.
+    `evaluate` returns weighted sums and weighted gradients. `gradient` and `curvature` are not weighted.
     """
 
     @property
@@ -67,7 +68,7 @@ class SmoothTerm:
     loss: Loss
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
-        """Sums over the block; the conjugate by Fenchel and Young's equality."""
+        """Weighted sums over the block; the conjugate comes from Fenchel and Young's equality."""
         value, gradient = self.loss._value_and_gradient(scores, block.y)
         gradient *= block.weight[:, None]
         total = float(block.weight @ value)
@@ -85,10 +86,10 @@ class SmoothTerm:
 class Evaluation(NamedTuple):
     """The objective at one point.
 
-    ``value`` and ``gradient`` are of the function that is minimised; ``objective`` has the loss itself in
-    place of its envelope, and ``penalty`` is the penalty's share of both. ``pull`` is the part of the
-    gradient that the samples contribute, of the shape of ``theta``, and ``conjugate`` the weighted sum of the
-    conjugates times C.
+    ``value`` and ``gradient`` belong to the function that is minimised. ``objective`` has the loss itself in
+    place of its envelope, and ``penalty`` is the penalty's part of both ``value`` and ``objective``. ``pull``
+    is the samples' part of the gradient, of the shape of ``theta``, and ``conjugate`` is C times the weighted
+    sum of the conjugates.
     """
 
     theta: Array
@@ -111,7 +112,7 @@ class Statistics:
     variance : array of shape (n_features,)
         Mean squares about `mean`.
     class_totals : array of shape (n_classes,)
-        Weight of the samples of each class.
+        Total weight of the samples of each class.
     centroids : array of shape (n_classes, n_features)
         Means of the samples of each class, less `mean`.
     """
@@ -123,7 +124,7 @@ class Statistics:
 
     @cached_property
     def total_weight(self) -> float:
-        """Weight of all samples."""
+        """Total weight of all samples."""
         return float(self.class_totals.sum())
 
     @cached_property
@@ -132,7 +133,7 @@ class Statistics:
         return np.flatnonzero(self.variance == 0)
 
     def is_far_from_zero(self, far: float = FAR) -> bool:
-        """Whether some feature's mean is so many deviations from zero, where to centre later costs digits."""
+        """Whether some mean is over `far` deviations from zero, so that to centre later costs digits."""
         return bool(far_from_zero(self.mean, self.variance, far).any())
 
 
@@ -149,8 +150,8 @@ def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:
         mean = np.zeros_like(mean)
     (squares,) = rows.sum(lambda block: (block.squares(mean, block.weight[:, None]),))
     variance = squares[:, 0] / totals.sum()
-    # What is left of a constant column after centring is round-off, not a feature: that of the mean or, of
-    # sparse rows, that of the weight of entries that are not stored. A sum of n terms may have n roundings.
+    # Centring leaves a constant column nothing but round-off: of the mean or, for sparse rows, of the weight
+    # of the entries that are not stored. A sum of n terms may have n roundings.
     round_off = rows.n_samples * np.finfo(float).eps
     suspects = np.flatnonzero((variance > 0) & (variance <= round_off * mean**2))
     variance[suspects[_are_constant(rows, suspects)]] = 0
@@ -173,7 +174,7 @@ def _are_constant(rows: Rows, features: Array) -> Array:
 
 
 class _Codes(NamedTuple):
-    """How an objective codes so many classes, as its attributes describe it."""
+    """The coding of classes; the properties of `Objective` with these names describe the arrays."""
 
     coding: Array
     decoding: Array
@@ -182,7 +183,7 @@ class _Codes(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _codes(n_classes: int, one_vector: bool) -> _Codes:
-    """The codes of so many classes."""
+    """The coding of `n_classes` classes."""
     basis = helmert(n_classes).T
     coding = -basis / np.sqrt(2) if one_vector else basis
     return _Codes(coding, coding / (coding**2).sum(axis=0), coding[:-1] - coding[-1])
@@ -202,11 +203,11 @@ class Objective:
         1, or 0 for maximum likelihood.
     fit_intercept : bool
     statistics : Statistics
-        Its mean is zero without intercept: there is then nothing to absorb the shift.
+        Their mean is zero without intercept: nothing can then absorb the shift.
     one_vector : bool
-        Whether the penalty is that of one weight vector for two classes, not of a vector for each class.
+        Whether the penalty is on one weight vector for two classes, not on a vector for each class.
     space : RowSpace, optional
-        That of the rows, where it is not the space of the features as they were given.
+        The coordinates of the rows, where these are not the given features.
     """
 
     rows: Rows
@@ -220,30 +221,30 @@ class Objective:
 
     @property
     def coding(self) -> Array:
-        """Classes by codes: orthonormal columns that sum to zero.
+        """Array (n_classes, n_codes) of orthonormal columns that sum to zero.
 
-        For one weight vector two classes are coded (-1/2, 1/2), which makes V that vector, W_1 - W_0.
+        With `one_vector`, two classes are coded (-1/2, 1/2), so that V is the one weight vector, W_1 - W_0.
         """
         return _codes(self.n_classes, self.one_vector).coding
 
     @property
     def code_square(self) -> float:
-        """Squared length of a code, a column of the coding."""
+        """Squared length of a column of the coding."""
         return float((self.coding[:, 0] ** 2).sum())
 
     @property
     def decoding(self) -> Array:
-        """Classes by codes, with ``decoding.T @ coding`` the identity."""
+        """Array (n_classes, n_codes) for which ``decoding.T @ coding`` is the identity."""
         return _codes(self.n_classes, self.one_vector).decoding
 
     @property
     def contrast(self) -> Array:
-        """Classes but the last by codes: the coding less the last class's."""
+        """Array (n_classes - 1, n_codes): the coding of each class but the last, less the last class's."""
         return _codes(self.n_classes, self.one_vector).contrast
 
     @property
     def contrast_decoding(self) -> Array:
-        """Classes but the last by codes, with ``contrast_decoding.T @ contrast`` the identity."""
+        """Array (n_classes - 1, n_codes) for which ``contrast_decoding.T @ contrast`` is the identity."""
         return self.decoding[:-1]
 
     @property
@@ -263,17 +264,17 @@ class Objective:
 
     @property
     def n_own_curvatures(self) -> int:
-        """Number of classes that differ in their own curvature: two curve alike."""
+        """Number of classes whose own curvatures differ: two classes curve alike."""
         return self.n_classes if self.n_classes > 2 else 1
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Shape of theta: inputs by codes."""
+        """Shape of theta, (n_inputs, n_codes)."""
         return self.n_inputs, self.n_classes - 1
 
     @property
     def n_inputs(self) -> int:
-        """Number of features, and one more where there is an intercept."""
+        """Number of features, plus one where there is an intercept."""
         return self.rows.n_features + self.fit_intercept
 
     @property
@@ -287,7 +288,7 @@ class Objective:
 
         def contribution(block: Block) -> tuple[Array | float, ...]:
             *sums, gradient = self.term.evaluate(block.scores(coef, intercept), block)
-            # Gradients sum to zero over classes.
+            # Gradients sum to zero over classes: the last class needs no product.
             free = gradient[:, :-1]
             return *sums, block.pull_back(free), free.sum(axis=0, dtype=np.float64)
 
@@ -303,10 +304,10 @@ class Objective:
         return Evaluation(theta, value, gradient, loss, penalty, pull, C * conjugate)
 
     def condensed(self, theta: Array) -> Objective:
-        """The objective itself or, where theta has no coefficients, that of one sample for each class.
+        """The objective itself or, where all coefficients are zero, one with a single sample for each class.
 
-        All samples of a class have the same scores then, and one in their mean, with all their weight, has
-        the same value and gradient.
+        All samples of a class then have the same scores. One sample at their mean, with their total weight,
+        gives the same value and gradient.
         """
         if theta[: self.rows.n_features].any():
             return self
@@ -316,17 +317,17 @@ class Objective:
         return replace(self, rows=rows)
 
     def score_parameters(self, theta: Array) -> tuple[Array, Array]:
-        """Coefficients (n_features, n_classes - 1) and intercept of the scores, less the last class's."""
+        """Coefficients (n_features, n_classes - 1) and intercept of the scores less the last class's."""
         return self._decoded(theta, self.contrast)
 
     def feature_parameters(self, theta: Array) -> tuple[Array, Array]:
-        """Coefficients (n_features, n_classes) and intercept for the features as they were given."""
+        """Coefficients (n_features, n_classes) and intercept for the given features."""
         coef, intercept = self._decoded(theta, self.coding)
         intercept = intercept - self.rows.offset @ coef
         return (coef, intercept) if self.space is None else self.space.expand(coef, intercept)
 
     def _decoded(self, theta: Array, coding: Array) -> tuple[Array, Array]:
-        """Coefficients and intercept, for the rows, of the classes that the coding has."""
+        """Coefficients and intercept for the features of `rows`, one column for each row of `coding`."""
         coef = np.ascontiguousarray(theta[: self.rows.n_features] @ coding.T)
         if not self.fit_intercept:
             return coef, np.zeros(len(coding))
@@ -346,32 +347,33 @@ class Objective:
 
     @cached_property
     def conjugate_at_rest(self) -> float:
-        """C times the weighted sum of the conjugates of multipliers that are all zero."""
+        """C times the weighted sum of the conjugates where all multipliers are zero."""
         return self._class_conjugate(np.zeros((self.n_classes, self.n_classes)))
 
     def class_flows(self, given: Array, shares: Array) -> tuple[Array, float]:
-        """Coded pull and weighted conjugate, times C, where the samples of each class have one row of flows.
+        """Coded pull and conjugate, times C, of flows that are the same for all samples of a class.
 
-        What a class has given in all is shared out among others. No class both gives and receives.
+        The samples of class k give ``given[k]`` in all, which other classes receive in proportion to
+        `shares`. No class both gives and receives.
         """
         statistics = self.statistics
         moved = (self.C * given)[:, None] * (shares @ self.coding - self.coding)
         flows = np.outer(given / statistics.class_totals, shares)
-        # The diagonal is free for what a class gives.
+        # A class that gives receives nothing, so its diagonal entry is free for what it gives.
         np.fill_diagonal(flows, -given / statistics.class_totals)
         return statistics.centroids.T @ moved, self._class_conjugate(flows)
 
     def _class_conjugate(self, flows: Array) -> float:
-        """C times the weighted sum of the conjugates at one row of flows for each class."""
+        """C times the weighted sum of the conjugates, if all samples of class k have flows ``flows[k]``."""
         conjugate = self.term.loss._conjugate(flows, np.arange(self.n_classes))
         return self.C * float(self.statistics.class_totals @ conjugate)
 
     def centred_rows(
         self, source: Block | Rows, chosen: Array, dtype: type[np.floating[Any]] = np.float64
     ) -> Array:
-        """Dense centred rows of a block or of all, followed by the constant 1 where there is an intercept.
+        """Chosen rows of a block or of all, dense and centred, followed by a 1 where there is an intercept.
 
-        Of constant features nothing is left but round-off, which is taken out.
+        Centring leaves only round-off of constant features, which are set to zero.
         """
         n_features = self.rows.n_features
         rows = np.empty((len(chosen), self.n_inputs), dtype)
@@ -381,7 +383,7 @@ class Objective:
         return rows
 
     def centred_columns(self, features: Array, block: Block, most_rows: int) -> Iterator[tuple[Array, Array]]:
-        """Samples of a block that have weight, by place, and their centred entries, some rows at a time."""
+        """Indices of a block's samples with weight, and their centred `features`, some rows at a time."""
         for part in chunks(np.flatnonzero(block.weight), most_rows):
             yield part, block.columns(part, features) - self.statistics.mean[features]
 
@@ -391,9 +393,9 @@ class Objective:
         return float(np.vdot(slope, slope)) / 2
 
     def relative_imbalance(self, at: Evaluation) -> float:
-        """Weight of class-wise flows, relative to the multipliers', with which a mixture of both is balanced.
+        """Weight of class-wise flows, relative to the multipliers, that balances a mixture of both.
 
-        Samples of the class that gives most give the loss's balancing flow.
+        In these flows, the samples of the class that gives most give the loss's balancing flow.
         """
         if not self.fit_intercept:
             return 0.0
@@ -403,17 +405,17 @@ class Objective:
             return 0.0
         mean_objective = at.objective / (self.C * self.statistics.total_weight)
         flow = self.term.loss._balancing_flow(self.n_classes, mean_objective)
-        # An objective at the ends of float64 says nothing.
+        # A flow of zero or infinity comes from an objective at the ends of float64's range.
         return given / (flow if 0 < flow < np.inf else 1 / self.n_classes)
 
     def to_float32(self) -> Objective | None:
-        """The objective with products of its rows in float32; None unless X holds that, with room."""
+        """The objective with products in float32; None unless X is float32 and they stay in its range."""
         variance = self.statistics.variance
         rows = self.rows.to_float32(float(np.sqrt(variance[variance > 0].min(initial=1.0))))
         return None if rows is None else replace(self, rows=rows)
 
     def thinned(self) -> Objective | None:
-        """The objective of a sample of the rows; None where it would be too large to be worth its while."""
+        """The objective of a random sample of the rows; None where the sample would be too large to help."""
         least = THINNED_ROWS * self.n_inputs
         rows = self.rows
         expected = max(THINNED_SHARE * rows.n_samples, least * self.n_classes)
@@ -439,7 +441,7 @@ class Objective:
         return bool(self.rows.sum(errors)[0] == 0)
 
     def largest_score(self, theta: Array) -> float:
-        """Largest difference between the score of a class and of the last one that theta gives."""
+        """Largest absolute difference between a sample's score for some class and for the last, at theta."""
         coef, intercept = self.score_parameters(theta)
         largest = self.rows.map(lambda block: np.abs(block.scores(coef, intercept)).max())
         return float(max(largest))
@@ -452,7 +454,7 @@ class Objective:
         np.matmul(pull_coef, contrast, out=centred)
         # In one pass: centred -= np.outer(mean, total).
         dger(-1.0, total, self.statistics.mean, a=centred.T, overwrite_a=True)
-        # Of a constant feature nothing is left but round-off, which a huge constant would blow up.
+        # A constant feature has nothing left but round-off, which a huge constant would blow up.
         centred[self.statistics.constant] = 0
         if self.fit_intercept:
             pull[-1] = total

@@ -33,13 +33,13 @@ from ._shifted_rows import ShiftedRows
 from ._typing import Array
 from .losses import Curvature
 
-# Share of a sample that is drawn without regard to curvature.
+# Share of the sampled rows that is drawn without regard to curvature and distance.
 UNIFORM_SHARE = 0.1
-# Combinations of classes whose curvature differs by at most this factor share one matrix: to factorise it is
-# what costs most.
+# Combinations of classes whose curvature differs by at most this factor share one matrix: factorising
+# matrices costs most.
 ALIKE = 1.5
-# Least curvature of a code's intercept, relative to the largest of any code's; relative to one unit for every
-# sample where no sample curves.
+# INTERCEPT_FLOOR: least curvature of a code's intercept, relative to the largest of any code's intercept.
+# FLAT_INTERCEPT: the same where no sample curves, relative to a curvature of one for every sample.
 INTERCEPT_FLOOR, FLAT_INTERCEPT = 1e-8, 1e-10
 
 
@@ -50,14 +50,14 @@ class Preconditioner:
     Parameters
     ----------
     root : Root
-        Of the curvature of the inputs in one combination of the codes after the other.
+        A root of the curvature in parameters ordered by combination of the codes, then by input.
     frame : array of shape (n_combinations, n_codes)
-        Those combinations. ``frame.T @ frame`` is the identity, except for all second derivatives.
+        The combinations. ``frame.T @ frame`` is the identity, except for the full Hessian.
     form : Form
-        That of the curvature. At zero coefficients one Gram matrix counts as exact: there it is for the
-        softmax, and for a hinge it is near enough to start from.
+        Form of the curvature. At zero coefficients one Gram matrix for all classes counts as exact: there it
+        is exact for the softmax, and near enough to start from for a hinge.
     renewal_cost : float
-        In evaluations of the objective: this curvature taken anew, or the better one that is to follow.
+        Cost of taking this curvature anew, or the better one that is to follow, in evaluations.
     sampled : bool
         Whether the curvature comes from a small part of the samples.
     """
@@ -70,12 +70,12 @@ class Preconditioner:
 
     @property
     def exact(self) -> bool:
-        """Whether it is that of all second derivatives, or counts as if."""
+        """Whether the curvature is the full Hessian, or counts as such."""
         return self.form is Form.EXACT
 
     @property
     def couples_features(self) -> bool:
-        """Whether it knows how any two features move together."""
+        """Whether the curvature couples any two features, not only along a few directions."""
         return self.form not in (Form.LEADING, Form.DIAGONAL)
 
     def step(self, u: Array) -> Array:
@@ -92,11 +92,11 @@ def precondition(
 ) -> Preconditioner:
     """The best preconditioner at theta that is worth its cost, in a fit that has made `n_iter` iterations.
 
-    `whole` is the objective whose evaluations it is to save, where `objective` is that of a sample.
+    Where `objective` is that of a sample of the rows, `whole` is the one whose evaluations are to be saved.
     """
     model = CostModel(objective, whole or objective, n_iter)
     best, shared = model.best, model.shared()
-    # At zero coefficients one Gram matrix stands for all second derivatives; see `_shared`.
+    # At zero coefficients one Gram matrix stands for the full Hessian: see `_shared`.
     at_zero = not theta[: objective.rows.n_features].any()
     needed = min(best.cost, shared.cost) if at_zero else best.cost
     if whole is None and n_iter == 0 and needed > START_BUDGET:
@@ -117,9 +117,9 @@ def precondition(
 
 
 def precondition_by_class(objective: Objective, theta: Array, budget: float) -> Preconditioner:
-    """From the curvature of all samples for each class alone, feature by feature if that is too dear.
+    """The preconditioner from each class's own curvature, over all samples; the diagonal if that is too dear.
 
-    That is more than `budget` evaluations, or too large matrices.
+    Too dear is what costs more than `budget` evaluations, or takes too large matrices.
     """
     n_samples = objective.rows.n_samples
     cost = CostModel(objective, objective, 0).of_classes(objective.n_own_curvatures * n_samples)
@@ -131,10 +131,11 @@ def precondition_by_class(objective: Objective, theta: Array, budget: float) -> 
 class _RowSampler:
     """Chooses `n_rows` rows for each weighting, in proportion to curvature and squared length.
 
-    All are chosen where no more have curvature, as few may have of a hinge. Called with a block and its
-    curvature it returns factors (n_samples, n_weightings): the inverse probabilities of the rows that are
-    chosen, zero for the others; where all are, one column for all weightings. The draw depends on the row
-    alone. With `pooled` the weightings share the number of rows, each in proportion to its own.
+    All rows with curvature are chosen where there are no more than that; for a hinge they may be few. Called
+    with a block and its curvature, the sampler returns factors (n_samples, n_weightings): the inverse
+    probabilities of the chosen rows, zero for the others. Where all rows are chosen, one column serves all
+    weightings. The draw depends on the position of the row alone. With `pooled`, `n_rows` is the total of all
+    weightings, shared out in proportion to their curvature.
     """
 
     def __init__(
@@ -171,12 +172,12 @@ class _RowSampler:
         return np.asarray(np.divide(chosen, probability, out=np.zeros_like(probability), where=chosen))
 
     def _contribution(self, block: Block, curvature: Curvature) -> tuple[Array, Array]:
-        """Of each weighting the sizes of a block's rows, added up, and how many are not zero."""
+        """For each weighting, the sum of the sizes of a block's rows, and how many are not zero."""
         sizes = self._sizes(block, curvature)
         return sizes.sum(axis=0), np.count_nonzero(sizes, axis=0)
 
     def _sizes(self, block: Block, curvature: Curvature) -> Array:
-        """Curvature of each row in each weighting, times one more than its squared distance from the mean."""
+        """Curvature of each row in each weighting, times one plus its squared distance from the mean."""
         weights = np.abs(self.weightings(curvature))
         lengths = 1 + block.squared_norms(self.shift, self.scale)
         return np.asarray(weights * lengths[:, None])
@@ -185,8 +186,8 @@ class _RowSampler:
 def _pair_weights(curvature: Curvature) -> Array:
     """Each sample's curvature between the classes of each pair, (n_samples, n_pairs).
 
-    Rows of a sample's curvature sum to zero, so it is ``sum_ab w_ab (e_a - e_b)(e_a - e_b)'``, the Laplacian
-    of a graph, with what stands beside its diagonal as weights.
+    The rows of a sample's curvature matrix sum to zero. It is therefore the Laplacian of a graph,
+    ``sum_ab w_ab (e_a - e_b)(e_a - e_b)'``, whose weights are its negated entries off the diagonal.
     """
     left, right = curvature.left.T, curvature.right.T
     weights = products_of_pairs(left, right, distinct=1)
@@ -202,16 +203,16 @@ def _grams(
     n_rows: float,
     pooled: bool = False,
 ) -> tuple[Iterator[Array], bool]:
-    """A Gram matrix for each weighting, one after the other, and whether they come from few of the rows."""
+    """The Gram matrices of the weightings, one after another, and whether they come from few of the rows."""
     choose = _RowSampler(objective, theta, weightings, n_rows, pooled)
     grams = CurvatureAt(objective, theta).grams_one_by_one(weightings, choose, gram_stays_sparse(objective))
     return grams, choose.sampled
 
 
 def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -> tuple[Factor, bool]:
-    """Factor of all second derivatives, and whether they come from a small part of the samples.
+    """Factor of the full Hessian, and whether it comes from a small part of the samples.
 
-    They are those in the scores of the classes less the last one's, classes before features.
+    The Hessian is in the coefficients of the scores less the last class's, classes before features.
     """
     grams: Iterable[Array]
     if pairs_together(objective):
@@ -229,7 +230,7 @@ def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -
             hessian[a, :, b] = hessian[b, :, a] = -gram
     for k in range(n_codes):
         hessian[k, :, k] = own[k]
-    # A view of what each feature has with itself, for all pairs of classes.
+    # A view of the entries of each input with itself, for all pairs of classes.
     diagonals = np.einsum("aibi->abi", hessian)
     decoding = objective.contrast_decoding
     diagonals += (decoding @ decoding.T)[:, :, None] * _penalty(objective)
@@ -238,13 +239,16 @@ def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -
 
 
 def precondition_exactly(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
-    """From all second derivatives: the first step is Newton's."""
+    """The preconditioner from the full Hessian: the first step is Newton's."""
     factor, sampled = hessian_factor(objective, theta, plan.n_rows)
     return Preconditioner(factor, objective.contrast_decoding, Form.EXACT, plan.cost, sampled)
 
 
 def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditioner | None:
-    """From all second derivatives, by way of the samples that curve; None where there is a cheaper way."""
+    """The preconditioner from the full Hessian, by way of the samples that curve.
+
+    None where this is not possible, or where another way is cheaper.
+    """
     if not (objective.penalty and objective.term.loss.has_sparse_curvature and model.counts_active):
         return None
     curvature = CurvatureAt(objective, theta)
@@ -265,7 +269,7 @@ def _active(objective: Objective, theta: Array, model: CostModel) -> Preconditio
 
 
 def _centred_rows(objective: Objective, chosen: Array) -> ShiftedRows:
-    """The rows chosen, centred and without the intercept's 1: sparse ones stay so where that is cheaper."""
+    """The chosen rows, centred, without the intercept's 1. Sparse rows stay sparse where that is cheaper."""
     n_features = objective.rows.n_features
     if not rows_stay_sparse(objective):
         return ShiftedRows(
@@ -279,21 +283,23 @@ def _centred_rows(objective: Objective, chosen: Array) -> ShiftedRows:
 
 
 def _penalised_factor(gram: Array, objective: Objective) -> Factor:
-    """Factor of a Gram matrix of the inputs with the penalty added; written over the matrix."""
+    """Factor of a Gram matrix of the inputs with the penalty added; the matrix is overwritten."""
     gram.flat[:: len(gram) + 1] += _penalty(objective)
     return factorise(gram, _scales(gram.diagonal(), objective))
 
 
 def _shared(objective: Objective, theta: Array, plan: Plan, alike: float = ALIKE) -> Preconditioner:
-    """From one Gram matrix, weighted by each sample's mean curvature, times that of the classes.
+    """The preconditioner from a product: one Gram matrix of the inputs times the curvature of the classes.
 
-    Where all samples curve alike, as those of the softmax do for zero coefficients, these are all second
-    derivatives; for a hinge they are near enough to start from. Combinations of classes whose curvature
-    differs by at most a factor `alike` are taken to curve alike.
+    The Gram matrix is weighted by each sample's mean curvature. Where all samples curve alike, as with the
+    softmax at zero coefficients, the product is the full Hessian; for a hinge it is near enough to start
+    from. Combinations of classes whose curvature differs by at most a factor `alike` are taken to curve
+    alike.
     """
     total = CurvatureAt(objective.condensed(theta), theta).total()
     (gram,), sampled = _grams(objective, theta, _curvature_trace, plan.n_rows)
-    # The trace in the codes is a constant times that in the scores, of which the Gram matrix is made.
+    # The trace in the codes is a constant times the trace in the scores, by which the Gram matrix is
+    # weighted.
     scale = objective.code_square / max(np.trace(total), np.finfo(float).tiny)
     eigenvalues, rotation = np.linalg.eigh(scale * total)
     groups = _groups(np.maximum(eigenvalues, 0), alike)
@@ -303,7 +309,7 @@ def _shared(objective: Objective, theta: Array, plan: Plan, alike: float = ALIKE
 
 
 def _groups(values: Array, alike: float) -> list[list[float]]:
-    """Ascending numbers in groups of which each spans at most a factor `alike`."""
+    """Ascending numbers in groups, each of which spans at most a factor `alike`."""
     groups = [[values[0]]]
     for value in values[1:]:
         if value <= alike * groups[-1][0]:
@@ -314,7 +320,7 @@ def _groups(values: Array, alike: float) -> list[list[float]]:
 
 
 def _by_class(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
-    """From one Gram matrix for each class, weighted by each sample's curvature in its score."""
+    """The preconditioner from one Gram matrix for each class, weighted by the curvature in its score."""
     grams, sampled = _grams(objective, theta, _own_curvature(objective), plan.n_rows)
     scale = _class_scale(objective)
     roots = tuple(_penalised_factor(scale * gram, objective) for gram in grams)
@@ -323,7 +329,7 @@ def _by_class(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
 
 
 def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
-    """From the diagonals of the Gram matrices of the classes."""
+    """The preconditioner from the diagonals of the Gram matrices of the classes."""
     root = _diagonal_root(objective, theta)
     return Preconditioner(root, _class_frame(objective), Form.DIAGONAL, renewal_cost=1.0)
 
@@ -331,8 +337,8 @@ def _diagonal(objective: Objective, theta: Array) -> Preconditioner:
 def _diagonal_root(objective: Objective, theta: Array) -> DiagonalRoot:
     """Roots of the diagonals of the Gram matrices of the classes.
 
-    Without a pass over the rows where there are no coefficients and all samples curve alike, as those of the
-    softmax do: the diagonals are the features' variances then.
+    No pass over the rows is needed where coefficients are zero and all samples curve alike, as with the
+    softmax: the diagonals are then in proportion to the variances of the features.
     """
     condensed = objective if objective.term.loss.has_sparse_curvature else objective.condensed(theta)
     curvature, own_curvature = CurvatureAt(condensed, theta), _own_curvature(objective)
@@ -348,10 +354,10 @@ def _diagonal_root(objective: Objective, theta: Array) -> DiagonalRoot:
 
 
 def _leading(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
-    """From the diagonals, and the directions of the features in which all classes together curve most.
+    """The preconditioner from the diagonals and the directions in which all classes together curve most.
 
-    Few of them account for most of how features move together: how long texts are, what each of their topics
-    has in common. Once they are known, what is left is near its diagonal.
+    These directions, of the features, are few but account for most of how features curve together: for how
+    long texts are, and what the texts of each topic have in common. The rest is near its diagonal.
     """
     diagonal, frame = _diagonal_root(objective, theta), _class_frame(objective)
     n_features = objective.rows.n_features
@@ -371,19 +377,19 @@ def _leading(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
 
 
 def _class_frame(objective: Objective) -> Array:
-    """The coding of the classes that differ in their curvature, scaled to a tight frame."""
+    """The coding of the classes whose curvatures differ, scaled to a tight frame."""
     coding = objective.coding[: objective.n_own_curvatures]
     return np.asarray(coding / np.sqrt(np.square(coding).sum(axis=0)))
 
 
 def _class_scale(objective: Objective) -> float:
-    """Factor on curvature by class that makes it exact where all classes curve alike."""
+    """Factor on each class's own curvature that makes it exact where all classes curve alike."""
     n_classes = objective.n_classes
     return objective.code_square * n_classes / (n_classes - 1)
 
 
 def _own_curvature(objective: Objective) -> Callable[[Curvature], Array]:
-    """What tells each sample's curvature in the score of each class alone, (n_samples, n_own_curvatures)."""
+    """A function for each sample's curvature in each class's score alone, (n_samples, n_own_curvatures)."""
 
     def weightings(curvature: Curvature) -> Array:
         own = curvature.diagonal - curvature.left * curvature.right
@@ -400,7 +406,7 @@ def _curvature_trace(curvature: Curvature) -> Array:
 
 
 def _penalty(objective: Objective) -> Array:
-    """The penalty's second derivative for the features of one code, intercept last."""
+    """The penalty's second derivatives for the inputs of one code, intercept last."""
     penalty = np.full(objective.n_inputs, objective.penalty)
     if objective.fit_intercept:
         penalty[-1] = 0
@@ -408,10 +414,10 @@ def _penalty(objective: Objective) -> Array:
 
 
 def _scales(diagonal: Array, objective: Objective) -> Array:
-    """Square roots of a diagonal; infinite where a parameter has no curvature, so that it stays put."""
+    """Square roots of a diagonal; infinite where a parameter has no curvature, so that it does not move."""
     diagonal = diagonal.reshape(-1, objective.n_inputs).copy()
     statistics = objective.statistics
-    # Round-off is all that the data say of a constant feature.
+    # The data contribute nothing but round-off to the curvature of a constant feature.
     diagonal[:, statistics.constant] = objective.penalty
     if objective.fit_intercept:
         diagonal[:, -1] = np.maximum(diagonal[:, -1], _least_curvature(diagonal[:, -1], objective))
@@ -419,6 +425,6 @@ def _scales(diagonal: Array, objective: Objective) -> Array:
 
 
 def _least_curvature(curvature: Array, objective: Objective) -> float:
-    """What each code's intercept has of curvature at least, given that of all."""
+    """Least curvature that is assumed of each code's intercept, given the curvature of all of them."""
     flat = FLAT_INTERCEPT * objective.C * objective.statistics.total_weight
     return float(INTERCEPT_FLOOR * curvature.max() or flat)

@@ -25,8 +25,8 @@ from ._rows import Samples
 from ._threads import single_threaded_blas
 from ._typing import Array
 
-# Magnitudes of X, weights and margins between its inverse and this, and of C between the squares of both,
-# leave room for sums and products.
+# Largest magnitude of X, weights and margins. The least is its inverse; C lies between the squares of both.
+# This leaves room in float64 for sums and products.
 LARGEST = 1e100
 
 
@@ -34,9 +34,10 @@ LARGEST = 1e100
 class Problem:
     """Validated input.
 
-    The classes of ``samples`` index ``present``, the positions in ``classes`` of those that have weight;
-    samples of the others carry class 0. Their weight is sample weight times class weight, and ``unit`` the
-    part of it that belongs to a single row where a weight above 1 stands for repeated rows.
+    ``present`` has the positions in ``classes`` of the classes that have weight. The classes of ``samples``
+    are indices into ``present``; samples of a class without weight carry class 0. A sample's weight is its
+    sample weight times its class weight. ``unit`` is the part of this weight that belongs to a single row: a
+    sample weight above 1 stands for repeated rows.
     """
 
     samples: Samples
@@ -71,7 +72,8 @@ def make_problem(
         ensure_all_finite=False,
     )
     _check_values(X, estimator)
-    # Integers and strings are class labels whatever they hold, but may be too many to be meant as such.
+    # Integers and strings are always valid class labels. They are checked only if so many are distinct that
+    # they may not be meant as labels.
     if not (plain := y.dtype.kind in "biuU"):
         check_classification_targets(y)
     classes, indices = np.unique(y, return_inverse=True)
@@ -111,9 +113,9 @@ def make_problem(
 
 
 def refuse_dates(X: Any) -> None:
-    """Raise ValueError where X has dates or durations: as numbers they count a unit that X alone knows."""
+    """Raise ValueError if X has dates or durations: as numbers they count a unit that only X knows."""
     for column, dtype in _types_by_column(X):
-        # numpy and pandas say so by a letter, polars by a method.
+        # The dtypes of numpy and pandas tell by a letter, those of polars by a method.
         is_temporal = getattr(dtype, "is_temporal", None)
         if getattr(dtype, "kind", None) in ("m", "M") or (callable(is_temporal) and is_temporal()):
             raise ValueError(
@@ -124,9 +126,10 @@ def refuse_dates(X: Any) -> None:
 
 
 def _types_by_column(X: Any) -> list[tuple[str, Any]]:
-    """Types, each after the name of its column where it has one; of objects and lists those of the first row.
+    """The dtypes in X, each after the name of its column if columns have names.
 
-    Of a category it is that of its values. There are none where they do not show, as of ragged lists.
+    For lists and arrays of objects, the dtypes are those of the first row; for a categorical column, that of
+    the categories. The list is empty if no dtype can be found, as for ragged lists.
     """
     columns, dtypes = getattr(X, "columns", None), getattr(X, "dtypes", None)
     if isinstance(columns, Iterable) and isinstance(dtypes, Iterable):
@@ -142,7 +145,7 @@ def _types_by_column(X: Any) -> list[tuple[str, Any]]:
 
 
 def _n_threads(n_jobs: int | None) -> int:
-    """Threads for a fit: unless told, those of BLAS, but one where joblib makes fits in threads."""
+    """Number of threads for a fit: by default that of BLAS, but one if joblib runs fits in threads."""
     if n_jobs is not None:
         return int(effective_n_jobs(n_jobs))
     backend, _ = get_active_backend()
@@ -168,7 +171,7 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
         )
     if isinstance(sample_weight, Real) or getattr(sample_weight, "ndim", None) == 0:
         sample_weight = np.full(n_samples, sample_weight)
-    # The sum of what is not a number would be said to be too large.
+    # Checked under assume_finite too: the sum of NaN weights would be reported as leaving the range.
     with config_context(assume_finite=False):
         weight = check_array(_as_weights(sample_weight), ensure_2d=False, input_name="sample_weight")
     if weight.shape != (n_samples,):
@@ -187,7 +190,7 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
 
 
 def _as_weights(sample_weight: Any) -> Array:
-    """Weights in float64, whatever kind of number they are."""
+    """Weights in float64, from any kind of real number."""
     try:
         weight = np.asarray(sample_weight)
         if weight.dtype.kind not in "cmM":
@@ -218,7 +221,7 @@ def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Arr
         raise ValueError(f"class_weight={class_weight!r} must be a dict, 'balanced' or None.")
     labels = classes.tolist()
     unknown = [label for label in class_weight if label not in labels]
-    # Folds may lack a class; where all that are there have a weight, no key is a slip.
+    # A fold may lack a class, so unknown keys are no mistake if each class in y has a key.
     if unknown and (missing := [label for label in labels if label not in class_weight]):
         kind, text = type(labels[0]).__name__, isinstance(labels[0], str)
         others = sorted({type(key).__name__ for key in unknown if isinstance(key, str) != text})
@@ -233,14 +236,14 @@ def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Arr
 
 
 def _check_values(X: Any, estimator: Any) -> None:
-    """Refuse values that are not finite or whose squares leave the range of float64: no sum would hold."""
+    """Raise ValueError if values are not finite, or if their squares leave the range of float64."""
     values = X.data if sp.issparse(X) else X
     axes = list(range(values.ndim))
-    # Nearly all data pass both checks by this one sum.
+    # This one sum of squares lets nearly all data pass both checks.
     total = float(np.einsum(values, axes, values, axes, []))
     if LARGEST**-2 < total < LARGEST**2:
         return
-    # What is checked already is not to be assumed.
+    # The sum has found a reason to check, so this is done under assume_finite too.
     with config_context(assume_finite=False):
         assert_all_finite(X, estimator_name=type(estimator).__name__, input_name="X")
     if values.size == 0:
@@ -254,11 +257,12 @@ def _check_values(X: Any, estimator: Any) -> None:
 
 
 def _as_rows(X: Any) -> Any:
-    """X as an array or a CSR array that stores no entry twice."""
+    """X as an array, or as a CSR array that stores no entry twice."""
     if not sp.issparse(X):
         return X
     rows = sp.csr_array(X)
-    # By column entries are in order, whichever order those of a row have.
+    # A CSC array has its entries in order even if a CSR row does not, so it is canonical unless it stores an
+    # entry twice.
     if not (rows.has_canonical_format or rows.tocsc().has_canonical_format):
         rows = rows.copy()
         rows.sum_duplicates()

@@ -1,4 +1,4 @@
-"""Roots of positive definite matrices, by the solutions of their systems.
+"""Roots L of positive definite matrices L L', used through the solutions of systems with L and L'.
 
 Knows matrices.
 """
@@ -14,12 +14,12 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 from ._typing import Array
 
-# Smallest eigenvalue that a factor keeps, relative to a diagonal of ones.
+# Least ridge added to a diagonal of ones, and thus the smallest eigenvalue that a factor keeps.
 RIDGE = 1e-13
 
 
 class Root(Protocol):
-    """A root L of a positive definite matrix, ``L @ L.T``, by the solutions of its systems."""
+    """A root L of a positive definite matrix ``L @ L.T``, used through the solutions of its systems."""
 
     def solve(self, rows: Array) -> Array:
         """``inv(L) @ row`` for each row, or for a vector."""
@@ -34,7 +34,7 @@ class Root(Protocol):
 class BlockRoot:
     """Roots of the blocks of a block diagonal matrix, all of the same size.
 
-    Successive blocks may have one root: `n_blocks` counts those of each.
+    Successive blocks may share a root: `n_blocks` counts the blocks of each root.
     """
 
     roots: tuple[Root, ...]
@@ -54,13 +54,13 @@ class BlockRoot:
         return np.concatenate(solved, axis=None)
 
     def _parts(self, vector: Array) -> list[Array]:
-        """For each root the rows that are its own."""
+        """For each root the parts of the vector in its blocks, one block a row."""
         return np.split(vector.reshape(sum(self.n_blocks), -1), np.cumsum(self.n_blocks)[:-1])
 
 
 @dataclass(frozen=True)
 class DiagonalRoot:
-    """Square roots of a diagonal."""
+    """The root of a diagonal matrix: the square roots of its diagonal."""
 
     scales: Array
 
@@ -73,7 +73,7 @@ class DiagonalRoot:
 
 @dataclass(frozen=True)
 class Factor:
-    """Lower Cholesky factor of a matrix scaled to a unit diagonal, and that scale."""
+    """Lower Cholesky factor of a matrix scaled to a unit diagonal, and the scale that was divided out."""
 
     lower: Array
     scale: Array
@@ -89,7 +89,7 @@ class Factor:
         return solved
 
     def _solve(self, rows: Array, transposed: bool) -> Array:
-        """The solutions for the scaled factor."""
+        """Solutions of systems with the factor of the scaled matrix."""
         if rows.size == len(self.lower):
             solved = dtrsv(self.lower, rows.ravel(), lower=True, trans=transposed)
             return np.asarray(solved.reshape(rows.shape))
@@ -105,18 +105,19 @@ class Factor:
 
 
 def factorise(matrix: Array, scale: Array) -> Factor:
-    """Cholesky factor, written over the matrix, with as much added to the scaled diagonal as it takes.
+    """Cholesky factor of the scaled matrix, with as much added to its diagonal as the factor needs to exist.
 
-    The scale makes the diagonal one; where it is infinite a parameter stays put.
+    The matrix is overwritten. Dividing rows and columns by the scale makes the diagonal one. A parameter with
+    an infinite scale does not move.
     """
     matrix /= scale
     matrix /= scale[:, None]
     ridge = RIDGE
     while True:
         matrix.flat[:: len(matrix) + 1] = 1 + ridge
-        # LAPACK's own order is that of the transpose, which is the same matrix.
+        # LAPACK wants columns contiguous: it gets the transpose, which is the same matrix.
         lower, failed = dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)
-        # With so much of it only what is not a number fails, of which the solutions are none either.
+        # With a ridge this large only NaN makes the factorisation fail. The solutions are then NaN, too.
         if not failed or ridge > len(matrix):
             return Factor(lower, scale)
         _reflect(matrix)
@@ -124,6 +125,6 @@ def factorise(matrix: Array, scale: Array) -> Factor:
 
 
 def _reflect(matrix: Array) -> None:
-    """Copy what is below the diagonal to above it."""
+    """Copy the lower triangle to the upper one."""
     for i in range(len(matrix)):
         matrix[i, i + 1 :] = matrix[i + 1 :, i]

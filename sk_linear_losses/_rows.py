@@ -21,15 +21,16 @@ from ._typing import Array
 
 T = TypeVar("T")
 
-# Multiply-adds of one pass below which a second thread costs more than it brings.
+# Multiply-adds of one pass below which a second thread costs more than it saves.
 MIN_WORK_PER_THREAD = 10_000_000
-# Magnitudes between its inverse and this leave room in float32 for products of two and their sums.
+# Magnitudes from 1 / LARGEST_SINGLE to LARGEST_SINGLE leave room in float32 for products of two and the sums
+# of these.
 LARGEST_SINGLE = 1e15
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples with their classes and weights, and how many threads share them; see `Rows`."""
+    """Samples with their classes and weights, and the number of threads that may share them; see `Rows`."""
 
     X: Any
     y: Array
@@ -55,14 +56,14 @@ class Rows:
     ----------
     n_samples, n_features : int
     n_stored : int
-        Entries of X that are stored.
+        Number of entries of X that are stored.
     is_sparse : bool
     sampled : bool
-        Whether the rows stand for more than there are.
+        Whether the rows are a sample that stands for more rows.
     workers : Workers
-        Threads that share the blocks: no more than their work is worth.
+        Threads that share the blocks: no more of them than the work is worth.
     blocks : list of blocks
-        To be used through `sum` and `map`, which make them ready.
+        To be used through `sum` and `map`, which make each block ready for products.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Rows:
         self.blocks = split(X, y, weight, n_classes, self.workers.n_threads, offset)
 
     def centre(self, rows: Array, shift: Array, out: Array) -> None:
-        """The rows selected out of all, less `shift`, written to the dense `out`."""
+        """Write the selected ones of all rows, less `shift`, to the dense `out`."""
         centre(self._X, rows, shift + self.offset, out)
 
     @property
@@ -106,20 +107,20 @@ class Rows:
 
     @cached_property
     def stored_pairs(self) -> float:
-        """Mean over sparse rows of the pairs of stored entries."""
+        """Mean number of ordered pairs of stored entries in a sparse row."""
         return float(np.square(np.diff(self._X.indptr), dtype=np.float64).mean())
 
     @cached_property
     def common_entries(self) -> float:
-        """Mean over pairs of sparse rows, also with themselves, of the entries that both store."""
+        """Mean number of entries that two sparse rows both store; pairs of a row with itself count too."""
         return n_common_entries(self._X) / self.n_samples**2
 
     def stored(self, rows: Array) -> sp.csr_array:
-        """The sparse rows selected."""
+        """The selected sparse rows."""
         return self._X[rows]
 
     def stored_gram(self, rows: Array, factors: Array) -> tuple[Array, Array]:
-        """Gram matrix of the sparse rows selected times factors, and the sums of their columns likewise."""
+        """Gram matrix of selected sparse rows times `factors`, and the rows' sum times squared `factors`."""
         scaled = self.stored(rows)
         scaled.data = scaled.data * np.repeat(factors, np.diff(scaled.indptr))
         transposed = scaled.T.tocsr()
@@ -129,10 +130,10 @@ class Rows:
         return gram, transposed @ factors
 
     def interleaved(self, n_blocks: int) -> Iterator[tuple[Array, Block]]:
-        """Blocks of every `n_blocks`-th row, and the features that each of them has, as far as stored.
+        """Blocks of every `n_blocks`-th row, each preceded by indices of the features that its rows store.
 
-        So each is like all of them, also where rows of one class follow each other. Rows whose entries are
-        not stored one after the other are copied: in a block, those of a feature are not either.
+        Each block then resembles all rows, even where rows of one class follow each other. Rows whose entries
+        are not contiguous are copied: in such a block, the entries of a feature are not contiguous either.
         """
         offset = self.offset if self.offset.any() else None
         for index in range(n_blocks):
@@ -148,7 +149,10 @@ class Rows:
             yield columns, SparseBlock(index, part, X, y, weight)
 
     def thinned(self, share: float, least: int) -> Rows:
-        """A random `share` of the rows with weight, but `least` of each class, weighted to stand for all."""
+        """A random sample of the rows with weight, weighted to stand for all of them.
+
+        Each class has a `share` of its rows in it, but at least `least` of them, on average.
+        """
         y, weight = self.y, self.weight
         counts = np.bincount(y[weight > 0], minlength=self.n_classes)
         shares = np.clip(least / np.maximum(counts, 1), share, 1)[y] * (weight > 0)
@@ -160,9 +164,10 @@ class Rows:
         return sample
 
     def to_float32(self, spread: float) -> Rows | None:
-        """The same rows with their products in float32; None unless X holds that and they leave room.
+        """The same rows with products in float32; None unless X is float32 and they stay in its range.
 
-        `spread` is at most one and at most that of each feature, in units of which squares are to fit too.
+        `spread` is at most 1 and at most the standard deviation of each feature. Squares must stay in range
+        in units of `spread` too.
         """
         if self.blocks[0].X.dtype != np.float32:
             return None
@@ -177,9 +182,10 @@ class Rows:
         return single
 
     def sum(self, function: Callable[[Block], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Sum over blocks of the arrays and numbers that `function` returns for each, new ones each time.
+        """Sum over blocks of the arrays and numbers that `function` returns for each block.
 
-        The order of summation depends on the number of threads alone.
+        `function` returns new arrays each time, since sums are made in place. The order of summation depends
+        on the number of threads alone.
         """
         if self.workers.n_threads == 1:
             return _sum_blocks(function, self.blocks)
@@ -189,17 +195,17 @@ class Rows:
         return tuple(sum(terms[1:], start=terms[0]) for terms in zip(*parts, strict=True))
 
     def map(self, function: Callable[[Block], T]) -> list[T]:
-        """What `function` returns for each block, in order."""
+        """The results of `function` for each block, in order."""
         return list(self.workers.share_out(lambda block: function(block.ready()), self.blocks))
 
 
 def n_common_entries(X: sp.csr_array) -> float:
-    """Entries that pairs of sparse rows have in common, added up."""
+    """Number of entries that two sparse rows both store, summed over all ordered pairs of rows."""
     return float(np.square(np.bincount(X.indices), dtype=np.float64).sum())
 
 
 def _sum_blocks(function: Callable[[Block], tuple[Any, ...]], blocks: list[Block]) -> tuple[Any, ...]:
-    """Sum of `function` over the blocks, added to what it returns for the first."""
+    """Sum of `function` over the blocks, made in place in its result for the first block."""
     total = list(function(blocks[0].ready()))
     for block in blocks[1:]:
         for i, term in enumerate(function(block.ready())):

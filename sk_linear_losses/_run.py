@@ -1,4 +1,4 @@
-"""What a solve knows: the best point and bound so far, its history, and whom it tells how far it is.
+"""What a solve knows: the best point and bound so far, its history, and who is told of its progress.
 
 Knows an objective and its certificate. Knows nothing of how points are found.
 """
@@ -19,16 +19,17 @@ from ._numerics import ROUND_OFF
 from ._objective import Evaluation, Objective
 from ._typing import Array
 
-# Relative accuracy beyond which nothing is gained: of a decrement, which is the square of a gradient, and of
-# a gap, which is a difference of sums.
+# Relative accuracy beyond which nothing is gained: FINEST_DECREMENT of a decrement, which is the square of a
+# gradient, FINEST_GAP of a gap, which is a difference of sums.
 FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
-# Largest relative round-off that is taken for the end of what can be had: it is a bound, and rarely as large.
+# Largest relative round-off that counts as the best attainable accuracy: it is a bound, and rarely reached.
 LARGEST_ROUND_OFF = 1e-9
-# Largest relative gap beside which an estimate of the distance counts. No squared hinge of 756 on real tables
-# as they come left more than 1e-4, and no softmax of 150 more than 1e-4 that was at its optimum.
+# Largest relative gap with which an estimate of the distance from the optimum counts. On real tables as they
+# come, none of 756 squared hinges left a gap above 1e-4, nor did any of 150 softmax fits that was at its
+# optimum.
 CREDIBLE = 0.01
-# Bounds are computed for iterates whose squared gradient is down to so many times `tol`, until one certifies
-# the fit: half the squared gradient is the least that a bound leaves.
+# Until one certifies the fit, bounds are computed for iterates at which half the squared gradient, the least
+# gap that a bound leaves, is at most this many times `tol`, relative to the objective.
 BOUNDED_FROM = 1e2
 
 
@@ -44,8 +45,8 @@ class Iteration(NamedTuple):
 class Result:
     """Where a solve ended. ``gap`` is infinite where nothing is certified.
 
-    ``minimised`` is the objective as it was last: for a hinge, with its multipliers. ``converged`` may rest
-    on an estimate, ``certified`` rests on the gap. ``stopped`` says that a reporter asked for the end.
+    ``minimised`` is the last objective: for a hinge, with its last multipliers. ``converged`` may rest on an
+    estimate, ``certified`` rests on the gap. ``stopped`` says that a reporter asked for the end.
     """
 
     theta: Array
@@ -60,7 +61,7 @@ class Result:
 
     @property
     def parameters(self) -> tuple[Array, Array]:
-        """Coefficients (n_features, n_classes) and intercept for the features as they were given."""
+        """Coefficients (n_features, n_classes) and intercept for the given features."""
         return self.minimised.feature_parameters(self.theta)
 
     @property
@@ -78,9 +79,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a solve is after so many iterations.
+    """How far a solve is after `n_iter` iterations.
 
-    Objective and gap are those of an iteration's own point, and of the best one at milestones.
+    At iterations, objective and gap are those of the iteration's point; at milestones, those of the best one.
     """
 
     n_iter: int
@@ -90,31 +91,32 @@ class Progress:
 
 
 class Reporter(Protocol):
-    """Whom a solve tells how far it is.
+    """Receives the progress of a solve.
 
-    ``result`` makes what the solve returns if it ends there, and is to be called before it goes on or never;
-    while sums are rounded to float32, which are made again in the end, one that has not converged.
+    ``result`` returns what the solve would return if it ended at that point; call it before the solve goes
+    on, or never. While sums are rounded to float32, such a result has not converged: the sums are made again
+    in the end.
     """
 
     def begin(self, result: Callable[[], Result]) -> None:
         """An iteration begins."""
 
     def end(self, progress: Progress, result: Callable[[], Result]) -> bool:
-        """An iteration has ended. Returns whether the solve is to end with it."""
+        """An iteration has ended. Returns whether the solve is to end too."""
 
     def milestone(self, kind: str, progress: Progress, detail: str) -> None:
         """A step has ended: a "stage", an "outer step", "ascent", or the fit to a "sample" of the rows.
 
-        ``detail`` may follow its name.
+        ``detail`` is text to follow the name of the step, or empty.
         """
 
 
 @dataclass
 class Run:
-    """The best point and bound so far, how near the optimum they are estimated to be, and the history.
+    """The best point and bound so far, the estimated distance from the optimum, and the history.
 
-    ``estimate`` is that of whoever looks for points, infinite while there is none to believe; ``round_off``
-    is that of the objective.
+    Whoever looks for points sets ``estimate``, that distance; it is infinite while there is none to believe.
+    ``round_off`` is the round-off of the objective.
     """
 
     tol: float
@@ -139,16 +141,16 @@ class Run:
         self.bound = max(self.bound, bound)
 
     def round_sums(self) -> None:
-        """From here on until the restart, points and bounds come from rounded sums."""
+        """Note that points and bounds come from rounded sums until `restart`."""
         self.sums_are_rounded = True
 
     def restart(self, objective: Objective, at: Evaluation) -> None:
-        """Forget points and bounds that came from rounded sums, all but this point and its estimate."""
+        """Forget points and bounds that came from rounded sums; keep this point, and the estimate."""
         self.sums_are_rounded, self.best, self.bound = False, at, -np.inf
         self.note(objective, at)
 
     def accept(self, objective: Objective, at: Evaluation) -> None:
-        """Take an iterate into account, its bound where that says something new."""
+        """Take an iterate into account, and its bound where the gradient is small enough to need one."""
         goal = BOUNDED_FROM * self.tol * abs(at.objective)
         if not self.is_certified and objective.stationarity(at) <= goal:
             self.raise_bound(lower_bound(objective, at))
@@ -160,7 +162,7 @@ class Run:
             reporter.begin(partial(self.result, objective))
 
     def end(self, objective: Objective, at: Evaluation) -> None:
-        """Put an iterate into the history, with what is known of the optimum by now, and report it."""
+        """Put an iterate into the history, with its gap to the best bound so far, and report it."""
         seconds = time.perf_counter() - self.started
         self.history.append(Iteration(at.objective, self._proven(at.objective - self.bound), seconds))
         for reporter in self.reporters:
@@ -168,16 +170,16 @@ class Run:
             self.stopped |= reporter.end(progress, partial(self.result, objective))
 
     def milestone(self, kind: str, detail: str = "") -> None:
-        """Report that a step has ended, of which there are several kinds."""
+        """Report that a step of this kind has ended."""
         for reporter in self.reporters:
             seconds = time.perf_counter() - self.started
             gap = self._proven(self.gap)
             reporter.milestone(kind, Progress(len(self.history), self.best.objective, gap, seconds), detail)
 
     def result(self, objective: Objective, unbounded: bool = False) -> Result:
-        """What the solve returns if it ends here."""
+        """What the solve returns if it ends now."""
         proven = not self.sums_are_rounded
-        # Round-off may end a solve, but is no success where it is more than `tol`.
+        # Round-off may end a solve, but a round-off above `tol` is no success.
         converged = proven and self.distance <= self.tol * abs(self.best.objective) < math.inf
         return Result(
             theta=self.best.theta,
@@ -192,11 +194,11 @@ class Run:
         )
 
     def _proven(self, gap: float) -> float:
-        """The gap, or infinity where it comes from sums that are rounded."""
+        """The gap, or infinity where it comes from rounded sums."""
         return np.inf if self.sums_are_rounded else gap
 
     def _take(self, at: Evaluation) -> None:
-        """Keep the point if it is the best; of points that round-off cannot tell apart the last is."""
+        """Keep the point if it is the best; of points that round-off cannot tell apart, the last counts."""
         if at.objective <= self.best.objective + FINEST_GAP * abs(self.best.objective):
             self.best = at
 
@@ -207,19 +209,19 @@ class Run:
 
     @property
     def iterations_left(self) -> int:
-        """Iterations that may still be made."""
+        """Number of iterations that may still be made."""
         return 0 if self.stopped else max(self.max_iter - len(self.history), 0)
 
     @property
     def distance(self) -> float:
-        """How far the best point is from the optimum, as certified or as estimated."""
+        """Distance of the best point from the optimum, the lesser of certified gap and estimate."""
         return max(min(self.gap, self.estimate), 0.0)
 
     @property
     def is_certified(self) -> bool:
         """Whether the best point is certified to be within a relative `tol` or round-off of the optimum.
 
-        Relative to the bound, which the optimum is not below: so it holds for the largest `tol` too.
+        `tol` is relative to the bound, which is at most the optimum, so this holds for the largest `tol` too.
         """
         return self.bound > -math.inf and self.gap <= self._negligible(self.tol, self.bound)
 
@@ -227,15 +229,15 @@ class Run:
     def is_credible(self) -> bool:
         """Whether an estimate of the distance may stand for a certificate.
 
-        On the other side of a kink, or of an outlying sample's margin, curvature may be less by any factor:
-        where it is, the decrement says nothing of how far the optimum is.
+        On the other side of a kink, or of an outlying sample's margin, curvature may be less by any factor.
+        Where it is, the decrement does not tell how far the optimum is.
         """
         return self.gap <= max(CREDIBLE, self.tol) * abs(self.best.objective)
 
     def is_within(self, tol: float) -> bool:
-        """Whether the best point is within a relative `tol` of the optimum, or of its round-off."""
+        """Whether, by gap or estimate, the best point is within a relative `tol` or round-off."""
         return self.distance <= self._negligible(tol, abs(self.best.objective))
 
     def _negligible(self, tol: float, objective: float) -> float:
-        """A relative `tol` of the objective, or its round-off."""
+        """`tol` times the objective or, if larger, the round-off, which counts up to LARGEST_ROUND_OFF."""
         return max(tol * objective, min(self.round_off, LARGEST_ROUND_OFF * objective))

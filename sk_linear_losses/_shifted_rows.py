@@ -1,4 +1,4 @@
-"""Rows less a shift that is not subtracted from what they store: sparse ones stay so.
+"""Rows less a shift that is not subtracted from their stored entries, so that sparse rows stay sparse.
 
 Knows the storage of rows. Knows nothing of what they are for.
 """
@@ -17,7 +17,7 @@ from ._typing import Array
 
 @dataclass(frozen=True)
 class ShiftedRows:
-    """Rows less a shift, which is subtracted from their products and not from what they store.
+    """Rows less a shift, which is subtracted from their products and not from their stored entries.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class ShiftedRows:
         return product
 
     def squares(self) -> Array:
-        """Squared length of each row as it is stored, with that of the shift."""
+        """Squared length of each row as it is stored, plus the squared length of the shift."""
         rows = self.stored
         own = rows.multiply(rows).sum(axis=1) if sp.issparse(rows) else np.einsum("ij,ij->i", rows, rows)
         return np.asarray(own + self.shift @ self.shift)

@@ -1,4 +1,4 @@
-"""Differentiable objectives: stages of L-BFGS, from a sample of the rows to all of them.
+"""Minimises differentiable objectives by stages of L-BFGS, from a sample of the rows to all of them.
 
 Knows an objective, its preconditioners and stages.
 """
@@ -22,24 +22,29 @@ from ._preconditioner import Preconditioner, precondition
 from ._run import FINEST_DECREMENT, Run
 from ._stage import SMOOTH, Assessment, Stage, StageEnd, stage_length
 
-# How many times less than `tol` the decrement must be where curvature is not exact; each time that the gap is
-# not certified then, the next of these: in bad units that takes ten digits, which come fast by then.
+# Where curvature is not exact, stages end once the relative decrement is at most `tol` over the first of
+# these. Each time that the gap is not certified then, they go on to the next. Features in bad units take ten
+# digits, which come fast by then.
 CAUTIONS = tuple(10.0 * 100.0**k for k in range(6))
 CAUTION = CAUTIONS[0]
-# Most steps of the intercept alone at a time, and how many times nearer the optimum the next ones are made.
+# BALANCING_STEPS: most steps of the intercept alone at a time.
+# REBALANCING: such steps are made again once the optimum is this many times nearer.
 BALANCING_STEPS, REBALANCING = 3, 10
-# Most iterations on a sample of the rows, and the share of its noise, or of its objective, at which they end.
+# SAMPLE_ITERATIONS: most iterations on a sample of the rows.
+# SAMPLE_DIGITS: they end once the decrement is at most this share of the sample's noise, n_parameters /
+# n_samples nats per sample, and of its objective.
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
-# Largest relative distance from the optimum, by estimate, that is promising, and by the curvature of each
-# feature alone, which knows less of it.
+# Largest estimated distance from the optimum, as a share of the objective, at which going on is promising.
+# The second is for curvature that does not couple all features: by it the estimate is less reliable.
 PROMISING, ALONE_PROMISING = 0.5, 0.1
-# Share of the objective that exact curvature promises to take where it says nothing of what is there: next to
-# other samples, which do not curve yet. Of soft margins it promised at most 0.6 after twenty iterations.
+# Share of the objective above which the decrease that exact curvature promises is not believed: the step ends
+# near other samples, which do not curve yet. With soft margins at most 0.6 was promised after twenty
+# iterations.
 IMPLAUSIBLE = 0.8
-# In place of an objective that is zero.
+# Stands for an objective of zero as the scale of distances.
 SMALLEST = float(np.finfo(float).tiny)
-# Change of a score in a Newton step that shows an optimum at infinity, once the decrement is down to this
-# share of the objective; near a finite optimum the change is then tiny.
+# DIVERGING_STEP: a Newton step that changes a score by more shows an optimum at infinity, once the decrement
+# is down to the share STATIONARY of the objective. Near a finite optimum the change is then tiny.
 DIVERGING_STEP, STATIONARY = 0.1, 1e-10
 
 
@@ -53,10 +58,10 @@ class Stop(Enum):
 
 
 class IterationLimit(NamedTuple):
-    """No stage begins after so many iterations; a soft limit is passed as long as the optimum seems near.
+    """Iterations after which no stage begins; a soft limit is passed as long as the optimum seems near.
 
-    After another limit others go on, and no time is taken for a certificate. Once `tried`, no stage begins
-    either whose exact curvature promises what is not plausible.
+    After a hard limit another method goes on, so no time is spent on a thorough certificate. After `tried`
+    iterations, a stage does not begin either if its exact curvature promises an implausible decrease.
     """
 
     iterations: float = math.inf
@@ -68,7 +73,7 @@ NO_LIMIT = IterationLimit()
 
 
 class SmoothEnd(NamedTuple):
-    """Where stages ended, why, and the last curvature, with which others may go on."""
+    """Where stages ended, why, and the last preconditioner, with which other stages may go on."""
 
     at: Evaluation
     why: Stop
@@ -78,16 +83,16 @@ class SmoothEnd(NamedTuple):
 def minimise_smooth(
     run: Run, objective: Objective, at: Evaluation, limit: IterationLimit = NO_LIMIT
 ) -> SmoothEnd:
-    """Minimise over samples of the rows, then in float32 where that is what X holds, then as asked.
+    """Minimise over samples of the rows, then over all rows in float32 if X holds that, then in float64.
 
-    Returns where that ended.
+    Return where the last of these ended.
     """
     at, preconditioner = _warm_start(run, objective, at)
     if preconditioner is not None:
         run.note(objective, at)
-    # Half the precision saves nothing where an evaluation costs little.
+    # Single precision saves nothing where an evaluation costs little.
     if not is_small(objective) and (rounded := objective.to_float32()) is not None:
-        # Bounds say when to go on in full precision, but prove nothing until then.
+        # Bounds from rounded sums tell when to go on in float64, but prove nothing.
         run.round_sums()
         stages = _Stages(run, rounded, limit)
         preconditioner = stages.minimise(at, preconditioner).preconditioner
@@ -97,10 +102,10 @@ def minimise_smooth(
 
 
 def certify(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) -> None:
-    """Raise the bound of a run by what hardly moves the coefficients.
+    """Raise the bound of a run by steps of the intercept alone; `thoroughly` also by corrected multipliers.
 
-    `thoroughly` by corrections too: they take as long as many evaluations, and bring nothing as long as
-    iterations bring the gradient down.
+    Neither moves the coefficients. Corrections take as long as many evaluations, and bring nothing as long as
+    iterations reduce the gradient.
     """
     if objective.fit_intercept and not run.is_certified:
         at = balance_intercept(run, objective, at)
@@ -109,9 +114,9 @@ def certify(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) ->
 
 
 def balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evaluation:
-    """Where steps of the intercept alone end, made while its condition keeps the bound low.
+    """Make steps of the intercept alone while its condition keeps the bound low; return where they end.
 
-    They are Newton's but for the curvature, which is that at the first: they are short.
+    They are Newton steps, except that all use the curvature at the first point: the steps are short.
     """
     curvature = CurvatureAt(objective, at.theta).total()
     round_off = len(curvature) * np.finfo(float).eps
@@ -126,19 +131,20 @@ def balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evaluat
             break
         at = moved
         run.note(objective, at)
-        # From here on it is not the intercept that keeps them apart.
+        # Once a step does not halve the gap, the intercept is not what keeps it open.
         if run.is_certified or run.gap > gap / 2:
             break
     return at
 
 
 def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluation, Preconditioner | None]:
-    """A better point to start from, by way of samples of the rows, and the curvature found there.
+    """A better starting point, found by minimising over samples of the rows, and the curvature found there.
 
-    The optimum for m of the samples is some n_parameters / (2 m) nats per sample above that for all, and one
-    evaluation costs so much less. It is not sought to more digits than that. Neither values nor bounds for a
-    sample hold for all rows, so that each sample has a run of its own; `run` only reports them. Nor does what
-    the curvature costs: taken anew it is that of all rows.
+    A sample starts from the optimum of a smaller sample, and so on. Its evaluations cost much less. At the
+    optimum for m samples, the objective for all is some n_parameters / (2 m) nats per sample above its least,
+    so the former is not sought to more digits. Values and bounds for a sample do not hold for all rows: each
+    sample has a run of its own, and `run` only reports them. The renewal cost of the curvature returned is
+    that for all rows.
     """
     sample = objective.thinned()
     if sample is None or not saves_evaluations(sample, objective):
@@ -154,13 +160,14 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
     preconditioner = preconditioner or precondition(sample, start.theta, whole=objective)
     cost = CostModel(objective, objective, 0).best.cost
     if start.theta is at.theta:
-        # The optimum may be known from before: that of a sample, whose slope has such an error, is farther.
+        # `at` may be near the optimum already, known from an earlier fit. The optimum of the sample is
+        # farther away if the error of the sample's slope is at least as large as the slope.
         slope = preconditioner.gradient(at.gradient)
         error = preconditioner.gradient(start.gradient - at.gradient)
         if error @ error >= slope @ slope:
             return at, replace(preconditioner, renewal_cost=cost)
     end, stuck = StageEnd(start, np.inf, 0, False), 0
-    # The first curvature may be that of a smaller sample and allow no step where its own does.
+    # The first curvature may be that of a smaller sample: it may allow no step where the sample's own does.
     while trial.iterations_left > 0 and not end.finished and stuck < 2:
         most = stage_length(preconditioner, made=len(trial.history))
         end = Stage(trial, sample, preconditioner, end.at, assess).minimise(most)
@@ -175,17 +182,17 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
 
 
 class _Stages:
-    """Stages of one objective, each with curvature taken anew but for the first where that is given."""
+    """Stages of one objective, each with new curvature, except that the first may be given its curvature."""
 
     def __init__(self, run: Run, objective: Objective, limit: IterationLimit) -> None:
         self.run, self.objective, self.limit = run, objective, limit
-        # How cautious estimates are, and whether curvature may cost anything.
+        # The factor of `CAUTIONS` in use, and whether curvature is taken at any cost.
         self.caution, self.at_any_cost = CAUTION, False
-        # Relative distance from the optimum, by estimate, at which the intercept is balanced next.
+        # Estimated relative distance from the optimum at which the intercept is balanced next.
         self.balanced_at = run.tol / CAUTION
 
     def minimise_and_certify(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
-        """Where stages end, made again with more caution as long as that may bring a certificate."""
+        """Run stages, and again with more caution as long as that may bring a certificate; return the end."""
         end = self._attempt(at, preconditioner)
         for caution in CAUTIONS[1:]:
             if not self._rests_on_estimate(end):
@@ -201,7 +208,7 @@ class _Stages:
         return end
 
     def _attempt(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
-        """Where stages end, certified as far as that may be had there."""
+        """Run stages, raise the bound where they end, and return the end."""
         end = self.minimise(at, preconditioner)
         if end.why is not Stop.UNBOUNDED:
             self.run.note(self.objective, end.at)
@@ -211,7 +218,7 @@ class _Stages:
         return end
 
     def minimise(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
-        """Where stages end."""
+        """Run stages and return where they end."""
         run, objective = self.run, self.objective
         decrement, latest = np.inf, preconditioner
         while run.iterations_left > 0 and self._may_go_on(latest):
@@ -227,21 +234,21 @@ class _Stages:
                 return SmoothEnd(at, Stop.LIMIT, preconditioner)
             end = stage.minimise(most)
             run.milestone("stage")
-            # For digits that the certificate does not ask for, dear curvature is not taken anew.
+            # Dear curvature is not taken anew for digits that the certificate does not need.
             if end.finished or (run.is_certified and _is_dear(preconditioner)):
                 return SmoothEnd(end.at, Stop.MET, preconditioner)
-            # Of numbers that overflowed none is less than another.
+            # Numbers that overflowed are not less than one another: such a stage counts as stalled.
             if not end.at.value < at.value and not end.decrement < decrement / 10:
                 return SmoothEnd(end.at, Stop.STALLED, preconditioner)
             at, decrement, latest, preconditioner = end.at, end.decrement, preconditioner, None
         return SmoothEnd(at, Stop.LIMIT, latest)
 
     def _assess(self, preconditioner: Preconditioner, at: Evaluation, decrement: float) -> Assessment:
-        """Note the decrement as the distance from the optimum, and assess it; may balance the intercept.
+        """Assess the decrement and note it as the distance from the optimum; may balance the intercept.
 
-        The certificate decides where it can be had: exact curvature makes it tight, but for sums that are
-        rounded. From all samples and in double precision, exact curvature also makes digits cheap, so that
-        the coefficients, of which the decrement bounds the squared error, get as accurate as the objective.
+        With exact curvature the certificate decides: it is tight, unless sums are rounded. Exact curvature
+        from all samples, in double precision, also makes digits cheap. The stage then goes on until the
+        coefficients, whose squared error the decrement bounds, are as accurate as the objective.
         """
         run = self.run
         run.estimate = decrement
@@ -258,14 +265,14 @@ class _Stages:
         excess = _ratio(max(decrement, self.objective.stationarity(at)), run.tol * scale)
         if not preconditioner.sampled and not _is_dear(preconditioner):
             excess = max(excess, _ratio(decrement, goal))
-        # Where that is no excess, it says nothing of what a certificate lacks.
+        # A factor of at most one does not tell how much a certificate lacks.
         return Assessment(is_met, excess if excess > 1 else math.inf)
 
     def _may_go_on(self, latest: Preconditioner | None) -> bool:
-        """Whether the limit allows another stage, the latest curvature being this.
+        """Whether the limit allows another stage after one with the preconditioner `latest`.
 
-        A soft limit does if it says that the optimum is near. The gap says less: it can be small where the
-        margin is hard, too.
+        A soft limit does if the optimum is near by the estimate of that stage. The gap tells less: it can be
+        small where the margin is hard, too.
         """
         if len(self.run.history) < self.limit.iterations:
             return True
@@ -275,7 +282,8 @@ class _Stages:
     def _balance(self, at: Evaluation, distance: float) -> None:
         """Make steps of the intercept alone where its condition is all that a certificate lacks.
 
-        With many or rare classes the other parameters would take digits that nobody asked for until it holds.
+        With many or rare classes, waiting for the condition to hold would bring the other parameters to
+        digits that nobody asked for.
         """
         run, objective = self.run, self.objective
         lacking = objective.penalty and objective.fit_intercept and not run.is_certified
@@ -284,7 +292,7 @@ class _Stages:
             balance_intercept(run, objective, at)
 
     def _rests_on_estimate(self, end: SmoothEnd) -> bool:
-        """Whether an estimate alone ended the stages, so that going on may bring a certificate."""
+        """Whether only an estimate ended the stages, so that going on may bring a certificate."""
         run, known = self.run, end.preconditioner
         if run.is_certified or self.objective.penalty == 0 or run.iterations_left == 0:
             return False
@@ -293,7 +301,7 @@ class _Stages:
     def _is_trusted(self, preconditioner: Preconditioner | None) -> bool:
         """Whether the estimate of the distance may stand for a certificate, however the stages ended.
 
-        Where there is no penalty, and no certificate to be had, it is all there is.
+        Without a penalty there is no certificate, and the estimate is all there is.
         """
         if self.objective.penalty and (_is_blind(preconditioner) or not self.run.is_credible):
             return False
@@ -301,20 +309,20 @@ class _Stages:
 
 
 def _is_blind(preconditioner: Preconditioner | None) -> bool:
-    """Whether this curvature may hide what moves the objective.
+    """Whether the curvature may hide a direction that moves the objective.
 
-    That of each feature alone can, as the difference of two features does that are nearly equal.
+    Curvature that does not couple all features may hide the difference of two that are nearly equal.
     """
     return preconditioner is not None and not preconditioner.couples_features
 
 
 def _ratio(distance: float, goal: float) -> float:
-    """How many times the goal a distance is; infinite where float64 has no such number."""
+    """The distance as a multiple of the goal; infinite where float64 cannot hold that."""
     return float(distance) / float(goal) if goal > 0 else math.inf
 
 
 def _is_dear(preconditioner: Preconditioner) -> bool:
-    """Whether taking this curvature anew costs more than the longest stage that it is kept for."""
+    """Whether taking this curvature anew costs more evaluations than the longest stage has iterations."""
     _, longest = SMOOTH.exact
     return preconditioner.renewal_cost > longest
 
@@ -322,7 +330,7 @@ def _is_dear(preconditioner: Preconditioner) -> bool:
 def _diverges(objective: Objective, preconditioner: Preconditioner, at: Evaluation) -> bool:
     """Whether the optimum is at infinity.
 
-    It is where the classes are separated, and where scores still move that no longer change the objective.
+    It is where the classes are separated, or where scores still move but no longer change the objective.
     """
     slope = preconditioner.gradient(at.gradient)
     if slope @ slope / 2 > STATIONARY * at.objective:

@@ -1,7 +1,8 @@
-"""From an objective, starts and a tolerance to a result: the solver's one entrance.
+"""The solver's only entry point: from an objective, starts and a tolerance to a result.
 
-scipy's L-BFGS in preconditioned stages; for hinges, inside the method of multipliers. Where curvature is too
-dear, ascent of the dual comes before that. Knows neither labels nor scikit-learn.
+`_smooth` minimises by stages of scipy's L-BFGS with preconditioning. For hinges, `_multipliers` runs such
+stages inside the method of multipliers; where curvature is too dear, ascent of the dual comes before that.
+Knows neither labels nor scikit-learn.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ def solve(
 ) -> Result:
     """Minimise `objective` from the best of `starts` until it is within ``tol * objective`` of the optimum.
 
-    The fit ends when the certified gap is small enough or, where that is loose, the Newton decrement;
-    or when a reporter asks for it. Seconds are since `time.perf_counter` was at `started`. After a `previous`
-    solve in other coordinates it goes on with the multipliers, the bound and the history of that.
+    The solve ends when the certified gap is small enough or, where the gap stays loose, when the Newton
+    decrement is. It also ends when a reporter asks for the end. Seconds count from `started`, a reading of
+    `time.perf_counter`. `previous` is the result of a solve in other coordinates: this one takes over its
+    multipliers, bound and history.
     """
     plain = None
     if isinstance(objective, HingeObjective):

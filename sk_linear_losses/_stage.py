@@ -1,6 +1,6 @@
-"""A stage: scipy's L-BFGS in preconditioned parameters.
+"""A stage: iterations of scipy's L-BFGS with one change of variables.
 
-Knows an objective and a change of variables. Knows nothing of why a stage is made, nor what comes after it.
+Knows an objective and a preconditioner. Knows nothing of why a stage is run, nor of what comes after it.
 """
 
 from __future__ import annotations
@@ -19,37 +19,39 @@ from ._preconditioner import Preconditioner
 from ._run import FINEST_DECREMENT, Run
 from ._typing import Array
 
-# Last iterations from which the rate of convergence is told, with exact curvature and with other curvature,
-# where single ones vary more.
+# Number of latest iterations from which the rate of convergence is estimated, with exact curvature and with
+# other curvature, where single iterations vary more.
 EXACT_RATE, INEXACT_RATE = 2, 7
-# Most evaluations of a line search. With half as many, some between kinks found no point to go on from, and
-# the next stage tried the same again.
+# Most evaluations of one line search. With half as many, some line searches between kinks found no acceptable
+# point, and the next stage repeated the same search.
 LINE_SEARCH = 60
 
 
 class StageLengths(NamedTuple):
-    """Iterations of a stage, at least and at most, with exact curvature and with other curvature."""
+    """Least and most iterations of a stage, with exact curvature and with other curvature."""
 
     exact: tuple[int, int]
     other: tuple[int, int]
 
 
-# A stage lasts as many iterations as its curvature costs in evaluations. Where that is not exact, half as
-# many: what L-BFGS has learnt is lost with the change of variables, and is worth more. With the curvature of
-# each feature alone it is worth most, and the more the slower a fit: such a stage is as long as all before it
-# (on word counts 0.5 to 0.9 of the iterations, with twice as long no fewer; with other curvature raw MNIST
-# did not converge in twice the iterations).
+# Stage lengths for a smooth loss. With exact curvature, a stage lasts as many iterations as the curvature
+# costs in evaluations, within these limits. With other curvature it lasts half as many: a new change of
+# variables discards what L-BFGS has learnt, which is worth more there. It is worth most with the curvature of
+# each feature alone, and the more the slower the fit, so such a stage is as long as all stages before it. On
+# word counts this took 0.5 to 0.9 of the iterations, and stages twice as long took no fewer. With the same
+# rule for the other forms of curvature, raw MNIST did not converge in twice the iterations.
 SMOOTH = StageLengths((5, 30), (25, 100))
-# Where a loss has kinks, exact curvature ages sooner: longer stages save no time and take more iterations in
-# all, and a few times as many evaluations where line searches stumble over the kinks. With other curvature
-# multipliers move after each stage: with 40 iterations at least, sparse rows had 10 to 1000 times the gap.
+# Stage lengths for a loss with kinks. Exact curvature ages sooner there: longer stages save no time and take
+# more iterations in all, and a few times as many evaluations where line searches stumble over the kinks. With
+# other curvature the multipliers move after each stage: where the least length was 40 iterations, fits of
+# sparse rows were left with 10 to 1000 times the gap.
 KINKED = StageLengths((2, 10), (10, 100))
 
 
 class Assessment(NamedTuple):
-    """Whether an iterate meets the goal of its stage; if not, how many times too large its decrement is.
+    """Whether an iterate meets the goal of its stage; if not, the factor by which its decrement is too large.
 
-    That is infinite where nothing is known of it.
+    The factor, ``excess``, is infinite where it is unknown.
     """
 
     is_met: bool
@@ -57,7 +59,7 @@ class Assessment(NamedTuple):
 
 
 class StageEnd(NamedTuple):
-    """Where a stage ended, the Newton decrement estimated there, and whether its goal was met."""
+    """Where a stage ended, the Newton decrement there, its iterations, and whether its goal was met."""
 
     at: Evaluation
     decrement: float
@@ -66,13 +68,13 @@ class StageEnd(NamedTuple):
 
 
 def stage_length(preconditioner: Preconditioner, lengths: StageLengths = SMOOTH, made: int = 0) -> int:
-    """Iterations after which the curvature is taken anew. Of a smooth problem `made` are those so far."""
+    """Iterations after which curvature is computed anew; `made` counts those that a smooth fit has had."""
     if preconditioner.exact:
         least, most = lengths.exact
         return int(min(max(preconditioner.renewal_cost, least), most))
     least, most = lengths.other
-    # That of each feature alone stands in for better that is dearer than a start should be. It makes little
-    # difference to stages with leading directions, which have a cost of their own.
+    # The diagonal then stands in for better curvature, which costs more than a start should. Leading
+    # directions, whose renewal cost is their own, may pass this test too: it makes little difference to them.
     if not preconditioner.couples_features and preconditioner.renewal_cost > START_BUDGET:
         least = START_ITERATIONS
     length = min(max(preconditioner.renewal_cost / 2, least), most)
@@ -80,7 +82,7 @@ def stage_length(preconditioner: Preconditioner, lengths: StageLengths = SMOOTH,
 
 
 class _Trial(NamedTuple):
-    """A point that L-BFGS has looked at: parameters, evaluation, and scaled value and slope."""
+    """A point that L-BFGS has evaluated: its parameters, evaluation, and scaled value and gradient."""
 
     u: Array
     at: Evaluation
@@ -91,13 +93,14 @@ class _Trial(NamedTuple):
 class Stage:
     """L-BFGS from `start` in the preconditioned parameters, scaled so that its first step has length 1.
 
-    With the curvature at hand this first step is Newton's, where scipy's own first step would be a short
-    one along the gradient. The decrement is half the squared preconditioned gradient over the least
-    curvature met on the way, so a preconditioner that misses some curvature does not end the fit early.
+    By the curvature at hand this first step is Newton's step; unscaled, scipy's own first step would be a
+    short one along the gradient. The decrement is half the squared preconditioned gradient, divided by the
+    least curvature met on the way. A preconditioner that misses some curvature thus does not end the fit
+    early.
 
-    `assess` is given each iterate and its decrement. It notes in the run how far from the optimum they are
-    estimated to be, and tells whether the goal of the stage is met. After `tried` iterations exact curvature
-    that is found to have aged ends the stage too.
+    `assess` receives each iterate and its decrement. It notes the estimated distance from the optimum in the
+    run, and tells whether the goal of the stage is met. After `tried` iterations, the stage also ends once
+    its exact curvature is found to have aged.
     """
 
     def __init__(
@@ -117,16 +120,16 @@ class Stage:
         self.least_curvature = 1.0
         n_steps = EXACT_RATE if preconditioner.exact else INEXACT_RATE
         self.decrements: deque[float] = deque(maxlen=1 + n_steps)
-        # Smaller changes have few digits left of round-off: they are integrated from the slopes.
+        # Round-off leaves few digits of a smaller change of the value: it is integrated from the slopes.
         self.noise = objective.rows.resolution**0.75 * abs(start.value)
         self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
         self.latest = self.accepted = self.origin
 
     def minimise(self, planned: int) -> StageEnd:
-        """Where so many iterations end, or the few more that are better than curvature taken anew."""
+        """Run `planned` iterations, or more while the goal costs less than new curvature; return the end."""
         preconditioner, run = self.preconditioner, self.run
         self.planned = planned
-        # Decrements of other curvature mean little before a step has been made, unless nothing is left.
+        # Unless it is negligible, a decrement by inexact curvature means little before the first step.
         nothing_left = self.end.decrement <= FINEST_DECREMENT * abs(self.start.value)
         known = preconditioner.exact or run.is_certified or nothing_left
         if known and self.assess(self.start, self.end.decrement).is_met:
@@ -139,8 +142,8 @@ class Stage:
             "ftol": 0.0,
             "gtol": 0.0,
         }
-        # scipy asks for the slope where it has just asked for the value; with `jac=True` it would first
-        # compare the points, which takes a few per cent of a small fit.
+        # scipy asks for the gradient at the point where it has just asked for the value. With `jac=True` it
+        # would compare the points first, which takes a few per cent of the time of a small fit.
         minimize(
             self._value,
             self.origin.u,
@@ -152,7 +155,7 @@ class Stage:
         return self.end
 
     def _value(self, u: Array) -> float:
-        """Scaled change of the value; with the slope it is `latest`."""
+        """Scaled change of the value at `u`; the point is stored, with its slope, as `latest`."""
         if not u.any():
             self.latest = self.origin
             return self.latest.value
@@ -172,10 +175,10 @@ class Stage:
         return value
 
     def _accept(self, intermediate_result: OptimizeResult) -> None:
-        """Take the point that was looked at last as the next iterate; ends the stage if it is the last."""
+        """Take the latest point as the next iterate; end the stage if it is to be the last one."""
         latest, accepted = self.latest, self.accepted
         step = latest.u - accepted.u
-        # Where exact curvature leaves directions in which nothing curves, what is measured is round-off.
+        # Exact curvature may leave directions in which nothing curves. A step there measures only round-off.
         known = not self.preconditioner.exact or accepted.at.value - latest.at.value > self.noise
         if known and (squared := float(step @ step)) > 0:
             change = latest.slope - accepted.slope
@@ -192,9 +195,9 @@ class Stage:
             raise StopIteration
 
     def _has_lasted(self, excess: float) -> bool:
-        """Whether the planned iterations are made, and curvature taken anew would not cost more.
+        """Whether the planned iterations are made, and the way to the goal costs more than new curvature.
 
-        That is, than what is left to the goal at the rate of the last iterations.
+        The cost of the way to the goal is estimated from the rate of the last iterations.
         """
         n_steps = len(self.decrements) - 1
         if self.end.iterations < self.planned or n_steps < EXACT_RATE:
@@ -206,7 +209,7 @@ class Stage:
         return needed > per_iteration * (self.preconditioner.renewal_cost + 1)
 
     def _curvature_has_aged(self) -> bool:
-        """Whether exact curvature has brought less than it promised, and promises more than at the start."""
+        """Whether exact curvature has gained less than it promised, and promises more than at the start."""
         promised, brought = self.length**2 / 2, self.start.value - self.end.at.value
         tried = self.preconditioner.exact and self.end.iterations >= self.tried
         return tried and brought < promised < self.end.decrement

@@ -1,4 +1,4 @@
-"""Threads: those that share the work of a fit, and those of BLAS, which is kept to one meanwhile.
+"""Threads that share the work of a fit, and BLAS, which is limited to one thread meanwhile.
 
 Knows threadpoolctl. Knows nothing of what the work is.
 """
@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 
 class Workers:
-    """So many threads that share out work; one works in the thread that asks for it."""
+    """Threads that share work; if there is only one, the work is done in the calling thread."""
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
 
     def share_out(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
-        """What `function` returns for each item, in order, the items shared out among the threads.
+        """The results of `function` for each item, in order; the threads share the items.
 
-        Results are made as they are taken: few more of them than there are threads wait at a time. The
-        function must not share out anything itself: threads would wait for each other.
+        Results are made as they are taken: at most one more of them than there are threads is pending at a
+        time. `function` must not share out anything itself: threads would wait for each other.
         """
         if self.n_threads == 1:
             yield from map(function, items)
@@ -48,12 +48,12 @@ class Workers:
             while waiting:
                 yield first()
         finally:
-            # Nothing is to go on in the background after an error or an interrupt, or if no more are taken.
+            # After an error or an interrupt, or if no more results are taken, nothing may go on running.
             wait(waiting)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        """Threads that end when nobody uses them any more; what has them cannot be copied deeply."""
+        """A pool whose threads end when it is no longer referenced; its owner cannot be deep-copied."""
         return ThreadPoolExecutor(self.n_threads)
 
 
@@ -84,7 +84,7 @@ class _SingleThreadedBlas:
                 _let_any_thread_limit()
 
     def n_threads_outside(self) -> int:
-        """Threads that BLAS would use, were it not for the fits that are running."""
+        """Number of threads that BLAS would use if no fit were running."""
         with self._lock:
             return self._n_threads if self._fits else _pool_size()
 
@@ -94,18 +94,18 @@ single_threaded_blas = _SingleThreadedBlas()
 
 
 def _let_any_thread_limit() -> None:
-    """End the privilege of one thread to limit a pool that all share, which newer threadpoolctl know."""
+    """Let any thread limit the pool that all share: newer threadpoolctl reserves that for one thread."""
     if hasattr(OpenBLASController, "clear_controlling_thread"):
         OpenBLASController.clear_controlling_thread(force=True)
 
 
 @cache
 def _controller() -> ThreadpoolController:
-    """The thread pools of this process; looking for them takes milliseconds, so once."""
+    """The thread pools of this process, looked for only once, since that takes milliseconds."""
     return ThreadpoolController()
 
 
 def _pool_size() -> int:
-    """Threads that BLAS would use now, limits in force respected."""
+    """Number of threads that BLAS would use now, under the limits in force."""
     pools = _controller().select(user_api="blas").info()
     return max([pool["num_threads"] for pool in pools], default=1)

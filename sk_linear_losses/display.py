@@ -1,7 +1,7 @@
 """Pictures of fits, of coefficients and of losses, in the manner of scikit-learn's displays.
 
 Knows fitted attributes and the values of losses. Knows nothing of data or of solvers. Matplotlib, the extra
-`plot`, is imported when something is drawn.
+`plot`, is imported only when something is drawn.
 """
 
 from __future__ import annotations
@@ -28,24 +28,26 @@ __all__ = ["CoefficientsDisplay", "ConvergenceDisplay", "LossDisplay"]
 
 QUANTITIES = {"gap": "Relative duality gap", "objective": "Objective"}
 CLOCKS = {"iterations": "Iterations", "seconds": "Time since the start of the fit (s)"}
-# A logarithmic axis has no zero: smaller relative gaps are drawn at the round-off of the objective.
+# A logarithmic axis has no zero, so smaller relative gaps are drawn at the round-off of the objective.
 SMALLEST_GAP = float(np.finfo(np.float64).eps)
 
-# Inches: a tile of the templates and its title, a character and a line of tick labels.
+# Inches: width of a template's tile, height of its title, width of a character and height of a line of tick
+# labels.
 TILE, TITLE, CHARACTER, LINE = 1.3, 0.3, 0.09, 0.17
-# How much larger titles are than tick labels, and how much smaller they get at most to take half of a tile.
+# LARGE_TITLE: how many times larger titles are than tick labels. SMALLEST_TITLE: least factor on the size of
+# titles, which are made smaller until they take at most half of a tile.
 LARGE_TITLE, SMALLEST_TITLE = 1.2, 0.4
-# Inches, the largest picture that is made unasked, and the lowest, for the colour bar.
+# Inches: greatest width and height of a figure made by default, and its least height, for the colour bar.
 LARGEST_FIGURE, LOWEST = 12.0, 1.6
-# Curves that coincide, or are printed in grey, are told apart by their dashes.
+# Dashes tell curves apart that coincide or are printed in grey.
 DASHES = "-", "--", "-.", ":"
 
 
 class ConvergenceDisplay:
     """The certified gap or the objective of a fit, iteration by iteration.
 
-    Draw several fits into one picture by handing on `ax_`. The gap is relative to the objective: what `tol`
-    is compared with.
+    To draw several fits into one picture, pass `ax_` of one display as `ax` of the next. The gap is drawn
+    relative to the objective, which is what `tol` is compared with.
 
     Parameters
     ----------
@@ -60,9 +62,9 @@ class ConvergenceDisplay:
     line_ : matplotlib.lines.Line2D
         The curve.
     ax_ : matplotlib.axes.Axes
-        The axes that it is drawn in.
+        The axes that the curve is drawn in.
     figure_ : matplotlib.figure.Figure
-        The figure that holds them.
+        The figure that holds the axes.
 
     See Also
     --------
@@ -112,9 +114,9 @@ class ConvergenceDisplay:
             A fitted :class:`~sk_linear_losses.SoftmaxClassifier` or
             :class:`~sk_linear_losses.MulticlassSVMClassifier`, or a pipeline or search that ends in one.
         quantity : {"gap", "objective"}, default="gap"
-            What is drawn, as in :meth:`plot`.
+            The quantity to draw, as in :meth:`plot`.
         against : {"iterations", "seconds"}, default="iterations"
-            What it is drawn against.
+            What the quantity is drawn against, as in :meth:`plot`.
         name : str, default=None
             Name of the fit in the legend; None takes the name of the class.
         ax : matplotlib.axes.Axes, default=None
@@ -132,9 +134,9 @@ class ConvergenceDisplay:
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         TypeError
-            If it has no history.
+            If the estimator has no history.
         ValueError
-            If an option is unknown, or the history has nothing of it to draw.
+            If an option is unknown, or the history holds no value to draw for it.
         ImportError
             If matplotlib is not installed.
         """
@@ -158,8 +160,8 @@ class ConvergenceDisplay:
             Axes to draw in; None makes a figure.
         quantity : {"gap", "objective"}, default="gap"
             "gap" is the certified gap over the objective, on a logarithmic axis. Iterations at which nothing
-            was certified are left out, and gaps below 2.2e-16, the round-off of the objective, are drawn
-            there.
+            was certified are left out. Gaps below 2.2e-16, the round-off of the objective, are drawn at
+            2.2e-16.
         against : {"iterations", "seconds"}, default="iterations"
             Iterations, from 1, or seconds since the start of the fit.
         **line_kw : dict
@@ -173,7 +175,7 @@ class ConvergenceDisplay:
         Raises
         ------
         ValueError
-            If an option is unknown, or the history has nothing of it to draw.
+            If an option is unknown, or the history holds no value to draw for it.
         ImportError
             If matplotlib is not installed.
         """
@@ -206,7 +208,7 @@ class ConvergenceDisplay:
         y = objective
         if quantity == "gap":
             gap = np.array(self.history["gap"], dtype=np.float64)
-            # An objective of zero, all margins being zero, leaves the gap absolute.
+            # If the objective is zero, since all margins are, the gap stays absolute.
             np.divide(gap, objective, out=gap, where=objective > 0)
             y = np.maximum(gap, SMALLEST_GAP)
         drawn = np.isfinite(y)
@@ -225,17 +227,17 @@ class ConvergenceDisplay:
 class CoefficientsDisplay:
     """The coefficients of each class: templates as images, or a heat map with the names of the features.
 
-    Colours diverge from zero, on the same scale for all classes: what raises the score of a class has one
-    hue, what lowers it the other. Coefficients are per unit of their feature; compare them across features
-    only where the units are alike, as those of pixels are.
+    Colours diverge from zero, on the same scale for all classes: coefficients that raise the score of a class
+    have one hue, those that lower it the other. Coefficients are per unit of their feature; compare them
+    across features only if the units are alike, as for pixels.
 
     Parameters
     ----------
     coef : array of shape (n_classes, n_features), or (1, n_features) for two classes
         Coefficients, as in the attribute `coef_` of classifiers.
     class_names : sequence of n_classes str
-        Names of the classes. With two classes the one row of coefficients is named "B against A": it is the
-        difference of the second class from the first.
+        Names of the classes. With two classes, A and B, the one row of coefficients is named "B against A":
+        it is the coefficients of the second class minus those of the first.
     feature_names : sequence of n_features str, default=None
         Names for the rows of the heat map; None numbers them from 0.
     image_shape : tuple of (height, width), default=None
@@ -244,15 +246,15 @@ class CoefficientsDisplay:
     Attributes
     ----------
     images_ : list of matplotlib.image.AxesImage
-        The image of each row of `coef`; for the heat map one for all.
+        The image of each row of `coef`; the heat map is a single image.
     axes_ : list of matplotlib.axes.Axes
         The axes of each image.
     colorbar_ : matplotlib.colorbar.Colorbar
         The colour bar, or None.
     ax_ : matplotlib.axes.Axes
-        The axes that all is drawn in.
+        The axes that everything is drawn in.
     figure_ : matplotlib.figure.Figure
-        The figure that holds them.
+        The figure that holds the axes.
 
     See Also
     --------
@@ -324,8 +326,8 @@ class CoefficientsDisplay:
         image_shape : tuple of (height, width), default=None
             Draw each class as an image of this shape, row by row; None draws the heat map.
         feature_names : sequence of n_features str, default=None
-            Names for the rows of the heat map; None takes `feature_names_in_`, or what the steps of a
-            pipeline call their output, or numbers.
+            Names for the rows of the heat map; None takes `feature_names_in_`, or the output names of the
+            steps of a pipeline, or numbers.
         class_names : sequence of n_classes str, default=None
             Names of the classes; None takes `classes_`.
         cmap : str or matplotlib.colors.Colormap, default="RdBu_r"
@@ -347,9 +349,9 @@ class CoefficientsDisplay:
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         TypeError
-            If it has no coefficients or no classes.
+            If the estimator has no coefficients or no classes.
         ValueError
-            If names or shape do not fit the coefficients, or these are those of pairs of classes.
+            If names or shape do not fit the coefficients, or the coefficients are for pairs of classes.
         ImportError
             If matplotlib is not installed.
         """
@@ -416,17 +418,17 @@ class CoefficientsDisplay:
         return self
 
     def _labels(self) -> list[str]:
-        """What the rows of the coefficients are called."""
+        """Names of the rows of coefficients."""
         if len(self.coef) > 1:
             return self.class_names
         return [f"{self.class_names[1]} against {self.class_names[0]}"]
 
     def _tiles_size(self, height: int, width: int) -> tuple[float, float]:
-        """Inches for the images, about twice as wide as high, and a colour bar."""
+        """Width and height in inches for the images, about twice as wide as high, and a colour bar."""
         longest, stretch = max(self._labels(), key=len), height / width
         room = (TILE * stretch + _title_height(longest, TILE)) * np.sqrt(len(self.coef) / 2)
         n_down, n_across = _grid(len(self.coef), 2 * room, room, stretch, longest)
-        # A few templates may be larger.
+        # Templates may be larger if they are few.
         tile = max(TILE, 4.0 / n_across)
         title = _title_height(longest, tile)
         cell = title + max(title, tile * stretch)
@@ -453,7 +455,7 @@ class CoefficientsDisplay:
             self.axes_.append(tile)
 
     def _map_size(self) -> tuple[float, float]:
-        """Inches for the heat map with its labels and a colour bar."""
+        """Width and height in inches for the heat map with its labels and a colour bar."""
         longest = max(map(len, self._labels()))
         features = self.feature_names or [""]
         width = max(0.5, CHARACTER * (longest + 2)) * len(self.coef) + CHARACTER * max(map(len, features))
@@ -481,18 +483,18 @@ class CoefficientsDisplay:
 
 
 class _ScoreLoss(Protocol):
-    """What is asked of a loss to draw it."""
+    """What a loss must have to be drawn."""
 
     def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]: ...
 
 
 class LossDisplay:
-    """The loss of one sample of two classes against the margin of its scores, for several losses.
+    """The loss of one sample with two classes against the margin of its scores, for several losses.
 
-    The margin of the scores is ``s_y - s_j``, by how much the right class y leads the wrong class j. With
-    two classes there is one wrong class, so that the worst of them (Crammer-Singer) and the sum over them
-    (Weston-Watkins) are the same: one hinge stands for both. Softmax costs nats; the hinge is in units of
-    the scores, its square in their squares.
+    The margin of the scores is ``s_y - s_j``: by how much the right class y leads the wrong class j. With two
+    classes there is one wrong class, so the largest shortfall (Crammer-Singer) equals the sum of shortfalls
+    (Weston-Watkins): one hinge stands for both. The softmax loss is in nats, the hinge in units of the
+    scores, the squared hinge in squares of these units.
 
     Parameters
     ----------
@@ -506,9 +508,9 @@ class LossDisplay:
     lines_ : list of matplotlib.lines.Line2D
         The curves, in the order of `values`.
     ax_ : matplotlib.axes.Axes
-        The axes that they are drawn in.
+        The axes that the curves are drawn in.
     figure_ : matplotlib.figure.Figure
-        The figure that holds them.
+        The figure that holds the axes.
 
     See Also
     --------
@@ -548,8 +550,8 @@ class LossDisplay:
         Parameters
         ----------
         losses : dict of losses, default=None
-            Objects with ``value_and_gradient(scores, y)``, such as those of :mod:`sk_linear_losses.losses`,
-            by name. None takes softmax, hinge and squared hinge.
+            Losses by name: objects with ``value_and_gradient(scores, y)``, such as those of
+            :mod:`sk_linear_losses.losses`. None takes softmax, hinge and squared hinge.
         margins : array-like of shape (n_margins,), default=None
             Margins of the scores; None takes 501 from -2 to 3.
         ax : matplotlib.axes.Axes, default=None
@@ -565,8 +567,8 @@ class LossDisplay:
         Raises
         ------
         ValueError
-            If there is no loss, one is not a loss or asks for margins between other than two classes, or
-            `margins` is not one-dimensional.
+            If `losses` is empty, holds an object that is not a loss, or holds a loss whose margins are not
+            for two classes; or if `margins` is not one-dimensional.
         ImportError
             If matplotlib is not installed.
         """
@@ -632,7 +634,7 @@ def _axes(caller: str, ax: Axes | None, size: tuple[float, float] | None = None)
 
 
 def _fitted(estimator: Any, *attributes: str) -> Any:
-    """The fitted classifier with these attributes, out of the pipelines and searches around it."""
+    """The fitted classifier with these attributes, taken from the pipelines and searches around it."""
     check_is_fitted(estimator)
     inner = estimator
     while inner is not None and not all(hasattr(inner, attribute) for attribute in attributes):
@@ -653,7 +655,7 @@ def _final(estimator: Any) -> Any:
 
 
 def _feature_names(estimator: Any) -> Any:
-    """Names of what the classifier in a fitted estimator was given, or None."""
+    """Names of the features that the classifier in a fitted estimator was given, or None."""
     if (final := _final(estimator)) is None:
         return getattr(estimator, "feature_names_in_", None)
     names = _feature_names(final)
@@ -661,13 +663,13 @@ def _feature_names(estimator: Any) -> Any:
         try:
             return estimator[:-1].get_feature_names_out()
         except (AttributeError, ValueError):
-            # A step does not say what it puts out.
+            # A step does not name its output features.
             return None
     return names
 
 
 def _two_class_value(name: str, loss: _ScoreLoss, margins: Array) -> Array:
-    """Loss of a sample of the first of two classes at each margin of its scores."""
+    """Loss of a sample of class 0, out of two classes, at each margin of its scores."""
     if not hasattr(loss, "value_and_gradient"):
         raise ValueError(f"losses[{name!r}]={loss!r} must have value_and_gradient(scores, y).")
     if isinstance(loss, type):
@@ -683,7 +685,7 @@ def _two_class_value(name: str, loss: _ScoreLoss, margins: Array) -> Array:
 
 
 def _whole_ticks(axis: Any) -> None:
-    """Have no ticks between whole numbers, unless their places were chosen already."""
+    """Put ticks at whole numbers only, unless their positions were chosen already."""
     from matplotlib.ticker import MaxNLocator
 
     locator = axis.get_major_locator()
@@ -692,19 +694,19 @@ def _whole_ticks(axis: Any) -> None:
 
 
 def _name_ticks(axis: Any, names: Sequence[str], share: float, **text_kw: Any) -> None:
-    """Name as many of the whole numbers from 0 as there is room for, if each name takes this share of it."""
+    """Name as many of the whole numbers from 0 as there is room for; a name takes `share` of the axis."""
     every = max(1, math.ceil(share * len(names)))
     axis.set_ticks(range(0, len(names), every), [_literal(name) for name in names[::every]], **text_kw)
 
 
 def _literal(name: Any) -> str:
-    """Text that is drawn as it stands: no dollar starts a formula, no underscore keeps it from the legend."""
+    """The name as drawn: a dollar starts no formula, a leading underscore hides it from no legend."""
     text = str(name).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 
 def _line_style(defaults: dict[str, Any], line_kw: dict[str, Any]) -> dict[str, Any]:
-    """Keywords of a line: the caller's, under whichever alias, before ours."""
+    """Keywords of a line: the caller's, under any alias, take precedence over the defaults."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -712,20 +714,20 @@ def _line_style(defaults: dict[str, Any], line_kw: dict[str, Any]) -> dict[str, 
 
 
 def _inches(ax: Any) -> tuple[float, float]:
-    """Width and height of axes."""
+    """Width and height of axes in inches."""
     extent, dpi = ax.get_window_extent(), ax.figure.dpi
     return extent.width / dpi, extent.height / dpi
 
 
 def _room(ax: Any) -> tuple[float, float]:
-    """Width and height of axes once they are laid out and a colour bar has taken its fifth."""
+    """Width and height of axes in inches after layout, less a fifth of the width for a colour bar."""
     ax.figure.figure.draw_without_rendering()
     width, height = _inches(ax)
     return 0.8 * width, height
 
 
 def _grid(count: int, width: float, height: float, stretch: float, longest: str) -> tuple[int, int]:
-    """Rows and columns that leave most room to images `stretch` times as high as wide, with titles."""
+    """The grid, rows and columns, in which titled images `stretch` times as high as wide are largest."""
 
     def tile_width(n_across: int) -> float:
         across, down = width / n_across, height / -(-count // n_across)
@@ -737,18 +739,18 @@ def _grid(count: int, width: float, height: float, stretch: float, longest: str)
 
 
 def _wrapped(title: str, width: float, size: float) -> str:
-    """A title in lines of these inches."""
+    """The title, wrapped to lines of `width` inches."""
     return textwrap.fill(title, max(1, int(width / (size * LARGE_TITLE * CHARACTER))))
 
 
 def _title_height(title: str, width: float, size: float = 1.0) -> float:
-    """Inches of a title in lines of these inches."""
+    """Height in inches of a title wrapped to `width` inches."""
     n_lines = 1 + _wrapped(title, width, size).count("\n")
     return TITLE + LARGE_TITLE * LINE * (size * n_lines - 1)
 
 
 def _title_size(title: str, width: float, height: float) -> float:
-    """How much smaller a title is set so that it takes half of the height of its tile."""
+    """Factor on the size of a title so that it takes at most half of the height of its tile."""
     sizes = np.arange(1, SMALLEST_TITLE, -0.1)
     return next((size for size in sizes if _title_height(title, width, size) <= height / 2), SMALLEST_TITLE)
 
@@ -761,6 +763,6 @@ def _covers(image_shape: Any, n_features: int) -> bool:
 
 
 def _check_length(name: str, values: Sequence[str], wanted: int, of: str) -> None:
-    """Raise unless there is one value for each class or feature."""
+    """Raise ValueError unless there is one value for each class or feature."""
     if len(values) != wanted:
         raise ValueError(f"{name} has {len(values)} entries; expected {wanted}, one for each {of}.")

@@ -1,4 +1,4 @@
-"""Losses on score arrays: what each costs, its slope, its curvature and its convex conjugate.
+"""Losses of score arrays: value, gradient, second derivative and convex conjugate.
 
 Knows scores and integer classes. Knows nothing of features, weights, solvers or scikit-learn.
 """
@@ -25,14 +25,15 @@ __all__ = [
     "sums_to_zero",
 ]
 
-# Round-off allowed at the boundary of a conjugate's domain, and at least that in units of the precision.
+# Round-off allowed at the boundary of a conjugate's domain: an absolute amount, or this many machine epsilons
+# of the values' dtype where that is more.
 DOMAIN_SLACK, DOMAIN_UNITS = 1e-12, 16
 
 
 class Curvature(NamedTuple):
     """A symmetric matrix for each sample, ``diag(d) - (l r' + r l') / 2``.
 
-    Such as the second derivative of its loss in its scores. Its rows sum to zero.
+    For example the second derivative of a sample's loss in its scores. The rows of each matrix sum to zero.
 
     Parameters
     ----------
@@ -55,27 +56,27 @@ class Curvature(NamedTuple):
     right: Array
 
     def take(self, samples: Array) -> Curvature:
-        """The matrices of the samples selected.
+        """The matrices of some samples.
 
         Parameters
         ----------
         samples : array of indices or bool
-            Which samples.
+            The samples to select.
 
         Returns
         -------
         Curvature
-            Theirs.
+            Their matrices.
         """
         return Curvature(self.diagonal[samples], self.left[samples], self.right[samples])
 
     def product(self, change: Array) -> Array:
-        """Matrix times a change of the scores, sample by sample.
+        """Each sample's matrix times a change of its scores.
 
         Parameters
         ----------
         change : array of shape (n_samples, n_classes)
-            Or of a shape that the arrays are broadcast to; classes come last.
+            Or any shape to which the three arrays broadcast, with the classes last.
 
         Returns
         -------
@@ -90,8 +91,8 @@ class Curvature(NamedTuple):
 class EnvelopePoint(NamedTuple):
     """The envelope of each sample's loss: arrays of shape (n_samples,), gradient (n_samples, n_classes).
 
-    ``value`` and ``gradient`` are of the envelope, ``loss`` is the loss itself and ``conjugate`` its convex
-    conjugate at ``gradient``.
+    ``value`` and ``gradient`` belong to the envelope, ``loss`` is the loss itself, and ``conjugate`` is the
+    loss's convex conjugate at ``gradient``.
     """
 
     value: Array
@@ -101,13 +102,14 @@ class EnvelopePoint(NamedTuple):
 
 
 class Loss:
-    """A convex loss of scores that ignores what is added to all of a sample's: the base of the others.
+    """Base of the losses: convex, and unchanged when a number is added to all scores of a sample.
 
-    A loss of one's own extends it, or `HingeLoss` if it has kinks. It writes ``_value_and_gradient``,
+    A custom loss extends this class, or `HingeLoss` if it has kinks. It implements ``_value_and_gradient``,
     ``_curvature`` and ``_conjugate``, which trust their arguments and return what `value_and_gradient`,
-    `curvature` and `conjugate` describe; and, if there is better than zero, one over the number of classes,
-    no leeway and no minimum, ``_constant_scores``, ``_balancing_flow``, ``_leeway`` and `has_minimum`. What
-    each is for: :doc:`/adding_a_loss`. Names that begin with an underscore may change before version 1.0.
+    `curvature` and `conjugate` describe. It may also override ``_constant_scores`` (zero by default),
+    ``_balancing_flow`` (one over the number of classes), ``_leeway`` (none) and `has_minimum` (False).
+    :doc:`/adding_a_loss` says what each is for. Names that begin with an underscore may change before
+    version 1.0.
 
     Examples
     --------
@@ -123,14 +125,14 @@ class Loss:
 
     @property
     def _unit(self) -> float:
-        """Unit of the scores."""
+        """The unit of the scores."""
         return 1.0
 
     @property
     def has_minimum(self) -> bool:
-        """Whether some finite scores have the least loss.
+        """Whether some finite scores attain the least loss.
 
-        Without, an objective without penalty may have its optimum at infinity.
+        If not, an objective without penalty may have its optimum at infinity.
         """
         return False
 
@@ -141,11 +143,11 @@ class Loss:
 
     @property
     def has_sparse_curvature(self) -> bool:
-        """Whether few samples may have all of the curvature, near the optimum."""
+        """Whether a few samples may have all of the curvature near the optimum."""
         return False
 
     def value(self, scores: Array, y: Array) -> Array:
-        """Loss of each sample.
+        """The loss of each sample.
 
         Parameters
         ----------
@@ -156,18 +158,18 @@ class Loss:
         Returns
         -------
         array of shape (n_samples,)
-            In nats, or in units of the margin or of its square.
+            In nats for the softmax, in units of the margin or of its square for hinges.
 
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or scores have not a column for each class that
-            the loss knows of.
+            If `y` does not hold one class index per row, or the number of columns of `scores` is not the
+            number of classes that the loss is made for.
         """
         return self.value_and_gradient(scores, y)[0]
 
     def gradient(self, scores: Array, y: Array) -> Array:
-        """Gradient in the scores; at a kink, the one-sided one from where the margin is met.
+        """Gradient in the scores; at a kink, its limit from the side where the margin is met.
 
         Parameters
         ----------
@@ -182,13 +184,13 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or scores have not a column for each class that
-            the loss knows of.
+            If `y` does not hold one class index per row, or the number of columns of `scores` is not the
+            number of classes that the loss is made for.
         """
         return self.value_and_gradient(scores, y)[1]
 
     def value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
-        """Loss and gradient of each sample, sharing the work.
+        """Loss and gradient of each sample, computed together.
 
         Parameters
         ----------
@@ -204,15 +206,15 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or scores have not a column for each class that
-            the loss knows of.
+            If `y` does not hold one class index per row, or the number of columns of `scores` is not the
+            number of classes that the loss is made for.
         """
         return self._value_and_gradient(*self._checked("scores", scores, y))
 
     def curvature(self, scores: Array, y: Array) -> Curvature:
-        """Second derivative in the scores; where it jumps, that where the margin is met.
+        """Second derivative in the scores; where it jumps, its limit from the side where the margin is met.
 
-        Zero between the kinks of a loss that is linear there.
+        Zero for a loss that is linear between its kinks.
 
         Parameters
         ----------
@@ -228,13 +230,15 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or scores have not a column for each class that
-            the loss knows of.
+            If `y` does not hold one class index per row, or the number of columns of `scores` is not the
+            number of classes that the loss is made for.
         """
         return self._curvature(*self._checked("scores", scores, y))
 
     def conjugate(self, gradient: Array, y: Array) -> Array:
-        """Convex conjugate, infinite outside its domain: where no scores come near having this gradient.
+        """Convex conjugate of the loss at a gradient.
+
+        Infinite outside its domain, which is where no scores have a gradient close to this one.
 
         Parameters
         ----------
@@ -250,15 +254,15 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or the gradient has not a column for each class
-            that the loss knows of.
+            If `y` does not hold one class index per row, or the number of columns of `gradient` is not the
+            number of classes that the loss is made for.
         """
         return self._conjugate(*self._checked("gradient", gradient, y))
 
     def leeway(self, gradient: Array, y: Array) -> Curvature:
         """How far a gradient may be moved without leaving the domain of the conjugate.
 
-        Each sample has a matrix M: ``gradient + M t`` is in the domain, if the gradient is, for all t whose
+        Each sample has a matrix M. If its gradient is in the domain, so is ``gradient + M t`` for all t whose
         entries differ by at most 1.
 
         Parameters
@@ -275,15 +279,15 @@ class Loss:
         Raises
         ------
         ValueError
-            If `y` does not hold one class index for each row, or the gradient has not a column for each class
-            that the loss knows of.
+            If `y` does not hold one class index per row, or the number of columns of `gradient` is not the
+            number of classes that the loss is made for.
         """
         return self._leeway(*self._checked("gradient", gradient, y))
 
     def _checked(self, name: str, values: Array, y: Array) -> tuple[Array, Array]:
-        """The values, in float64 unless they are floating already, and a class index for each of the rows.
+        """The values, as float64 unless they are floating already, and one class index for each row.
 
-        They are scores or a gradient in these, by `name`.
+        `name` says in errors what the values are: scores or a gradient.
         """
         values, y = np.asarray(values), np.asarray(y)
         if values.ndim != 2 or values.shape[1] == 0 or values.shape[:1] != y.shape:
@@ -303,15 +307,15 @@ class Loss:
         return values, y.astype(np.intp, copy=False)
 
     def _constant_scores(self, class_totals: Array) -> Array:
-        """Scores to start from, the same for all samples, given the weight of those of each class."""
+        """Scores to start from, the same for all samples, given the total weight of each class."""
         return np.zeros_like(class_totals)
 
     def _balancing_flow(self, n_classes: int, mean_objective: float) -> float:
         """A number b such that gradients ``b * (e_j - e_y)`` are in the domain of the conjugate for all j.
 
-        Multipliers are balanced by mixing them with such gradients. The share of these is less, the larger b
-        is, and they cost their conjugate. `mean_objective` is what the bound is to come near to, for each
-        unit of weight.
+        Mixing multipliers with such gradients balances them. A larger b needs a smaller share of these
+        gradients, but their conjugate lowers the bound. `mean_objective` is the objective per unit of weight,
+        which the bound should come close to.
         """
         return 1 / n_classes
 
@@ -328,7 +332,7 @@ class Loss:
         raise NotImplementedError
 
     def _leeway(self, gradient: Array, y: Array) -> Curvature:
-        """Leeway of a floating gradient; none where nothing is known of the domain."""
+        """Leeway of a floating gradient; none unless a loss knows the domain of its conjugate."""
         none = np.zeros_like(gradient)
         return Curvature(none, none, none)
 
@@ -373,21 +377,21 @@ class SoftmaxLoss(Loss):
 
     @property
     def has_minimum(self) -> bool:
-        """Whether some finite scores have the least loss: with smoothed labels alone."""
+        """Whether some finite scores attain the least loss: only with smoothed labels."""
         return self.label_smoothing > 0
 
     def _constant_scores(self, class_totals: Array) -> Array:
-        # The softmax of the best ones is the mean target, here times the total: shares of rare classes may be
-        # too small for float64.
+        # The softmax of the best constant scores is the mean target. It is not divided by the total weight,
+        # since the shares of rare classes may be too small for float64.
         evenly = self.label_smoothing * class_totals.mean()
         return np.asarray(np.log((1 - self.label_smoothing) * class_totals + evenly))
 
     def _balancing_flow(self, n_classes: int, mean_objective: float) -> float:
-        # All of the target.
+        # The target of the right class: with more, its probability would be negative.
         return 1 - self.label_smoothing * (1 - 1 / n_classes)
 
     def _value_and_gradient(self, scores: Array, y: Array) -> tuple[Array, Array]:
-        # Classes by samples: numpy is fastest along samples.
+        # As classes by samples, since numpy is fastest along samples.
         by_class = np.ascontiguousarray(scores.T)
         own = _own_entries(by_class, y)
         own_scores = by_class.take(own)
@@ -397,7 +401,7 @@ class SoftmaxLoss(Loss):
         own_term = entries.take(own)
         entries[own] = 0
         other_terms = gradient.sum(axis=0)
-        # log1p of the other classes' terms keeps the digits of a loss far below 1e-16.
+        # log1p of the other classes' terms keeps the digits of a loss that is far below 1e-16.
         value = np.log1p(other_terms + (own_term - 1)) + (shift - own_scores)
         inverse_total = 1 / (other_terms + own_term)
         gradient *= inverse_total
@@ -415,7 +419,7 @@ class SoftmaxLoss(Loss):
         return Curvature(probabilities, probabilities, probabilities)
 
     def _conjugate(self, gradient: Array, y: Array) -> Array:
-        # The negative entropy of the probabilities, off the simplex infinite.
+        # The negative entropy of the probabilities; infinite off the simplex.
         probabilities = self._probabilities(gradient, y)
         feasible = (probabilities.min(axis=1) >= -_slack(gradient)) & sums_to_zero(gradient)
         probabilities = np.maximum(probabilities, np.finfo(float).tiny)
@@ -433,21 +437,21 @@ class SoftmaxLoss(Loss):
 
 @dataclass(frozen=True, eq=False)
 class HingeLoss(Loss):
-    """A loss of the shortfalls ``z_j = margin[y, j] + s_j - s_y`` of the wrong classes: the base of hinges.
+    """Base of the hinges: losses of the wrong classes' shortfalls ``z_j = margin[y, j] + s_j - s_y``.
 
-    One of one's own writes ``_curvature`` and those private methods that raise NotImplementedError here. They
-    describe it by flows to the wrong classes: the entries of a gradient but for that of the right class,
-    which is minus their sum.
+    A custom hinge implements ``_curvature`` and the private methods that raise NotImplementedError here. They
+    describe the loss by its flows to the wrong classes: the entries of a gradient at the wrong classes. The
+    entry at the right class is minus their sum.
 
     Parameters
     ----------
     margin : float or array of shape (n_classes, n_classes), default=1.0
-        How far the right class y must lead a wrong class j, the same for all or one for each pair [y, j].
+        How far the right class y must lead a wrong class j: one number, or one for each pair ``[y, j]``.
 
     Raises
     ------
     ValueError
-        If the margin is not finite, is negative, or has another shape.
+        If `margin` is neither a number nor a square array, or is negative or not finite off the diagonal.
 
     Examples
     --------
@@ -470,7 +474,7 @@ class HingeLoss(Loss):
 
     @property
     def has_minimum(self) -> bool:
-        """Whether some finite scores have the least loss: those that meet the margin."""
+        """Whether some finite scores attain the least loss: those that meet the margin do."""
         return True
 
     @property
@@ -480,17 +484,17 @@ class HingeLoss(Loss):
 
     @property
     def has_sparse_curvature(self) -> bool:
-        """Whether few samples may have all of the curvature: those at a kink or short of their margin."""
+        """Whether a few samples, at a kink or short of their margin, may have all of the curvature."""
         return True
 
     @cached_property
     def _margin_array(self) -> Array:
-        """The margins in double precision, zero for the right class."""
+        """The margin in float64; an array has zeros on its diagonal."""
         return as_numbers("margin", self.margin, but_diagonal=True)
 
     @property
     def _unit(self) -> float:
-        """Unit of the scores: the largest margin, or 1 where there is none."""
+        """The unit of the scores: the largest margin, or 1 if all margins are zero."""
         return float(self._margin_array.max()) or 1.0
 
     def _balancing_flow(self, n_classes: int, mean_objective: float) -> float:
@@ -512,13 +516,13 @@ class HingeLoss(Loss):
         return self._value(shortfalls), _gradient_of(flows, flows.sum(axis=1), own)
 
     def _envelope(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> EnvelopePoint:
-        """Moreau envelope of the loss, shifted by the multipliers, which are zero at the right class.
+        """Moreau envelope of the loss around the multipliers `flows`, which are zero at the right class.
 
-        The loss is ``max_a <a, z> - h(a)`` over flows ``a`` from the right class to each wrong one; the
-        envelope subtracts ``smoothing / 2 * |a - flows|^2`` inside the maximum and so becomes
-        differentiable, with the maximiser as its slope (R. T. Rockafellar, "Augmented Lagrangians and
-        applications of the proximal point algorithm in convex programming", 1976). It tends to the loss as
-        the smoothing, a number or one for each sample (n_samples, 1), tends to zero.
+        The loss is ``max_a <a, z> - h(a)`` over flows ``a`` from the right class to each wrong one. The
+        envelope subtracts ``smoothing / 2 * |a - flows|^2`` inside the maximum. This makes it differentiable,
+        with the maximiser as its slope (R. T. Rockafellar, "Augmented Lagrangians and applications of the
+        proximal point algorithm in convex programming", 1976). As `smoothing` tends to zero, the envelope
+        tends to the loss. `smoothing` is a number, or one for each sample, (n_samples, 1).
         """
         shortfalls, own = self._shortfalls(scores, y)
         new = self._best_flows(shortfalls, flows, smoothing)
@@ -531,11 +535,11 @@ class HingeLoss(Loss):
         return EnvelopePoint(value, self._value(shortfalls), conjugate, _gradient_of(new, total, own))
 
     def _envelope_flows(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array:
-        """The flows at which the envelope's maximum is attained, zero at the right class."""
+        """The flows that attain the envelope's maximum, zero at the right class."""
         return self._best_flows(self._shortfalls(scores, y)[0], flows, smoothing)
 
     def _envelope_gradient(self, scores: Array, y: Array, flows: Array, smoothing: Array | float) -> Array:
-        """Gradient of the envelope alone."""
+        """Gradient of the envelope, without its value."""
         shortfalls, own = self._shortfalls(scores, y)
         new = self._best_flows(shortfalls, flows, smoothing)
         return _gradient_of(new, new.sum(axis=1), own)
@@ -553,7 +557,7 @@ class HingeLoss(Loss):
         return self._spread_kinks(self._shortfalls(scores, y)[0], y, width)
 
     def _kink_distances(self, scores: Array, y: Array) -> Array:
-        """How far the nearest kink is from each sample's shortfalls, (n_samples,)."""
+        """Distance of each sample's shortfalls from the nearest kink, (n_samples,)."""
         shortfalls, own = self._shortfalls(scores, y)
         by_class = np.abs(shortfalls.T)
         by_class.reshape(-1)[own] = np.inf
@@ -563,18 +567,18 @@ class HingeLoss(Loss):
         """``z`` of shape (n_samples, n_classes), zero at the right class, and flat indices of those zeros."""
         own = _own_entries(scores.T, y)
         required = scores.T.take(own) - self._margins(y).T.astype(scores.dtype, copy=False)
-        # Classes by samples: numpy is fastest along samples.
+        # As classes by samples, since numpy is fastest along samples.
         by_class = np.subtract(scores.T, required, order="C")
         by_class.reshape(-1)[own] = 0
         return by_class.T, own
 
     def _margins(self, y: Array) -> Array:
-        """The margin that each sample asks of each class: of shape () or (n_samples, n_classes)."""
+        """The margin of each sample over each class, of shape () or (n_samples, n_classes)."""
         margin = self._margin_array
         return margin if margin.ndim == 0 else margin.T[:, y].T
 
     def _margin_gain(self, flows: Array, total: Array, y: Array) -> Array:
-        """``<a, margin[y]>`` of each sample; `total` is the sum of its flows."""
+        """``<a, margin[y]>`` of each sample, for flows a with the sum `total`."""
         margins = self._margins(y)
         if margins.ndim == 0:
             return np.asarray(margins * total)
@@ -585,26 +589,26 @@ class HingeLoss(Loss):
         raise NotImplementedError
 
     def _flows(self, shortfalls: Array) -> Array:
-        """Slope of the loss in each shortfall: the flow to each wrong class."""
+        """Derivative of the loss in each shortfall: the flow to each wrong class."""
         raise NotImplementedError
 
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         """Maximiser of ``<a, z> - h(a) - smoothing / 2 * |a - flows|^2``.
 
-        At the right class, where shortfall and flow are zero, it is zero.
+        It is zero at the right class, where shortfall and flow are zero.
         """
         raise NotImplementedError
 
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
-        """Second derivative of the envelope where its flows are `flows`."""
+        """Second derivative of the envelope in the scores, where its maximiser is `flows`."""
         raise NotImplementedError
 
     def _spread_kinks(self, shortfalls: Array, y: Array, width: float) -> Curvature:
-        """Curvature at the shortfalls with the kinks spread."""
+        """Second derivative in the scores, given the shortfalls, with each kink spread over `width`."""
         raise NotImplementedError
 
     def _flow_penalty(self, flows: Array) -> Array:
-        """``h(a)`` of each sample on its domain."""
+        """``h(a)`` of each sample, for flows in its domain."""
         return np.zeros(len(flows))
 
     def _feasible(self, flows: Array) -> Array:
@@ -612,7 +616,7 @@ class HingeLoss(Loss):
         raise NotImplementedError
 
     def _leeway_of(self, flows: Array, y: Array) -> Curvature:
-        """Leeway of the gradient that has these flows."""
+        """Leeway of the gradient with these flows."""
         raise NotImplementedError
 
 
@@ -621,14 +625,14 @@ class WestonWatkinsLoss(HingeLoss):
     """Multiclass hinge summed over the wrong classes, as in CS231n.
 
     ``sum_{j != y} max(0, z_j)`` with ``z_j = margin[y, j] + s_j - s_y``, or the sum of the squares. Where
-    the loss is not differentiable (``z_j = 0``) the gradient is the one-sided one from where the margin is
+    the loss is not differentiable (``z_j = 0``), the gradient is its limit from the side where the margin is
     met.
 
     Parameters
     ----------
     margin : float or array of shape (n_classes, n_classes), default=1.0
-        How far below the right class y the score of a wrong class j must stay: one number, or one for
-        each pair ``[y, j]`` (the diagonal is ignored).
+        How far the right class y must lead a wrong class j: one number, or one for each pair ``[y, j]`` (the
+        diagonal is ignored).
     squared : bool, default=False
         Whether each shortfall is squared.
 
@@ -666,7 +670,7 @@ class WestonWatkinsLoss(HingeLoss):
 
     @property
     def _cost(self) -> _LinearCost | _SquaredCost:
-        """What each shortfall costs."""
+        """The cost of each shortfall."""
         return _SquaredCost() if self.squared else _LinearCost()
 
     def _curvature(self, scores: Array, y: Array) -> Curvature:
@@ -702,16 +706,16 @@ class WestonWatkinsLoss(HingeLoss):
 
 
 class _LinearCost:
-    """What shortfalls z cost that count as they are, entry by entry: ``max(0, z)``."""
+    """The cost of shortfalls z, entry by entry: ``max(0, z)``."""
 
     most_flow = 1.0
 
     def total(self, positive: Array) -> Array:
-        """Cost of each sample's positive parts."""
+        """Cost of each sample, given the positive parts of its shortfalls."""
         return np.asarray(positive.sum(axis=1))
 
     def slope(self, shortfalls: Array) -> Array:
-        """Slope in each shortfall."""
+        """Derivative in each shortfall."""
         return np.greater(shortfalls, 0).astype(shortfalls.dtype)
 
     def curvature(self, shortfalls: Array) -> Array:
@@ -719,34 +723,37 @@ class _LinearCost:
         return np.zeros_like(shortfalls)
 
     def spread_curvature(self, shortfalls: Array, width: float) -> Array:
-        """Second derivative with the kink at zero spread over the width."""
+        """Second derivative with the kink at zero spread over `width`."""
         return np.asarray((np.abs(shortfalls) < width / 2) / width)
 
     def best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
-        """Slope of the envelope around the flows."""
+        """Derivative of the envelope around the multipliers `flows`."""
         best = shortfalls * (1 / smoothing)
         best += flows
         return np.clip(best, 0, 1, out=best)
 
     def envelope_curvature(self, flows: Array, smoothing: Array | float) -> Array:
-        """Second derivative of the envelope where its slopes are the flows."""
+        """Second derivative of the envelope where its derivative is `flows`."""
         return np.asarray(((flows > 0) & (flows < 1)) / smoothing)
 
     def flow_penalty(self, flows: Array) -> Array:
-        """Conjugate of each sample's cost."""
+        """Convex conjugate of each sample's cost at the flows."""
         return np.zeros(len(flows))
 
     def balancing_flow(self, mean_objective: float) -> float:
-        """The largest flow, or that whose cost is as large as what a mixture saves by it."""
+        """The largest flow, or the one whose conjugate is `mean_objective`.
+
+        In a mixture, a larger flow would cost more than its smaller share saves.
+        """
         return 1.0
 
     def leeway(self, flows: Array) -> Array:
-        """How far each flow is from the ends of its domain, as a product."""
+        """Leeway of each flow: the product of its distances from the ends of its domain."""
         return np.asarray(flows * np.maximum(1 - flows, 0))
 
 
 class _SquaredCost:
-    """What shortfalls z cost that are squared, entry by entry: ``max(0, z)**2``; see `_LinearCost`."""
+    """The cost of squared shortfalls z, entry by entry: ``max(0, z)**2``; methods as in `_LinearCost`."""
 
     most_flow = np.inf
 
@@ -783,13 +790,13 @@ class CrammerSingerLoss(HingeLoss):
     """Multiclass hinge of the worst wrong class.
 
     ``max(0, max_{j != y} z_j)`` with ``z_j = margin[y, j] + s_j - s_y``. Among equally bad classes the
-    gradient takes the first; where the loss is just zero it is zero.
+    gradient takes the first. Where the largest z_j is exactly zero, the gradient is zero.
 
     Parameters
     ----------
     margin : float or array of shape (n_classes, n_classes), default=1.0
-        How far below the right class y the score of a wrong class j must stay: one number, or one for
-        each pair ``[y, j]`` (the diagonal is ignored).
+        How far the right class y must lead a wrong class j: one number, or one for each pair ``[y, j]`` (the
+        diagonal is ignored).
 
     Raises
     ------
@@ -823,7 +830,7 @@ class CrammerSingerLoss(HingeLoss):
 
     @staticmethod
     def _face_curvature(support: Array, bound: Array, rate: float | Array, y: Array) -> Curvature:
-        """Curvature `rate` among the flows in the support, whose sum is held fixed where it is bound."""
+        """Curvature `rate` among the flows in `support`; where `bound`, their sum is held fixed."""
         rates = support * rate
         free = _independent_flows(rates, y)
         shared = bound[:, None]
@@ -835,7 +842,7 @@ class CrammerSingerLoss(HingeLoss):
         )
 
     def _value(self, shortfalls: Array) -> Array:
-        # The right class stands at zero, so the largest shortfall is never negative.
+        # The right class has shortfall zero, so the largest shortfall is never negative.
         return np.asarray(shortfalls.max(axis=1))
 
     def _flows(self, shortfalls: Array) -> Array:
@@ -847,7 +854,7 @@ class CrammerSingerLoss(HingeLoss):
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
         target = shortfalls * (1 / smoothing)
         target += flows
-        # The right class sits at zero in `target`, where it can take nothing from the others.
+        # `target` is zero at the right class, and so is its projection, which takes nothing from the others.
         return _project_below_simplex(target)
 
     def _feasible(self, flows: Array) -> Array:
@@ -855,25 +862,25 @@ class CrammerSingerLoss(HingeLoss):
         return np.asarray((flows.min(axis=1) >= -slack) & (flows.sum(axis=1) <= 1 + slack))
 
     def _leeway_of(self, flows: Array, y: Array) -> Curvature:
-        # With what the right class keeps for itself the flows add up to one.
+        # The right class gets what is missing, so that the flows add up to one.
         flows[np.arange(len(y)), y] = 1 - flows.sum(axis=1)
         return _leeway_in_simplex(flows)
 
 
 def _own_entries(by_class: Array, y: Array) -> Array:
-    """Flat indices of each sample's own class in an array of classes by samples."""
+    """Flat index of each sample's own class in an array of classes by samples."""
     own = np.multiply(y, by_class.shape[1], dtype=np.intp)
     own += np.arange(len(y))
     return own
 
 
 def _slack(values: Array) -> float:
-    """Round-off allowed at the boundary of a conjugate's domain, for values of this precision."""
+    """Round-off allowed at the boundary of a conjugate's domain, for values of this dtype."""
     return max(DOMAIN_SLACK, DOMAIN_UNITS * float(np.finfo(values.dtype).eps))
 
 
 def sums_to_zero(gradient: Array) -> Array:
-    """Whether each row sums to zero, up to round-off, as gradients of losses that ignore shifts do.
+    """Whether each row sums to zero, up to round-off, as the gradient of every `Loss` does.
 
     Parameters
     ----------
@@ -895,14 +902,14 @@ def sums_to_zero(gradient: Array) -> Array:
 
 
 def _flows_of(gradient: Array, y: Array) -> Array:
-    """The gradient with the right class's entry set to zero: what flows to each wrong class."""
+    """The flows to the wrong classes: the gradient with the right class's entry set to zero."""
     flows = gradient.copy(order="K")
     flows[np.arange(len(y)), y] = 0
     return flows
 
 
 def _gradient_of(flows: Array, total: Array, own: Array) -> Array:
-    """The gradient in the scores: the right class gives what the others get. May overwrite the flows."""
+    """The gradient in the scores: the flows, and minus their `total` at `own`. May overwrite the flows."""
     gradient = np.asfortranarray(flows)
     gradient.T.reshape(-1)[own] = -total
     return gradient
@@ -919,7 +926,7 @@ def _independent_flows(rates: Array, y: Array) -> Curvature:
 
 
 def _leeway_in_simplex(shares: Array) -> Curvature:
-    """Leeway of shares p that add up to one, ``diag(p) - p p'``: p_j changes by p_j times less than one."""
+    """Leeway of shares p that add up to one, ``diag(p) - p p'``: p_j changes by at most p_j."""
     shares = np.maximum(shares, 0)
     return Curvature(shares, shares, shares)
 
@@ -927,13 +934,15 @@ def _leeway_in_simplex(shares: Array) -> Curvature:
 def _project_below_simplex(points: Array) -> Array:
     """Euclidean projection of each row onto ``{a >= 0, sum(a) <= 1}``.
 
-    Where the sum would be above 1, all entries are lowered by the same number, which is above zero and leaves
-    the largest at most 1. Newton's method finds it from below: entries only become zero, until none does.
-    Round-off can bring one back, hence the fewest so far.
+    Where the positive entries sum to more than 1, a threshold is subtracted from all entries. It is above
+    zero and leaves the largest entry at most 1. Newton's method finds it from below: in each iteration
+    further entries become zero, until none does. Round-off can bring an entry back, so the test compares with
+    the fewest positive entries so far.
     """
     projected = np.maximum(points, 0)
     above = np.flatnonzero(projected.sum(axis=1) > 1)
-    # Relative to the largest entry, so that the 1 is not lost in large points. By class, since sums are.
+    # Less each point's largest entry, so that the 1 is not lost in large points. As classes by points, since
+    # the sums run over classes.
     lowered = points.T.take(above, axis=1)
     largest = lowered.max(axis=0)
     lowered -= largest
