@@ -135,9 +135,9 @@ print(f"-log10({probability:.3f}) = {-np.log10(probability):.3f} = {-np.log(prob
 assert np.isclose(-np.log10(probability), -np.log(probability) / np.log(10))
 
 # %%
-# Which logarithm is taken makes no difference to which of two models costs less, but it does to all
-# that follows: the gradient is *probabilities minus target* with the natural logarithm only, the
-# check at zero weights gives ln K, and next to a penalty a loss that is 2.3 times smaller is the
+# The base of the logarithm does not change which of two models costs less. It does change all that
+# follows. Only with the natural logarithm is the gradient *probabilities minus target*; only with it
+# does the check at zero weights give ln K. Next to a penalty, a loss that is 2.3 times smaller is the
 # same as a `C` that is 2.3 times smaller.
 #
 # The package has both losses as functions of arrays of scores, one row for each sample:
@@ -165,8 +165,8 @@ for row, h, c in zip(jiggled, hinges, cross_entropies, strict=True):
 
 # %%
 # The hinge is indifferent: beyond its margin nothing counts. The softmax is never satisfied: it
-# would always have the right class lead by more. The curves of both losses for one sample of two
-# classes say it at a glance; the dotted line is the margin that the hinge asks for.
+# always asks the right class to lead by more. The curves of both losses for one sample of two classes
+# show this at a glance; the dotted line is the margin that the hinge asks for.
 
 display = LossDisplay.from_losses(losses, margins=np.linspace(-3, 5, 401))
 display.ax_.axvline(1, color="grey", linewidth=0.8, linestyle=":")
@@ -223,10 +223,10 @@ for name, loss in losses.items():
 # The loss goes down
 # ------------------
 #
-# Gradient descent as the course has it: a small step against the gradient, again and again, with
-# the penalty :math:`\lambda \sum W^2` added to the mean loss. This package minimises
-# :math:`\tfrac12 \|W\|^2 + C \sum_i \text{loss}_i`, the same function times a constant if :math:`C
-# = 1 / (2 \lambda n)`; the constant is :math:`C n`. No intercepts here, so that both have the same
+# This is gradient descent as the course has it: a small step against the gradient, again and again,
+# with the penalty :math:`\lambda \sum W^2` added to the mean loss. This package minimises
+# :math:`\tfrac12 \|W\|^2 + C \sum_i \text{loss}_i`. If :math:`C = 1 / (2 \lambda n)`, this is the same
+# function times the constant :math:`C n`. There are no intercepts here, so that both have the same
 # parameters.
 
 lam = 1e-3

@@ -34,24 +34,23 @@ for C in (1.0, 1e-1, 1e-2, 1e-3, 1e-4):
         )
 
 # %%
-# The weaker the penalty, the better the training half is fitted, up to no mistake at all; the test
-# half is best served by less than that. Which strength is best is not the same for both losses.
+# The weaker the penalty, the better the fit to the training half, up to no mistake at all. On the
+# test half a stronger penalty does best. The best strength is not the same for both losses.
 #
 # Templates
 # ---------
 #
 # Red weights vote for a class, blue ones against it. With a strong penalty the softmax weighs
-# every digit a little, and what it looks for can be seen: the template of the zero is a ring around a
-# hole.
+# every digit a little, and its templates can be read: that of the zero is a ring around a hole.
 
 softmax = models["SoftmaxClassifier", 1e-4]
 CoefficientsDisplay.from_estimator(softmax, image_shape=(8, 8))
 plt.show()
 
 # %%
-# The hinge stops looking at a digit once it is classified with the margin to spare, so its templates,
-# here of ``MulticlassSVMClassifier(C=0.001)``, are made of fewer, harder cases, and of single pixels
-# that tell these apart.
+# The hinge ignores a digit once it is classified with the margin to spare. Its templates, here of
+# ``MulticlassSVMClassifier(C=0.001)``, are therefore made of fewer, harder cases, and of single
+# pixels that distinguish these.
 
 svm = models["MulticlassSVMClassifier", 1e-3]
 CoefficientsDisplay.from_estimator(svm, image_shape=(8, 8))
@@ -71,8 +70,8 @@ assert np.abs(svm.coef_.sum(axis=0)).max() < 1e-12
 # Hard cases
 # ----------
 #
-# The digits that the SVM is least sure of, by the lead of the best class over the second. Most of
-# them it gets right all the same.
+# These are the digits of which the SVM is least sure, by the lead of the best class over the second.
+# It still gets most of them right.
 
 ranked = np.sort(svm.decision_function(X_test), axis=1)
 unsure = np.argsort(ranked[:, -1] - ranked[:, -2])[:10]

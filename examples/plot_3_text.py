@@ -2,9 +2,10 @@
 Text: a sparse pipeline
 =======================
 
-Words as features, one column each, nearly all of them zero: sparse matrices go in as they are, and
-large ones are never made dense. The centring that makes fits converge fast is implicit, in the
-intercept, so zeros stay zeros. The texts are made in this script, so there is nothing to download.
+Each word is a feature with a column of its own, in which nearly all entries are zero. Sparse matrices
+are used as they are, and large ones are never made dense. Centring makes fits converge fast; it is
+implicit, in the intercept, so zeros stay zeros. The texts are made in this script, so there is
+nothing to download.
 """
 
 # %%
@@ -17,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
 
 # %%
-# Four kinds of notices, each with words of its own, and words that all share. One word in five
-# comes from any of the kinds, so that no single word gives a notice away.
+# There are four kinds of notices. Each has words of its own, and all share some words. One word in
+# five comes from any of the kinds, so that no single word gives a notice away.
 
 WORDS = {
     "kitchen": "butter flour oven knead simmer pan onion garlic broth slice roast bake dough pepper spoon",
@@ -45,7 +46,8 @@ for topic, text in zip(y[:3], texts[:3], strict=True):
     print(f"{topic}: {text}")
 
 # %%
-# Pairs of words are counted too: some four thousand columns, of which a text has about twenty.
+# Pairs of words are counted too. This makes about four thousand columns, of which a text uses about
+# twenty.
 
 texts_train, texts_test, y_train, y_test = train_test_split(texts, y, random_state=0, stratify=y)
 for classifier in (SoftmaxClassifier(C=10), MulticlassSVMClassifier(C=1)):
@@ -59,7 +61,7 @@ for classifier in (SoftmaxClassifier(C=10), MulticlassSVMClassifier(C=1)):
     )
 
 # %%
-# The words that speak most for each kind, by the coefficients of the SVM:
+# These words speak most for each kind, by the coefficients of the SVM:
 
 columns = pipeline[0].get_feature_names_out()
 fig, axes = plt.subplots(1, 4, figsize=(10, 3.4), layout="constrained", sharex=True)

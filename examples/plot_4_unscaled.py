@@ -4,8 +4,8 @@ Data that were never scaled
 
 The wine data have thirteen measurements in units of their own: proline in the hundreds, the hue
 near one. On such columns `LogisticRegression` gives up with its default settings and warns.
-`SoftmaxClassifier` minimises the same objective at the same `C`, and neither needs the columns
-scaled nor warns.
+`SoftmaxClassifier` minimises the same objective at the same `C`. It does not need scaled columns,
+and does not warn.
 """
 
 # %%
@@ -58,12 +58,12 @@ assert objective(softmax) < objective(logistic)
 # How many iterations would it have taken?
 # ----------------------------------------
 #
-# The distance to the optimum, for `LogisticRegression` at larger and larger `max_iter`, and for each
-# iteration of `SoftmaxClassifier` what its `history_` has: the certified gap, an upper bound of that
-# distance, which is computed without knowing the optimum. Far from the optimum it says little and is
-# not computed anew each time, so the line starts flat. An iteration of one does not cost as much as one of
-# the other, since `SoftmaxClassifier` looks at second derivatives now and then, so the times are
-# printed as well. They are those of the machine that built this page.
+# The picture shows the distance to the optimum for `LogisticRegression` at larger and larger
+# `max_iter`. For `SoftmaxClassifier` it shows the certified gap of each iteration, from its
+# `history_`. The gap is an upper bound of the distance, computed without knowing the optimum. Far
+# from the optimum the gap says little and is not computed in each iteration, so the line starts flat.
+# Iterations of the two do not cost the same, since `SoftmaxClassifier` uses second derivatives now
+# and then, so the times are printed as well. They are those of the machine that built this page.
 
 optimum = SoftmaxClassifier(tol=1e-12).fit(X, y).objective_
 budgets, distances = [10, 30, 100, 300, 1000, 3000, 10_000], []
@@ -91,13 +91,13 @@ plt.show()
 # So is scaling of no use?
 # ------------------------
 #
-# It is no longer needed *to converge*. It still chooses the model: the penalty counts all
-# coefficients alike. A column of small numbers needs large coefficients and is penalised more than
-# one of large numbers. Scaled and raw columns are two problems with two solutions. Which one predicts
+# Scaling is no longer needed *to converge*. It still chooses the model: the penalty counts all
+# coefficients alike, so a column of small numbers, which needs large coefficients, is penalised more
+# than one of large numbers. Scaled and raw columns are two problems with two solutions. Which one predicts
 # better is a question for cross-validation.
 #
-# An accurate fit is not always the one that predicts better, either: a fit that stops early is a
-# fit with a stronger penalty in disguise. The difference is that `C` says how strong it is.
+# Nor is the more accurate fit always the one that predicts better: a fit that stops early acts like a
+# fit with a stronger penalty. The difference is that `C` says how strong the penalty is.
 
 for name, classifier in {
     "raw columns": SoftmaxClassifier(),

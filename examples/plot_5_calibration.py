@@ -4,8 +4,8 @@ Probabilities of both classifiers
 
 The softmax is a model of probabilities. The hinge is not: its scores say on which side of a
 boundary a sample lies. `MulticlassSVMClassifier.predict_proba` divides them by a temperature before
-the softmax, and fits that temperature to scores that each training sample would have had if it had
-been left out, without refitting. How good are the probabilities, on samples that neither classifier
+the softmax. It fits the temperature to the scores that each training sample would have had if it had
+been left out; this needs no refitting. How good are the probabilities, on samples that neither classifier
 has seen?
 """
 

@@ -2,10 +2,10 @@ r"""
 Mistakes that cost more than others
 ===================================
 
-Sending home a patient who is getting worse costs more than seeing a healthy one again. The hinge can be
-told: with the margin :math:`\Delta_{yj}` in proportion to the cost of predicting class j where y is
-right, it asks for a wide lead over the costly mistakes and a small one over the cheap ones, and it
-bounds the cost of each sample from above.
+Sending home a patient who is getting worse costs more than seeing a healthy one again. The hinge can
+take this into account. Let the margin :math:`\Delta_{yj}` be proportional to the cost of predicting
+class j if y is right. The hinge then asks for a wide lead over the costly mistakes and a small lead
+over the cheap ones, and it bounds the cost of each sample from above.
 
 Here the disease progression of the diabetes data is cut into three classes, and costs are set by
 hand. All numbers are means over the same random halves of the data.
@@ -31,8 +31,8 @@ print("samples of each class:", np.bincount(y))
 cost = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 1.0], [10.0, 4.0, 0.0]])
 
 # %%
-# Only the ratios of the margins matter beside `C`, so they are divided by their mean, which leaves
-# `C` about the same meaning for both SVMs.
+# Besides `C`, only the ratios of the margins matter. They are divided by their mean, so that `C` has
+# about the same meaning for both SVMs.
 
 margin = cost / cost[~np.eye(3, dtype=bool)].mean()
 plain = MulticlassSVMClassifier(C=0.1)

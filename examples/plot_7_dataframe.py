@@ -84,8 +84,9 @@ results["loss"] = [params.get("classifier__loss", "softmax") for params in resul
 results.groupby("loss")["mean_test_score"].max().mul(-1).round(4).rename("log-loss").to_frame()
 
 # %%
-# Coefficients with the names of their columns; those of a column sum to zero over the classes. The
-# display takes the best pipeline out of the search, and the names out of the pipeline.
+# The picture shows the coefficients with the names of their columns; the coefficients of a column sum
+# to zero over the classes. The display takes the best pipeline out of the search, and the names out of
+# the pipeline.
 
 CoefficientsDisplay.from_estimator(search)
 plt.show()
