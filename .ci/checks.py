@@ -1,6 +1,6 @@
-"""Checks that .ci/run needs beyond those of its tools: ``python .ci/checks.py CHECK [ARGUMENT ...]``.
+"""Checks for .ci/run that its tools do not make: ``python .ci/checks.py CHECK [ARGUMENT ...]``.
 
-Each check is a function below. It prints what it found and raises SystemExit if that is not as it must be.
+Each check is a function below. It prints what it found and raises SystemExit if the check fails.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAY_BE_SKIPPED = re.compile(r"\bcheck_array_api_")
 
 
 def lower_bounds(pyproject: str) -> None:
-    """Print the oldest versions that a pyproject.toml admits, as constraints for pip."""
+    """Print the oldest versions that a pyproject.toml allows, as constraints for pip."""
     project = tomllib.loads(Path(pyproject).read_text())["project"]
     for requirement in project["dependencies"] + project["optional-dependencies"]["test"]:
         bound = re.fullmatch(r"([\w.-]+)>=([\w.]+)", requirement)
@@ -32,7 +32,7 @@ def lower_bounds(pyproject: str) -> None:
 
 
 def skipped(report: str, *, allowed: re.Pattern[str] = MAY_BE_SKIPPED) -> None:
-    """Fail if a JUnit report holds a test that was skipped, or expected to fail, without need."""
+    """Fail if a JUnit report holds a test that was skipped or expected to fail and is not `allowed` to be."""
     cases = list(ElementTree.parse(report).iter("testcase"))
     names = [
         f"{case.get('classname')}::{case.get('name')}" for case in cases if case.find("skipped") is not None
@@ -49,7 +49,7 @@ def unskipped(report: str) -> None:
 
 
 def archives(folder: str) -> None:
-    """Fail if the wheel holds more than the package, or the sdist less than a developer needs."""
+    """Fail if the wheel holds files outside the package, or if the wheel or the sdist lacks needed files."""
     (wheel,), (sdist,) = Path(folder).glob("*.whl"), Path(folder).glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
         shipped = set(archive.namelist())
@@ -67,7 +67,7 @@ def archives(folder: str) -> None:
 
 
 def docstrings(*modules: str) -> None:
-    """Validate the docstrings of all public names of modules, as pyproject.toml asks for it."""
+    """Validate the docstrings of all public names of modules with the checks that pyproject.toml lists."""
     from numpydoc.hooks.validate_docstrings import parse_config
     from numpydoc.validate import validate
 
@@ -85,13 +85,13 @@ def docstrings(*modules: str) -> None:
 
 
 def _public_names(module: ModuleType) -> Iterator[str]:
-    """Dotted names that a module publishes, with the methods that are written in its package."""
+    """Dotted names that a module publishes, and of the methods that its package defines."""
     package = module.__name__.partition(".")[0]
     for name in module.__all__:
         item = getattr(module, name)
         yield f"{module.__name__}.{name}"
         if inspect.isclass(item):
-            # A class method is a bound method of the class, no function.
+            # A class method is a bound method of the class, not a function.
             methods = inspect.getmembers(
                 item, lambda member: inspect.isfunction(member) or inspect.ismethod(member)
             )

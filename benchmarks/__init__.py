@@ -1,4 +1,4 @@
-"""How fast sk_linear_losses is against scikit-learn, measured so that scikit-learn gets its best settings.
+"""How fast sk_linear_losses is compared with scikit-learn, which is measured at its best settings.
 
 From the root of the repository, with matplotlib for the pictures:
 

@@ -122,7 +122,7 @@ def _threads(parser: argparse.ArgumentParser) -> None:
 
 
 def _measure(section: str, entries: Iterable[Entry], file: Path | None) -> None:
-    """Run a command: save each entry when it is there, then show them all."""
+    """Run a command: save each entry as soon as it is measured, then show all entries."""
     shown = []
     for entry in entries:
         shown.append(entry)
@@ -192,7 +192,7 @@ def _memory(options: argparse.Namespace) -> Iterator[Entry]:
 
 
 def _times(entry: Entry) -> str:
-    """One line for each solver: times to the targets, and why it went no further."""
+    """One line for each solver: times to the targets, and why its climb ended."""
     lines = [f"  C = {entry['C']:g}, {entry['scaling']}, threads = {entry['threads']}"]
     for name, solver in entry["solvers"].items():
         times = [time_to(target, solver) for target in TARGETS]

@@ -20,11 +20,13 @@ from .solvers import Climb, Run, Solver, softmax_solvers
 from .timing import Fit, counted_evaluations, limited_fit, timed_fit, traced_peak
 
 STRENGTHS = (0.01, 1.0, 100.0)
-# Fits are repeated while that takes no longer, but no more often.
+# A fit is run again while all its runs together take at most REPEAT_SECONDS, MOST_REPEATS times at most.
 REPEAT_SECONDS, MOST_REPEATS = 0.5, 3
-# Every solver may take this many times as long as the slowest run of ours, whatever the limit.
+# Every solver may take this many times as long as the slowest run of the package's solver, whatever the
+# limit.
 PATIENCE = 2
-# A fit that may run away gets a process of its own once it takes so long that this does not disturb its time.
+# A fit that may run away gets a process of its own once the last took longer than this: a fork then costs
+# little beside it.
 FORKING_SECONDS = 0.02
 
 
@@ -62,9 +64,9 @@ def describe(data: Dataset) -> dict[str, Any]:
 
 
 def _compare(data: Dataset, C: float, threads: int, limit: float, optimum: Optimum) -> dict[str, Any]:
-    """The runs of all solvers, the fit of ours at default parameters, and what is known of the optimum.
+    """The runs of all solvers, a fit of the package at default parameters, and what is known of the optimum.
 
-    A run that comes out below the optimum shows by how much that was wrong.
+    A run that ends below the supposed optimum shows by how much this was wrong.
     """
 
     def error(model: Any) -> float:
@@ -81,15 +83,15 @@ def _compare(data: Dataset, C: float, threads: int, limit: float, optimum: Optim
 
 
 def race(solvers: list[Solver], limit: float, data: Dataset) -> list[Climb]:
-    """The runs of all solvers, ours first, by turns, so that a disturbance of the machine hits all alike."""
+    """The runs of all solvers, the package's first, by turns: a disturbance of the machine hits all alike."""
     iris = load_iris(return_X_y=True)
     for solver in solvers:
-        timed_fit(solver.make(solver.rungs[0]), *iris)  # whatever is loaded at first use
+        timed_fit(solver.make(solver.rungs[0]), *iris)  # loads what a first use loads
     climbs = [Climb(solver, limit) for solver in solvers]
     while turns := [(climb, rung) for climb in climbs if (rung := climb.next_rung()) is not None]:
         for climb, rung in turns:
             climb.runs.append(_run(climb, rung, data))
-        # A bound on the time of others says nothing unless it is beyond what ours takes.
+        # A lower bound on another solver's time says nothing unless it exceeds the time of the package's.
         slowest = PATIENCE * max(run.seconds for run in climbs[0].runs)
         for climb in climbs:
             climb.limit = max(limit, slowest)
@@ -98,7 +100,7 @@ def race(solvers: list[Solver], limit: float, data: Dataset) -> list[Climb]:
 
 
 def _run(climb: Climb, rung: float, data: Dataset) -> Run:
-    """One fit, judged; one that had to be ended has reached nothing."""
+    """One fit and its error; a fit that had to be ended has an infinite error."""
     solver = climb.solver
     model = solver.make(rung)
     if solver.may_run_away and climb.runs and climb.runs[-1].seconds > FORKING_SECONDS:
@@ -113,7 +115,7 @@ def _run(climb: Climb, rung: float, data: Dataset) -> Run:
 
 
 def _repeat(climbs: list[Climb], data: Dataset) -> None:
-    """Repeat the short runs that may decide a time, by turns, and keep the least time of each."""
+    """Repeat the short runs that may decide a time to a target, by turns, and keep the least time of each."""
     for _ in range(MOST_REPEATS - 1):
         for climb in climbs:
             for run in climb.decisive_runs():
@@ -123,7 +125,7 @@ def _repeat(climbs: list[Climb], data: Dataset) -> None:
 
 
 def best_fit(model: Any, data: Dataset) -> Fit:
-    """The fit that took the least time of as many as the runs of a race get."""
+    """The fastest of as many fits as a run of a race gets."""
     fits = [timed_fit(model, data.X, data.y)]
     while fits[0].seconds * (len(fits) + 1) <= REPEAT_SECONDS and len(fits) < MOST_REPEATS:
         fits.append(timed_fit(model, data.X, data.y))
@@ -131,7 +133,7 @@ def best_fit(model: Any, data: Dataset) -> Fit:
 
 
 def records(climbs: list[Climb]) -> dict[str, Any]:
-    """The runs of each solver, from loose to tight, and why it went no further."""
+    """The runs of each solver, from loose to tight, and why its climb ended."""
     return {
         climb.solver.name: {
             "end": climb.end,
@@ -142,7 +144,7 @@ def records(climbs: list[Climb]) -> dict[str, Any]:
 
 
 def _default_fit(model: Any, data: Dataset, error: Callable[[Any], float]) -> dict[str, Any]:
-    """What a fit of ours at default parameters takes and brings."""
+    """Time, memory and accuracy of a fit of the package at default parameters."""
     fit = best_fit(model, data)
     with counted_evaluations() as evaluations:
         timed_fit(model, data.X, data.y)

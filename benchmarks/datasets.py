@@ -1,4 +1,4 @@
-"""The data sets: scikit-learn's bundled ones, seeded synthetic ones, and what a folder of files holds."""
+"""The data sets: those that scikit-learn bundles, seeded synthetic ones, and those in a folder of files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALINGS = ("raw", "standardised")
 BUNDLED = ("iris", "wine", "breast_cancer", "digits")
 FILES = ("vowel", "vehicle", "dna", "satellite", "usps", "letter", "shuttle", "mnist")
 NEWS_FILE = "20news_bydate_train.jsonl.gz"
-# Documents that must contain a term for it to become a feature.
+# Number of documents that must contain a term for it to become a feature.
 NEWS = {"20news-mindf2": 2, "20news-all": 1}
 
 
@@ -34,7 +34,7 @@ class Dataset:
 
     @property
     def n_classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return int(self.y.max()) + 1
 
     @property
@@ -50,7 +50,7 @@ class Dataset:
 
 
 def loaders(folder: Path | None, quick: bool) -> dict[str, Callable[[], Dataset]]:
-    """What loads each data set, by name; `quick` has small ones only, and none from the folder."""
+    """A function that loads each data set, by name; with `quick` only small ones, none from the folder."""
     found: dict[str, Callable[[], Dataset]] = {name: partial(_bundled, name) for name in BUNDLED}
     if quick:
         found["digits"] = partial(_bundled, "digits", 400)
@@ -93,21 +93,21 @@ def ill_conditioned(n_samples: int, n_features: int, n_classes: int) -> Dataset:
 
 
 def wide(n_samples: int, n_features: int, n_classes: int) -> Dataset:
-    """More features than samples; a tenth of the features matters."""
+    """More features than samples; a tenth of the features determines the classes."""
     rng = np.random.default_rng(1)
     X = rng.standard_normal((n_samples, n_features))
     return Dataset("wide", X, _sampled_classes(X[:, : n_features // 10], n_classes, rng))
 
 
 def tall(n_samples: int, n_features: int, n_classes: int) -> Dataset:
-    """Many samples of few features, classes overlapping."""
+    """Many samples with few features and overlapping classes."""
     rng = np.random.default_rng(2)
     X = rng.standard_normal((n_samples, n_features))
     return Dataset("tall", X, _sampled_classes(X, n_classes, rng))
 
 
 def many_classes(n_samples: int, n_features: int, n_classes: int) -> Dataset:
-    """One cloud of samples for each of many classes, overlapping."""
+    """Many classes, each one cloud of samples; the clouds overlap."""
     rng = np.random.default_rng(3)
     centres = rng.standard_normal((n_classes, n_features))
     y = np.arange(n_samples) % n_classes
@@ -115,14 +115,14 @@ def many_classes(n_samples: int, n_features: int, n_classes: int) -> Dataset:
 
 
 def pixels(n_samples: int) -> Dataset:
-    """Images of the size of MNIST's: 784 values up to 255, four fifths of them zero."""
+    """Images of the size of MNIST's: 784 values up to 255, of which four fifths are zero."""
     rng = np.random.default_rng(4)
     X = rng.integers(1, 256, (n_samples, 784)) * (rng.random((n_samples, 784)) < 0.2)
     return Dataset("pixels", X.astype(np.float64), _sampled_classes((X - 25.6) / 64, 10, rng))
 
 
 def text(n_samples: int) -> Dataset:
-    """Normalised counts of Zipf-distributed terms, some 150 different ones of 56000 in a document."""
+    """Normalised counts of Zipf-distributed terms: each document has some 150 different ones of 56000."""
     rng = np.random.default_rng(5)
     n_terms, length = 56_000, 165
     frequency = 1 / (10.0 + np.arange(n_terms))
@@ -155,7 +155,7 @@ def _from_file(name: str, path: Path) -> Dataset:
 
 
 def _news(name: str, path: Path) -> Dataset:
-    """Normalised tf-idf of the terms of a file with one JSON object with `text` and `y` on each line."""
+    """Normalised tf-idf of the terms in a file that holds a JSON object with `text` and `y` on each line."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         records = [json.loads(line) for line in lines]
     X = TfidfVectorizer(min_df=NEWS[name]).fit_transform([record["text"] for record in records])

@@ -1,4 +1,4 @@
-"""One evaluation of the objective against the two bare matrix products that it cannot do without."""
+"""One evaluation of the objective against the two bare matrix products that it needs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from sk_linear_losses._objective import Objective
 from .datasets import Dataset, loaders, pixels, text
 from .timing import counted_evaluations, least_seconds, objective_of, timed_fit
 
-# Seconds for which evaluation and bare products are repeated.
+# Seconds for which the evaluation and the bare products are repeated.
 SECONDS = 3.0
 
 
 def cases(folder: Path | None, quick: bool) -> Iterator[Dataset]:
-    """Images in float64 and float32, and sparse text: real where the folder has them."""
+    """Images in float64 and float32, and sparse text: real data if the folder has them, else synthetic."""
     found = loaders(folder, quick)
     images = found["mnist"]() if "mnist" in found else pixels(2000 if quick else 60_000)
     yield images
@@ -32,7 +32,7 @@ def cases(folder: Path | None, quick: bool) -> Iterator[Dataset]:
 
 
 def measure(data: Dataset, threads: int) -> dict[str, Any]:
-    """Seconds of an evaluation and of the bare products, and what a default fit spends elsewhere."""
+    """Seconds of an evaluation and of the bare products, and the share of a default fit spent elsewhere."""
     model = SoftmaxClassifier(n_jobs=threads)
     objective = objective_of(model, data.X, data.y)
     objective = objective.to_float32() or objective
@@ -56,9 +56,10 @@ def measure(data: Dataset, threads: int) -> dict[str, Any]:
 
 
 def bare_products(objective: Objective, threads: int) -> Callable[[], Any]:
-    """What multiplies each block by coefficients, and its transpose by scores, in the precision of X.
+    """A function that multiplies each block by coefficients and its transpose by scores, in X's precision.
 
-    The blocks and their shares among threads are the package's; the layout is the fastest that was found.
+    The blocks and their shares among threads are the package's. The layout of coefficients and scores is the
+    fastest that was found.
     """
     blocks = [block.X for block in objective.rows.blocks]
     coef = np.ones((objective.n_classes, blocks[0].shape[1]), blocks[0].dtype)

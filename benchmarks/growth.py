@@ -12,7 +12,8 @@ from sk_linear_losses import SoftmaxClassifier
 
 from .timing import least_seconds, objective_of
 
-# Sizes from which one dimension at a time grows over two decades, and those at which the others are held.
+# SMALLEST: sizes from which one dimension at a time grows over two decades. HELD: sizes of the other
+# dimensions.
 SMALLEST = {"samples": 1000, "features": 10, "classes": 10}
 HELD = {"samples": 10_000, "features": 100, "classes": 10}
 FACTORS = (1, 10, 100)
@@ -20,7 +21,7 @@ SECONDS = 1.0
 
 
 def measure() -> Iterator[dict[str, Any]]:
-    """One entry for each dimension: seconds of an evaluation at each size, one thread."""
+    """One entry for each dimension: seconds of an evaluation at each size, on one thread."""
     for dimension, smallest in SMALLEST.items():
         sizes = [smallest * factor for factor in FACTORS]
         yield {

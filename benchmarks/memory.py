@@ -1,4 +1,4 @@
-"""Memory that a fit takes beyond X, each in a process of its own, which runs this module (Linux)."""
+"""Memory that a fit takes beyond X. Each fit has a process of its own, which runs this module (Linux)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SAMPLING_SECONDS = 0.02
 
 
 def measure(smallest: int) -> Iterator[dict[str, Any]]:
-    """One entry for each layout and number of samples, which grows tenfold."""
+    """One entry for each layout and each of two numbers of samples, the second ten times the first."""
     for case in CASES:
         for n_samples in (smallest, 10 * smallest):
             yield {"case": case, "n_samples": n_samples, **_in_child(["fit", case, str(n_samples)])}
 
 
 def measure_mapped(gigabytes: float) -> dict[str, Any]:
-    """The entry of a fit on a memory-mapped float32 file, which is written for it and deleted."""
+    """The entry of a fit to a memory-mapped float32 file, which is written for the fit and then deleted."""
     with tempfile.TemporaryDirectory() as folder:
         n_samples = round(gigabytes * 1e9 / (4 * MAPPED_FEATURES))
         _write_file(Path(folder), n_samples)
@@ -44,14 +44,14 @@ def measure_mapped(gigabytes: float) -> dict[str, Any]:
 
 
 def _in_child(arguments: list[str]) -> dict[str, Any]:
-    """What a process of its own measures; what it prints on the way is shown."""
+    """The measurements of a process of its own; what this process prints is shown."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         subprocess.run([sys.executable, "-m", "benchmarks.memory", file.name, *arguments], check=True)
         return json.load(file)
 
 
 def _write_file(folder: Path, n_samples: int) -> None:
-    """Write X.npy chunk by chunk and y.npy: samples around the centres of classes, which overlap."""
+    """Write X.npy chunk by chunk, and y.npy: samples around the centres of overlapping classes."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((N_CLASSES, MAPPED_FEATURES), dtype=np.float32) / 8
     y = rng.integers(N_CLASSES, size=n_samples)
@@ -65,7 +65,7 @@ def _write_file(folder: Path, n_samples: int) -> None:
 
 
 def _fit(case: str, n_samples: int) -> dict[str, Any]:
-    """Peak resident memory of a fit less what was resident before it, with X loaded."""
+    """Peak resident memory of a fit, less the memory that was resident before, with X loaded."""
     X, y = _random_data(case, n_samples)
     before = _status("VmRSS")
     start = time.perf_counter()
@@ -77,14 +77,14 @@ def _fit(case: str, n_samples: int) -> dict[str, Any]:
 
 
 def _random_data(case: str, n_samples: int) -> tuple[Any, np.ndarray]:
-    """Random X, made in place, so that the peak is not that of making it, and random classes."""
+    """Random X and random classes. X is made in place, so that making it does not set the peak."""
     rng = np.random.default_rng(0)
     y = rng.integers(N_CLASSES, size=n_samples)
     if case != "CSR":
         X = np.empty((n_samples, N_FEATURES), order=case[0])
         rng.standard_normal(out=X if case[0] == "C" else X.T)
         return X, y
-    # One stored entry in each of as many equal ranges of columns: sorted without sorting.
+    # One stored entry in each of STORED_PER_ROW equal ranges of columns, so indices need no sorting.
     width = SPARSE_FEATURES // STORED_PER_ROW
     indices = rng.integers(width, size=(n_samples, STORED_PER_ROW), dtype=np.int32)
     indices += width * np.arange(STORED_PER_ROW, dtype=np.int32)
@@ -94,7 +94,7 @@ def _random_data(case: str, n_samples: int) -> tuple[Any, np.ndarray]:
 
 
 def _fit_mapped(folder: Path) -> dict[str, Any]:
-    """Peak anonymous memory of a fit on a mapped file, which may allocate a limited amount of it."""
+    """Peak anonymous memory of a fit to a mapped file; the fit may allocate no more than ALLOWANCE."""
     X, y = np.load(folder / "X.npy", mmap_mode="r"), np.load(folder / "y.npy")
     limit = _status("VmData") + ALLOWANCE
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -128,8 +128,8 @@ def _status(field: str) -> int:
 
 
 def _child(file: str, kind: str, *arguments: str) -> None:
-    """Measure what the arguments say and write it to the file."""
-    SoftmaxClassifier().fit(*load_iris(return_X_y=True))  # whatever is loaded at first use
+    """Run the measurement that the arguments name and write the result to the file."""
+    SoftmaxClassifier().fit(*load_iris(return_X_y=True))  # loads what a first use loads
     result = _fit(arguments[0], int(arguments[1])) if kind == "fit" else _fit_mapped(Path(arguments[0]))
     Path(file).write_text(json.dumps(result))
 

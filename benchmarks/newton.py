@@ -1,4 +1,4 @@
-"""Newton's method with conjugate gradients on whole arrays, and a certificate: independent of the package."""
+"""Newton's method with conjugate gradients, and a certificate: whole arrays, independent of the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORCING = 0.03
 def newton_cg(X: Any, y: np.ndarray, C: float, deadline: float) -> float:
     """The least objective that Newton's method with preconditioned conjugate gradients reaches in time.
 
-    Parameters are (n_features + 1, n_classes), the last row the intercepts of the centred features.
+    Parameters have shape (n_features + 1, n_classes). The last row holds the intercepts for centred features.
     """
     problem = _Softmax(X, y, C)
     theta = np.zeros((X.shape[1] + 1, problem.targets.shape[1]))
@@ -43,8 +43,8 @@ def newton_cg(X: Any, y: np.ndarray, C: float, deadline: float) -> float:
 def certified_bound(X: Any, y: np.ndarray, C: float, model: Any) -> float:
     """A lower bound on the optimum, from the dual point that a model of three or more classes implies.
 
-    The objective is at most half the squared gradient above the optimum where the gradient of the intercepts
-    vanishes: they are first brought there, the coefficients held.
+    Where the gradient in the intercepts vanishes, the objective is at most half the squared gradient above
+    the optimum. The intercepts are first moved to such a point, with the coefficients held.
     """
     problem = _Softmax(X, y, C)
     theta = np.vstack([model.coef_.T, model.intercept_ + model.coef_ @ problem.mean])
@@ -59,7 +59,7 @@ def certified_bound(X: Any, y: np.ndarray, C: float, model: Any) -> float:
 
 
 class _Softmax:
-    """Value, gradient and Newton step of the objective, on implicitly centred features."""
+    """Value, gradient and Newton step of the objective, with features centred implicitly."""
 
     def __init__(self, X: Any, y: np.ndarray, C: float) -> None:
         self.X, self.C = X, C
@@ -76,14 +76,15 @@ class _Softmax:
     def gradient(self, theta: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """The gradient, of the shape of theta.
 
-        That of the intercepts sums to zero but for round-off, which the Hessian, singular there, cannot undo.
+        The gradient in the intercepts sums to zero except for round-off, which is removed: the Hessian is
+        singular in that direction.
         """
         gradient = self._pull_back(probabilities - self.targets) + self._penalty(theta)
         gradient[-1] -= gradient[-1].mean()
         return gradient
 
     def newton_step(self, probabilities: np.ndarray, gradient: np.ndarray, deadline: float) -> np.ndarray:
-        """What conjugate gradients, preconditioned by the Hessian's diagonal, find in time."""
+        """The step that conjugate gradients, preconditioned by the Hessian's diagonal, find in time."""
         diagonal = self._diagonal(probabilities)
         step, residual = np.zeros_like(gradient), -gradient
         scaled = residual / diagonal
@@ -104,7 +105,7 @@ class _Softmax:
         return self._pull_back(scores) + self._penalty(direction)
 
     def _diagonal(self, probabilities: np.ndarray) -> np.ndarray:
-        """The diagonal of the Hessian: from squares of the centred features, weighted."""
+        """The diagonal of the Hessian, from weighted squares of the centred features."""
         weights = self.C * probabilities * (1 - probabilities)
         total, mean = weights.sum(axis=0), self.mean[:, None]
         moments = self.squares.T @ weights - 2 * mean * (self.X.T @ weights) + mean**2 * total

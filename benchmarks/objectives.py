@@ -1,4 +1,4 @@
-"""The objectives by whole-array numpy and scipy, independent of the package: what every run is judged by."""
+"""The objectives by which runs are judged, in whole-array numpy and scipy, independent of the package."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def objective(model: Any, X: Any, y: np.ndarray, loss: Loss) -> float:
 
 
 def relative_error(value: float, optimum: float) -> float:
-    """How far, relatively, an objective is above the optimum; negative if it is below."""
+    """Relative distance of an objective above the optimum; negative if it is below."""
     return (value - optimum) / abs(optimum)
 
 
 def crammer_singer_loss(scores: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Worst shortfall of each sample from the margin 1."""
+    """Largest shortfall of each sample from the margin 1."""
     return np.maximum(_shortfalls(scores, y).max(axis=1), 0)
 
 
@@ -41,14 +41,14 @@ def weston_watkins_squared_loss(scores: np.ndarray, y: np.ndarray) -> np.ndarray
 
 
 def rest_squared_loss(scores: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Squared hinge of each sample, summed over classes against their rests; one column is for class 1."""
+    """Squared hinge of each sample, summed over one-against-the-rest problems; one column is for class 1."""
     classes = np.arange(scores.shape[1]) if scores.shape[1] > 1 else np.array([1])
     sides = np.where(y[:, None] == classes, 1, -1)
     return (np.maximum(1 - sides * scores, 0) ** 2).sum(axis=1)
 
 
 def _shortfalls(scores: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """``1 + s_j - s_y`` for wrong classes j, minus infinity for the right one."""
+    """``1 + s_j - s_y`` for each wrong class j, minus infinity for the right class y."""
     rows = np.arange(len(y))
     shortfalls = 1 + scores - scores[rows, y][:, None]
     shortfalls[rows, y] = -np.inf

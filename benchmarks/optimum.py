@@ -20,18 +20,20 @@ from .objectives import objective, softmax_loss
 from .solvers import OURS
 from .timing import timed_fit
 
-# Relative uncertainty that is good enough; targets are reported down to ten times what is known.
+# CERTAIN: relative uncertainty of an optimum that is good enough. SAFETY: a target is reported if it is at
+# least this many times the uncertainty.
 CERTAIN, SAFETY = 1e-7, 10
 TIGHT = 1e-11
-# Iterations of ours between two looks at the clock.
+# Iterations of the package's solver between two looks at the clock.
 ITERATIONS_AT_A_TIME = 500
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """The least objective found, and how far, relatively, the optimum may be below it.
+    """The least objective found, and the relative distance by which the optimum may be below it.
 
-    That is how far apart two independent solves ended or, where that is less, what the certificate leaves.
+    This uncertainty is the distance between the ends of two independent solves or, if less, the certified
+    gap.
     """
 
     objective: float
@@ -39,14 +41,14 @@ class Optimum:
     evidence: dict[str, float]
 
     def resolves(self, target: float) -> bool:
-        """Whether the optimum is known well enough to tell who reached the target."""
+        """Whether the optimum is known well enough to tell which solvers reached the target."""
         return target >= SAFETY * self.uncertainty
 
 
 def cached_optimum(X: Any, y: np.ndarray, C: float, seconds: float, cache: Path) -> Optimum:
-    """The optimum from the cache folder, or computed in about the seconds allowed for each solve.
+    """The optimum from the cache folder, or else computed, with about so many seconds for each solve.
 
-    One that is not certain enough is computed anew.
+    A cached optimum that is not certain enough is computed again.
     """
     path = cache / f"softmax-{_fingerprint(X, y, C)}.json"
     if path.exists():
@@ -60,9 +62,9 @@ def cached_optimum(X: Any, y: np.ndarray, C: float, seconds: float, cache: Path)
 
 
 def find_optimum(X: Any, y: np.ndarray, C: float, seconds: float) -> Optimum:
-    """The optimum from ours and from Newton's method: scikit-learn's for two classes, else the benchmark's.
+    """The optimum from the package and from Newton's method: scikit-learn's for two classes or `newton_cg`.
 
-    Where the latter does not get there in time, the certificate of ours has to do.
+    If `newton_cg` does not reach the optimum in time, a certificate for the package's model takes its place.
     """
     model = _tight_fit(X, y, C, seconds)
     evidence = {OURS: objective(model, X, y, softmax_loss)}
@@ -80,7 +82,7 @@ def find_optimum(X: Any, y: np.ndarray, C: float, seconds: float) -> Optimum:
 
 
 def _tight_fit(X: Any, y: np.ndarray, C: float, seconds: float) -> SoftmaxClassifier:
-    """A tight fit of ours, ended when the seconds are over or when more iterations bring nothing."""
+    """A tight fit of the package, ended when the seconds are over or more iterations bring nothing."""
     model = SoftmaxClassifier(C=C, tol=TIGHT, max_iter=ITERATIONS_AT_A_TIME, warm_start=True)
     deadline, before = time.perf_counter() + seconds, np.inf
     while time.perf_counter() < deadline:

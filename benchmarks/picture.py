@@ -1,4 +1,4 @@
-"""Relative error against time, a panel for each problem, for a light and for a dark background."""
+"""Plots of relative error against time, a panel for each problem, for light and for dark backgrounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from .solvers import OURS
 from .tables import seconds
 
-# Ink and grid for each background; the colours of the lines are told apart by colour-blind readers.
+# LIGHT, DARK: colours of ink and grid for each background. COLOURS: colours of the lines, which colour-blind
+# readers can tell apart.
 LIGHT, DARK = {"ink": "#1f2328", "grid": "#d1d9e0"}, {"ink": "#e6edf3", "grid": "#3d444d"}
 COLOURS = {
     OURS: "#d55e00",
@@ -22,14 +23,14 @@ COLOURS = {
     "newton-cholesky": "#b8860b",
     "sag": "#cc79a7",
 }
-# Errors below this are drawn at it.
+# Errors below this are drawn at this value.
 FLOOR = 1e-8
 PREFERRED = ("mnist", "usps", "letter", "20news-mindf2")
 N_PANELS = 4
 
 
 def panels(entries: list[dict[str, Any]], wanted: list[str]) -> list[dict[str, Any]]:
-    """The entries named ``DATA:C:SCALING``, one thread; without names, up to four at C = 1, raw."""
+    """The entries named ``DATA:C:SCALING``, for one thread; without names, up to four raw ones at C = 1."""
     found = {f"{e['dataset']}:{e['C']:g}:{e['scaling']}": e for e in entries if e["threads"] == 1}
     if unknown := set(wanted) - set(found):
         raise SystemExit(f"No results for {', '.join(sorted(unknown))}; there are {', '.join(found)}.")
@@ -40,7 +41,7 @@ def panels(entries: list[dict[str, Any]], wanted: list[str]) -> list[dict[str, A
 
 
 def draw(chosen: list[dict[str, Any]], path: Path, inks: dict[str, str]) -> None:
-    """Write the picture; the format follows from the name of the file."""
+    """Write the picture. The extension of the file gives the format."""
     parts = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
     settings = {"svg.hashsalt": "benchmarks", "font.size": 9, **dict.fromkeys(parts, inks["ink"])}
     size = (1 + 2.4 * len(chosen), 3.1)
@@ -59,14 +60,14 @@ def draw(chosen: list[dict[str, Any]], path: Path, inks: dict[str, str]) -> None
 
 
 def _panel(ax: Axes, entry: dict[str, Any], inks: dict[str, str]) -> None:
-    """One problem: for each solver the least error reached so far over time, down to the floor."""
+    """Draw one problem: for each solver, the least error so far against time, down to FLOOR."""
     for name, solver in entry["solvers"].items():
         times, errors = _progress(solver["runs"])
         if not len(times):
             continue
         width, size, order = (2.4, 5, 3) if name == OURS else (1.3, 2.5, 2)
         line = {"color": COLOURS[name], "linewidth": width, "marker": "o", "markersize": size}
-        # Before the first run there is nothing: the line comes down to it, without a marker at its upper end.
+        # Nothing is known before the first run: a line without a marker at its upper end comes down to it.
         times, errors = np.append(times[0], times), np.append(1.0, errors)
         ax.loglog(times, errors, markevery=slice(1, None), label=name, zorder=order, clip_on=False, **line)
     ax.set_ylim(FLOOR, 1)
@@ -83,7 +84,7 @@ def _panel(ax: Axes, entry: dict[str, Any], inks: dict[str, str]) -> None:
 
 
 def _progress(runs: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Times and the least errors until then, from an error of 1 to the first that reaches the floor."""
+    """Times and the least errors until then, from an error of 1 to the first error at FLOOR or below."""
     runs = sorted(runs, key=lambda run: run["seconds"])
     times = np.array([run["seconds"] for run in runs])
     errors = np.fmin.accumulate([run["error"] for run in runs])
@@ -92,14 +93,14 @@ def _progress(runs: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _round_times(first: float, last: float) -> list[float]:
-    """Powers of ten between two times; where they are less than two decades apart, three times those too."""
+    """Powers of ten between two times; also three times each power if less than two decades lie between."""
     steps = (1, 3) if last < 100 * first else (1,)
     exponents = range(int(np.floor(np.log10(first))), int(np.ceil(np.log10(last))))
     return [time for k in exponents for step in steps if first <= (time := step * 10.0**k) <= last]
 
 
 def _legend(figure: Figure, axes: np.ndarray) -> None:
-    """One line for each solver that is in some panel, ours first."""
+    """One line for each solver in some panel, the package's first."""
     handles: dict[str, Any] = {}
     for ax in axes:
         handles |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}

@@ -1,4 +1,4 @@
-"""Held-out probabilities of the SVM against refits, scikit-learn's calibration and the softmax."""
+"""Held-out probabilities of the SVM against those of refits, scikit-learn's calibration and the softmax."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from .timing import timed_fit
 DATASETS = (*BUNDLED, *FILES, "20news-mindf2")
 STRENGTHS = (0.01, 1.0)
 LOSSES = ("hinge", "squared_hinge")
-# Most rows, most rows of a sparse set, and most entries of a dense one: of more, a random selection is taken.
-# Each division into halves takes some twenty fits.
+# MOST_ROWS: most rows. MOST_SPARSE_ROWS: most rows of a sparse data set. MOST_ENTRIES: most entries of a
+# dense one. Of larger data sets a random selection of rows is taken. Each division into halves takes some
+# twenty fits.
 MOST_ROWS, MOST_SPARSE_ROWS, MOST_ENTRIES = 6000, 2000, 5 * 10**6 // 2
-# As many random halves as have so many rows in all, but ten at most.
+# Data are divided into halves as often as gives ROWS rows in all, but MOST_SPLITS times at most.
 ROWS, MOST_SPLITS = 3000, 10
-# Rows that a class must have: those of fewer would be missing from some of the folds.
+# Fewest rows of a class: a class with fewer would be missing from some of the folds.
 LEAST_OF_CLASS = 20
 FOLDS, BINS = 5, 15
-# The reference's temperatures lie between these, in margins or, where that is less (more), in root mean
-# square scores: wide enough for none to reach a bound but where its out-of-fold scores separate the classes,
-# which would make it as cold as it may be.
+# Limits of the temperatures from 5-fold refits, in margins or, where that is less (for COLDEST) or more (for
+# HOTTEST), in root mean square scores. They are so wide that no temperature reaches one, unless out-of-fold
+# scores separate the classes: then the temperature would be as cold as it may be.
 COLDEST, HOTTEST = 1 / 30, 100.0
 
 OURS, REFITS, CALIBRATED, SOFTMAX = "ours", "5-fold temperature", "CalibratedClassifierCV", "softmax"
@@ -46,7 +47,7 @@ OURS, REFITS, CALIBRATED, SOFTMAX = "ours", "5-fold temperature", "CalibratedCla
 def measure(data: Dataset, quick: bool) -> Iterator[dict[str, Any]]:
     """One entry for each loss and C: log-loss and calibration error on held-out halves, and the cost."""
     with threadpool_limits(1), warnings.catch_warnings():
-        # A model that has not converged is not the one to compare.
+        # A model that has not converged must not be compared.
         warnings.simplefilter("error", ConvergenceWarning)
         part = _selection(data)
         splits = max(1, min(2 if quick else MOST_SPLITS, ROWS // len(part.y)))
@@ -66,7 +67,7 @@ def measure(data: Dataset, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def _selection(data: Dataset) -> Dataset:
-    """Rows of the classes that are common enough, a random selection where there are many."""
+    """Rows of the classes that have enough rows; a random selection if there are many rows."""
     most = MOST_SPARSE_ROWS if data.is_sparse else min(MOST_ROWS, MOST_ENTRIES // data.X.shape[1])
     chosen = np.random.default_rng(0).permutation(len(data.y))[:most]
     common = np.bincount(data.y[chosen], minlength=data.n_classes) >= LEAST_OF_CLASS
@@ -75,7 +76,7 @@ def _selection(data: Dataset) -> Dataset:
 
 
 def _on_halves(data: Dataset, loss: str, C: float, seed: int) -> dict[str, tuple[float, float]]:
-    """Log-loss and calibration error on one half of fits to the other, by name of the probabilities."""
+    """Log-loss and calibration error of fits to one half on the other half, by name of the probabilities."""
     halves = train_test_split(data.X, data.y, test_size=0.5, random_state=seed, stratify=data.y)
     X, X_test = _scaled(*halves[:2])
     y, y_test = halves[2:]
@@ -96,7 +97,7 @@ def _on_halves(data: Dataset, loss: str, C: float, seed: int) -> dict[str, tuple
 
 
 def _scaled(X: Any, X_test: Any) -> tuple[Any, Any]:
-    """Dense features standardised, by the training half, unless they share a unit already, as pixels do."""
+    """Dense features standardised by the training half, unless they share a unit, as pixels do."""
     if sp.issparse(X):
         return X, X_test
     if X.min() == 0 and X.max() == 255:
@@ -111,7 +112,7 @@ def _logits(scores: np.ndarray) -> np.ndarray:
 
 
 def _best_temperature(scores: np.ndarray, y: np.ndarray) -> float:
-    """The temperature at which the scores give the labels the largest likelihood."""
+    """The temperature at which the scores give the labels the greatest likelihood."""
     size = np.sqrt((scores**2).mean())
     bounds = np.log([COLDEST * min(1, size), HOTTEST * max(1, size)])
     found = minimize_scalar(
@@ -128,7 +129,7 @@ def _log_loss(log_probabilities: np.ndarray, y: np.ndarray) -> float:
 
 
 def calibration_error(log_probabilities: np.ndarray, y: np.ndarray) -> float:
-    """Expected calibration error of the most probable class, in bins of equal width."""
+    """Expected calibration error of the most probable class, from bins of equal width."""
     confidence = np.exp(log_probabilities.max(axis=1))
     right = log_probabilities.argmax(axis=1) == y
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -137,7 +138,7 @@ def calibration_error(log_probabilities: np.ndarray, y: np.ndarray) -> float:
 
 
 def _cost(data: Dataset, loss: str) -> dict[str, float]:
-    """Seconds of a fit to the rows of both halves at C = 1, and those of them that the temperature takes."""
+    """Seconds of a fit to the rows of both halves at C = 1: without the temperature, and for it."""
     X = _scaled(data.X, data.X[:1])[0]
     with _timed(_classifiers, "fit_temperature") as taken:
         seconds = timed_fit(MulticlassSVMClassifier(loss=loss), X, data.y).seconds

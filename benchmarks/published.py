@@ -1,8 +1,9 @@
 """Test accuracies of Weston and Watkins' SVM against published ones.
 
-They are those of Y. Wang and C. Scott, "An exact solver for the Weston-Watkins SVM subproblem", ICML 2021,
-table 5: optimal solutions without intercept, so that accuracies are a matter of the data alone. With an
-intercept too, since that of letter agrees only so.
+The published accuracies are those of Y. Wang and C. Scott, "An exact solver for the Weston-Watkins SVM
+subproblem", ICML 2021, table 5. They are of optimal solutions without intercept, so they depend on the data
+alone. Accuracies with an intercept are measured too, since the published one of letter agrees only with
+these.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sk_linear_losses import MulticlassSVMClassifier
 
 from .timing import timed_fit
 
-# Data, features, C and the accuracy in per cent.
+# Data set, scaling of the features, C and accuracy in per cent.
 PUBLISHED = (
     ("dna", "raw", 2**-6, 94.77),
     ("dna", "raw", 2**-4, 95.11),
@@ -31,7 +32,7 @@ TOLERANCE = 1e-4
 
 
 def measure(folder: Path) -> Iterator[dict[str, Any]]:
-    """One entry for each published accuracy whose data the folder has, with and without intercept."""
+    """One entry for each published accuracy whose data the folder has: fits with and without intercept."""
     for name, scaling, C, accuracy in PUBLISHED:
         if not (file := folder / f"{name}.npz").exists():
             continue
@@ -52,7 +53,7 @@ def measure(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _scaled(X: np.ndarray, X_test: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both parts as float64, the training part in the range that the scaling names; [0, 1] of bytes."""
+    """Both parts in float64, the training part in the range that `scaling` names; [0, 1] is for bytes."""
     if scaling == "[0, 1]":
         return X / 255, X_test / 255
     X, X_test = X.astype(np.float64), X_test.astype(np.float64)

@@ -1,4 +1,4 @@
-"""How many times as long as ours each solver takes to a target, bounds kept apart from numbers."""
+"""Ratios of each solver's time to a target to that of the package's, with bounds kept apart from numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEST = "best of scikit-learn"
 
 @dataclass(frozen=True)
 class Amount:
-    """A number, or with the sign ">" or "<" a lower or upper bound on one ("~": of neither kind)."""
+    """A number or, with a sign, a bound on a number: ">" lower, "<" upper, "~" neither."""
 
     value: float
     sign: str = ""
@@ -25,14 +25,14 @@ class Amount:
         return f"{self.sign}{self.value:.3g}"
 
     def over(self, other: Amount) -> Amount | None:
-        """The ratio; None where both are bounds."""
+        """The ratio of this amount to another; None if both are bounds."""
         if self.sign and other.sign:
             return None
         return Amount(self.value / other.value, self.sign or ("<" if other.sign else ""))
 
 
 def time_to(target: float, solver: dict[str, Any]) -> Amount:
-    """Least seconds of a run that reached the target, else the longest time that did not suffice."""
+    """Least time of a run that reached the target; without such a run, the longest time as a lower bound."""
     reached = [run["seconds"] for run in solver["runs"] if run["error"] <= target]
     if reached:
         return Amount(min(reached))
@@ -40,10 +40,10 @@ def time_to(target: float, solver: dict[str, Any]) -> Amount:
 
 
 def ratios(entry: dict[str, Any], target: float) -> dict[str, Amount | None]:
-    """Each competitor's time over ours, and the best competitor's."""
+    """Each competitor's time over the package's, and the best competitor's."""
     times = {name: time_to(target, solver) for name, solver in entry["solvers"].items()}
     ours = times.pop(_ours(entry))
-    # One that stopped by itself will never get there, so it does not bound what the others need.
+    # A solver that stopped by itself short of the target never reaches it, so its time bounds no other's.
     open_ended = [
         time
         for name, time in times.items()
@@ -60,14 +60,14 @@ def least(amounts: list[Amount]) -> Amount:
 
 
 def geometric_mean(amounts: list[Amount]) -> Amount:
-    """The geometric mean, a bound where some of the amounts are."""
+    """The geometric mean: a bound if some of the amounts are bounds."""
     signs = {amount.sign for amount in amounts} - {""}
     mean = math.exp(sum(math.log(amount.value) for amount in amounts) / len(amounts))
     return Amount(mean, "~" if len(signs) > 1 else "".join(signs))
 
 
 def ratio_table(entries: list[dict[str, Any]], target: float) -> str:
-    """Times of ours and the ratios of the others, a row for each problem, then minimum and mean."""
+    """The package's times and the others' ratios, a row for each problem, then minimum and mean."""
     known, names = _known(entries, target), competitors(entries)
     rows = []
     for entry in known:
@@ -82,7 +82,7 @@ def ratio_table(entries: list[dict[str, Any]], target: float) -> str:
 
 
 def ratio_summary(entries: list[dict[str, Any]]) -> str:
-    """Geometric mean of the ratios and, in brackets, their minimum, for each number of threads and target."""
+    """Geometric mean and, in brackets, minimum of the ratios, for each number of threads and each target."""
     names, rows = competitors(entries), []
     for threads in sorted({entry["threads"] for entry in entries}):
         for target in TARGETS:
@@ -94,24 +94,24 @@ def ratio_summary(entries: list[dict[str, Any]]) -> str:
 
 
 def competitors(entries: list[dict[str, Any]]) -> list[str]:
-    """Names of the other solvers, then of the best of them."""
+    """Names of the other solvers, then the name of the best of them."""
     names = dict.fromkeys(name for entry in entries for name in entry["solvers"] if name != _ours(entry))
     return [*names, BEST]
 
 
 def _known(entries: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
-    """Those whose optimum is known well enough for the target."""
+    """The entries whose optimum is known well enough for the target."""
     return [entry for entry in entries if Optimum(**entry["optimum"]).resolves(target)]
 
 
 def _columns(entries: list[dict[str, Any]], names: list[str], target: float) -> list[list[Amount]]:
-    """The ratios that there are of each competitor."""
+    """For each competitor, the ratios that are known."""
     found = [ratios(entry, target) for entry in entries]
     return [[amount for amounts in found if (amount := amounts.get(name))] for name in names]
 
 
 def flags(entries: Iterable[dict[str, Any]]) -> list[str]:
-    """What is to be known of the optima: where they are not known well enough for the finest target."""
+    """One line for each problem whose optimum is not known well enough for the finest target."""
     lines = []
     for entry in entries:
         optimum = Optimum(**entry["optimum"])
@@ -122,7 +122,7 @@ def flags(entries: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _ours(entry: dict[str, Any]) -> str:
-    """The name of our solver, which comes first."""
+    """The name of the package's solver, which comes first."""
     return next(iter(entry["solvers"]))
 
 

@@ -1,4 +1,4 @@
-"""The results of each command as markdown, which the commands print too."""
+"""The results of each command as markdown, which the commands also print."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ longest time that it was given or before it stopped by itself; "<" marks an uppe
 
 
 def markdown(content: dict[str, Any], notes: Sequence[str] = ()) -> str:
-    """The whole report, with notes on the measurement beside the machine and the versions."""
+    """The whole report. The notes on the measurement stand beside the machine and the versions."""
     parts = ["# Results", "\n".join([_environment(content), *(f"* {note}" for note in notes)])]
     for section, (title, render) in SECTIONS.items():
         if section in content["sections"]:
@@ -44,7 +44,7 @@ def _environment(content: dict[str, Any]) -> str:
 
 
 def accuracy(entries: Entries) -> str:
-    """Summaries of the ratios, every problem's ratios folded, and fits at default parameters."""
+    """Summaries of the ratios and, folded, the ratios of each problem and fits at default parameters."""
     parts = [ABOUT_RATIOS, ratio_summary(entries)]
     for threads in sorted({entry["threads"] for entry in entries}):
         chosen = [entry for entry in entries if entry["threads"] == threads]
@@ -54,7 +54,7 @@ def accuracy(entries: Entries) -> str:
 
 
 def svm(entries: Entries) -> str:
-    """The same for each hinge problem."""
+    """Summaries of the ratios and, folded, the ratios of each problem, for each kind of hinge problem."""
     parts = [ABOUT_RATIOS]
     for problem in dict.fromkeys(entry["problem"] for entry in entries):
         chosen = [entry for entry in entries if entry["problem"] == problem]
@@ -65,12 +65,12 @@ def svm(entries: Entries) -> str:
 
 
 def _folded(title: str, text: str) -> str:
-    """Text that is shown on demand."""
+    """Text that is shown when its title is clicked."""
     return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
 def _defaults(entries: Entries) -> str:
-    """Ours at default parameters; memory is that of Python objects and numpy arrays beyond X."""
+    """The package at default parameters; memory is that of Python objects and numpy arrays beyond X."""
     rows = []
     for entry in entries:
         fit = entry["default"]
@@ -87,7 +87,7 @@ def _defaults(entries: Entries) -> str:
 
 
 def evaluation(entries: Entries) -> str:
-    """One evaluation against the bare products, and what a default fit spends elsewhere."""
+    """One evaluation against the bare products, and the share of a default fit spent elsewhere."""
     rows = [
         [
             *(entry["dataset"], entry["dtype"], str(entry["threads"])),
@@ -141,7 +141,7 @@ def memory(entries: Entries) -> str:
 
 
 def growth(entries: Entries) -> str:
-    """Time of an evaluation as one dimension grows, against growth in proportion."""
+    """Time of an evaluation as one dimension grows, over time in proportion to that dimension."""
     rows = []
     for entry in entries:
         first_size, first_time = entry["sizes"][0], entry["seconds"][0]
@@ -153,7 +153,7 @@ def growth(entries: Entries) -> str:
 
 
 def probabilities(entries: Entries) -> str:
-    """Held-out log-loss over that of the 5-fold temperature, in summary and for each problem; ECE; cost."""
+    """Held-out log-loss against that of the 5-fold temperature: a summary and each problem; ECE; cost."""
     parts = [
         table(["loss", "data sets", "mean ratio", "worst ratio", "worse than uniform"], _summary(entries))
     ]
@@ -201,12 +201,12 @@ def _problem(entry: dict[str, Any]) -> list[str]:
 
 
 def _ratio(entry: dict[str, Any]) -> float:
-    """Our log-loss over that of the temperature from out-of-fold scores."""
+    """Log-loss of the package over that of the temperature from out-of-fold scores."""
     return float(entry["log_loss"]["ours"] / entry["log_loss"]["5-fold temperature"])
 
 
 def _summary(entries: Entries) -> Iterator[list[str]]:
-    """For each loss the mean and the worst ratio, and how often ours was worse than uniform."""
+    """For each loss, the mean and the worst ratio, and how often the package was worse than uniform."""
     for loss in dict.fromkeys(entry["problem"] for entry in entries):
         chosen = [entry for entry in entries if entry["problem"] == loss]
         worst = max(chosen, key=_ratio)

@@ -1,4 +1,4 @@
-"""The JSON file of results: one section for each command, and where they were measured."""
+"""The JSON file of results: one section for each command, and the environment of the measurements."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import sk_linear_losses
 
 from .timing import n_cores
 
-# What tells the entries of a section apart; a new entry replaces the old one with the same values.
+# Fields that tell the entries of a section apart. A new entry replaces an old one with the same values.
 KEYS = ("dataset", "C", "scaling", "threads", "problem", "case", "n_samples", "dtype")
 
 
 def environment() -> dict[str, Any]:
-    """The machine and the versions of what was measured."""
+    """The machine and the versions of the packages."""
     blas = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     return {
         "processor": _processor(),
@@ -38,7 +38,7 @@ def environment() -> dict[str, Any]:
 
 
 def save(path: Path, section: str, entry: dict[str, Any]) -> None:
-    """Put an entry into a section of the file, beside those of earlier runs in the same environment."""
+    """Add an entry to a section of the file, whose other entries must come from the same environment."""
     content = load(path) if path.exists() else {"environment": environment(), "sections": {}}
     if content["environment"] != environment():
         raise SystemExit(f"{path} was measured on another machine or with other versions: name another file.")

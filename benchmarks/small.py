@@ -1,4 +1,4 @@
-"""Small fits at default parameters: ours and LogisticRegression by turns."""
+"""Small fits at default parameters: SoftmaxClassifier and LogisticRegression by turns."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .datasets import BUNDLED, loaders, scaled, scalings
 from .objectives import objective, softmax_loss
 from .timing import Fit, timed_fit
 
-# Seconds spent on each data set, and fits of each model at least.
+# SECONDS: time spent on each data set. LEAST_FITS: least number of fits of each model.
 SECONDS, LEAST_FITS = 4.0, 5
 
 
 def measure() -> Iterator[dict[str, Any]]:
-    """One entry for each bundled data set, raw and standardised: median times and objectives, one thread."""
+    """One entry for each bundled data set and scaling: median times and objectives, on one thread."""
     bundled = loaders(None, quick=False)
     for name in BUNDLED:
         data = bundled[name]()
@@ -45,7 +45,7 @@ def measure() -> Iterator[dict[str, Any]]:
 
 
 def _by_turns(models: list[Any], X: np.ndarray, y: np.ndarray) -> list[list[Fit]]:
-    """Fits of each model, by turns; the first of each, which loads what is used first, is left out."""
+    """Fits of each model, by turns, without the first of each, which loads what a first use loads."""
     fits: list[list[Fit]] = [[] for _ in models]
     for model in models:
         timed_fit(model, X, y)

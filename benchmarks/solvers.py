@@ -13,10 +13,12 @@ from sk_linear_losses import SoftmaxClassifier
 OURS = "SoftmaxClassifier"
 TARGETS = (1e-2, 1e-4, 1e-6)
 TOLERANCES = tuple(10.0**-k for k in range(1, 9))
-# Iterations from one rung to the next, and the ratio at which the step across a target is narrow enough.
+# STEP: ratio of iterations from one rung to the next. NARROW: ratio at which the step across a target is
+# narrow enough.
 STEP, NARROW = 1.6, 1.15
 MAX_ITERATIONS = 100_000
-# Coefficients up to which newton-cholesky is tried: its Hessian has this number squared entries (128 MB).
+# Most coefficients with which newton-cholesky is tried. Its Hessian has the square of this many entries (128
+# MB).
 MAX_HESSIAN = 4000
 
 
@@ -25,8 +27,8 @@ class Solver:
     """A solver and its rungs, from loose to tight; `make` returns the estimator for a rung.
 
     `error` returns the relative error of a fitted model's objective. Rungs that count iterations (`max_iter`)
-    can be refined between two rungs; tolerances are not. A solver that may run away takes any time at a
-    tolerance only a little tighter than the last, and has to be ended.
+    are refined between two rungs; tolerances are not. A solver that may run away can take any time at a
+    tolerance only a little tighter than the last, and must be killed then.
     """
 
     name: str
@@ -37,13 +39,13 @@ class Solver:
     may_run_away: bool = False
 
     def tightness(self, run: Run) -> float:
-        """What grows from loose to tight runs."""
+        """A number that grows from loose to tight runs."""
         return run.rung if self.counts_iterations else -run.rung
 
 
 @dataclass
 class Run:
-    """One fit: its rung, the least seconds of `repeats` equal fits, the relative error that it reached."""
+    """One fit: its rung, the least seconds of `repeats` equal fits, and the relative error it reached."""
 
     rung: float
     seconds: float
@@ -55,9 +57,9 @@ class Run:
 
 @dataclass
 class Climb:
-    """The runs of one solver on one problem so far, and why it went no further.
+    """The runs of one solver on one problem so far, and why the climb ended.
 
-    `limit` is what the next rung may be predicted to take, in seconds.
+    `limit` is the most seconds that the next rung may be predicted to take.
     """
 
     solver: Solver
@@ -66,7 +68,7 @@ class Climb:
     end: str = ""
 
     def next_rung(self) -> float | None:
-        """The rung to run next: up, or once that is over, between a miss and a hit of a target."""
+        """The rung to run next: the next higher one or, after the climb, one between a miss and a hit."""
         if not self.runs:
             return self.solver.rungs[0]
         if not self.end:
@@ -78,7 +80,7 @@ class Climb:
         return self._between() if self.solver.counts_iterations else None
 
     def decisive_runs(self) -> list[Run]:
-        """Runs that reached a target in at most twice the least time so far."""
+        """Runs that reached a target in at most twice the least time to it so far."""
         decisive = []
         for target in TARGETS:
             hits = [run for run in self.runs if run.error <= target]
@@ -87,10 +89,10 @@ class Climb:
         return decisive
 
     def _reason_to_stop(self, last: Run, higher: tuple[float, ...]) -> str:
-        """Why not to climb further; empty if nothing speaks against it."""
+        """The reason to climb no further; empty if there is none."""
         if last.error <= TARGETS[-1]:
             return "reached"
-        # newton-cholesky counts one iteration less than it was allowed when it resorts to lbfgs.
+        # When newton-cholesky falls back to lbfgs, it counts one iteration less than it was allowed.
         if self.solver.counts_iterations and last.n_iter < last.rung - 1:
             return "stopped by itself"
         if not higher:
@@ -98,11 +100,11 @@ class Climb:
         return "time" if self._predicted_seconds(last, higher[0]) > self.limit else ""
 
     def _predicted_seconds(self, last: Run, rung: float) -> float:
-        """Seconds of the next rung: in proportion to iterations; of a tolerance, what the last took."""
+        """Predicted seconds of the next rung: in proportion to iterations; as the last for tolerances."""
         return last.seconds * (rung / last.rung if self.solver.counts_iterations else 1.0)
 
     def _between(self) -> float | None:
-        """A rung between the last miss and the first hit of a target, while they are far apart."""
+        """A rung between the last miss and the first hit of a target, while these are far apart."""
         for target in TARGETS:
             hits = [run.rung for run in self.runs if run.error <= target]
             misses = [run.rung for run in self.runs if not hits or run.rung < min(hits)]
@@ -112,7 +114,7 @@ class Climb:
 
 
 def iterations(first: int) -> tuple[float, ...]:
-    """Iterations that grow by a constant factor."""
+    """Numbers of iterations that grow by the factor STEP, up to at least MAX_ITERATIONS."""
     rungs = [first]
     while rungs[-1] < MAX_ITERATIONS:
         rungs.append(max(rungs[-1] + 1, round(STEP * rungs[-1])))
@@ -122,11 +124,11 @@ def iterations(first: int) -> tuple[float, ...]:
 def softmax_solvers(
     C: float, n_coefficients: int, n_threads: int, error: Callable[[Any], float]
 ) -> list[Solver]:
-    """Ours first, then the solvers of LogisticRegression that minimise the same objective.
+    """The package's solver, then those of LogisticRegression that minimise the same objective.
 
-    Those of scikit-learn climb over `max_iter` with a tolerance that never ends a fit: the steps are then as
-    fine as can be, and what a tolerance would have checked too late or too early costs them nothing. Ours
-    takes `tol`, as its users do.
+    The solvers of scikit-learn climb over `max_iter`, with a tolerance that never ends a fit. Steps are then
+    as fine as can be, and a tolerance that checks too late or too early costs these solvers nothing. The
+    package's solver climbs over `tol`, which is what its users set.
     """
 
     def logistic(name: str, tol: float, first: int) -> Solver:
@@ -138,9 +140,9 @@ def softmax_solvers(
     def ours(rung: float) -> SoftmaxClassifier:
         return SoftmaxClassifier(C=C, tol=rung, max_iter=MAX_ITERATIONS, n_jobs=n_threads)
 
-    # Left out: liblinear, which solves another problem (one class against the rest, penalised intercept), and
-    # saga: on standardised letter, where sag is up to three times as fast as lbfgs to 1e-2, it took 0.9 to
-    # 5 times as long as sag, and on standardised MNIST both are far behind.
+    # liblinear is left out because it solves another problem (one class against the rest, penalised
+    # intercept). saga is left out because it took 0.9 to 5 times as long as sag on standardised letter, where
+    # sag is up to three times as fast as lbfgs to 1e-2; on standardised MNIST both are far behind.
     solvers = [Solver(OURS, ours, error, TOLERANCES, counts_iterations=False)]
     solvers += [logistic("lbfgs", 1e-14, 5), logistic("newton-cg", 1e-12, 1), logistic("sag", 1e-14, 1)]
     if n_coefficients <= MAX_HESSIAN:

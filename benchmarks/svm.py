@@ -1,4 +1,4 @@
-"""Time to accuracy of the hinge losses against LinearSVC, without intercept, which LinearSVC penalises."""
+"""Time to accuracy of hinge losses against LinearSVC, without intercept, as LinearSVC penalises it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from .timing import timed_fit
 
 OURS = "MulticlassSVMClassifier"
 TIGHT = 1e-9
-# Classes up to which one against the rest is compared: the optimum takes a tight fit for each.
+# Most classes with which one against the rest is compared: its optimum takes a tight fit for each class.
 MOST_RESTS = 100
-# LinearSVC's tolerances are absolute: from ones so loose that a few passes do.
+# LinearSVC's tolerances are absolute. The first is so loose that a few passes reach it.
 THEIR_TOLERANCES = tuple(10.0 ** (2 - k / 2) for k in range(23))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A hinge problem: parameters of ours and of LinearSVC's variants, and the loss that each minimises."""
+    """A hinge problem: parameters of the package and of variants of LinearSVC, and the loss of each."""
 
     name: str
     ours: dict[str, Any]
@@ -59,7 +59,8 @@ TWO_CLASSES = Problem(
     rest_squared_loss,
     rest_squared_loss,
 )
-# Each solver to the optimum of its own problem: ours joint, LinearSVC's one class against the rest.
+# Each solver goes to the optimum of its own problem: the package's is joint, LinearSVC's one against the
+# rest.
 MANY_CLASSES = Problem(
     "squared hinge, different problems",
     {"loss": "squared_hinge"},
@@ -70,7 +71,7 @@ MANY_CLASSES = Problem(
 
 
 def measure(data: Dataset, limit: float, strengths: tuple[float, ...]) -> Iterator[dict[str, Any]]:
-    """One entry for each problem, scaling and C; one thread, since LinearSVC knows no more."""
+    """One entry for each problem, scaling and C; on one thread, since LinearSVC uses no more."""
     for scaling in scalings(data):
         rows = scaled(data, scaling)
         halves = replace(rows, y=(2 * rows.y >= data.n_classes).astype(int))
@@ -92,10 +93,10 @@ def measure(data: Dataset, limit: float, strengths: tuple[float, ...]) -> Iterat
 
 
 def _compare(problem: Problem, data: Dataset, C: float, limit: float) -> dict[str, Any]:
-    """The runs of ours and of LinearSVC, and how well the optima are known.
+    """The runs of the package and of LinearSVC, and how well the optima are known.
 
-    That is the certified gap of a tight fit of ours or, where that is less, how near LinearSVC came to it;
-    but if LinearSVC came out below it, the optimum was wrong by that much.
+    The uncertainty is the certified gap of a tight fit of the package or, if less, how near LinearSVC came to
+    the fit's objective. If LinearSVC came out below the objective, the optimum was wrong by that much.
     """
     with threadpool_limits(1):
         optimum, gap = _optimum(problem.ours, problem.loss, data, C)
@@ -114,12 +115,12 @@ def _compare(problem: Problem, data: Dataset, C: float, limit: float) -> dict[st
 
 
 def _error(loss: Loss, optimum: float, data: Dataset) -> Callable[[Any], float]:
-    """What returns the relative error of a model's objective."""
+    """A function that returns the relative error of a model's objective."""
     return lambda model: relative_error(objective(model, data.X, data.y, loss), optimum)
 
 
 def _ours(problem: Problem, C: float, error: Callable[[Any], float]) -> Solver:
-    """Ours, over its tolerance."""
+    """The package's solver, which climbs over its tolerance."""
 
     def make(rung: float) -> MulticlassSVMClassifier:
         return _classifier(C, rung, problem.ours)
@@ -128,10 +129,10 @@ def _ours(problem: Problem, C: float, error: Callable[[Any], float]) -> Solver:
 
 
 def _theirs(name: str, fixed: dict[str, Any], C: float, error: Callable[[Any], float]) -> Solver:
-    """LinearSVC: the primal over iterations, the others over the tolerance.
+    """LinearSVC: the primal climbs over iterations, the others over the tolerance.
 
-    Crammer-Singer ignores `max_iter`, and the dual looks again at what it set aside only once it is within
-    the tolerance: stopped by `max_iter` before, it was up to 1e5 times less accurate at the same time.
+    Crammer-Singer ignores `max_iter`. The dual looks again at samples that it set aside only once it is
+    within the tolerance: stopped before by `max_iter`, it was up to 1e5 times less accurate at the same time.
     """
     iterative = not fixed.get("dual", True)
 
@@ -150,14 +151,14 @@ def _classifier(C: float, tol: float, parameters: dict[str, Any]) -> MulticlassS
 
 
 def _optimum(parameters: dict[str, Any], loss: Loss, data: Dataset, C: float) -> tuple[float, float]:
-    """Objective of a tight fit of ours and its certified relative gap."""
+    """Objective of a tight fit of the package, and its certified relative gap."""
     model = timed_fit(_classifier(C, TIGHT, parameters), data.X, data.y).model
     value = objective(model, data.X, data.y, loss)
     return value, model.duality_gap_ / abs(value)
 
 
 def _optimum_against_rest(data: Dataset, C: float) -> tuple[float, float]:
-    """The same for one class against the rest: sums over classes."""
+    """The same for one class against the rest, from sums over the classes."""
     total = gap = 0.0
     for k in range(data.n_classes):
         one = replace(data, y=(data.y == k).astype(int))

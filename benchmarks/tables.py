@@ -1,4 +1,4 @@
-"""Tables in markdown, which are also what the commands print."""
+"""Tables in markdown, which the commands also print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A markdown table with aligned columns: the first to the left, numbers to the right."""
+    """A markdown table: the first column aligned to the left, numbers to the right."""
     lines = [list(header), *map(list, rows)]
     widths = [max(2, *(len(line[i]) for line in lines)) for i in range(len(header))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

@@ -14,7 +14,7 @@ from sk_linear_losses import SoftmaxClassifier
 from .datasets import Dataset
 from .timing import n_cores, timed_fit
 
-# Fits of each kind, by turns; the least time of each counts.
+# Fits of each kind, by turns. The least time of each kind counts.
 FITS = 3
 
 

@@ -1,4 +1,4 @@
-"""Fits under the clock: seconds, warnings, evaluations of the objective, memory."""
+"""Measurements of fits: seconds, warnings, evaluations of the objective, memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sk_linear_losses._objective import Evaluation, Objective
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model, the seconds of its whole `fit`, and the classes of the warnings it raised."""
+    """A fitted model, the seconds that its whole `fit` took, and the classes of the warnings it raised."""
 
     model: Any
     seconds: float
@@ -28,7 +28,7 @@ class Fit:
 
 
 def timed_fit(model: Any, X: Any, y: np.ndarray) -> Fit:
-    """The model fitted to the data, with its time and its warnings; none are printed."""
+    """The model fitted to the data, with its time and its warnings, which are not printed."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = time.perf_counter()
@@ -38,11 +38,11 @@ def timed_fit(model: Any, X: Any, y: np.ndarray) -> Fit:
 
 
 def limited_fit(model: Any, X: Any, y: np.ndarray, seconds: float) -> Fit | None:
-    """A timed fit in a forked process, which is killed when the seconds are over: None then."""
+    """A timed fit in a forked process; None if it takes longer than `seconds` and is killed."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which are idle here
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads, here idle
         child = context.Process(target=lambda: sender.send(timed_fit(model, X, y)))
         child.start()
     fit = receiver.recv() if receiver.poll(seconds) else None
@@ -53,7 +53,7 @@ def limited_fit(model: Any, X: Any, y: np.ndarray, seconds: float) -> Fit | None
 
 @dataclass
 class Evaluations:
-    """How many evaluations of the objective were made, the seconds that they took, and the last objective."""
+    """The number of evaluations of objectives, the seconds that they took, and the last objective."""
 
     count: int = 0
     seconds: float = 0.0
@@ -62,7 +62,7 @@ class Evaluations:
 
 @contextmanager
 def counted_evaluations() -> Iterator[Evaluations]:
-    """What the package spends on evaluations of its objective while the context lasts."""
+    """Counts and times evaluations of the package's objective while the context lasts."""
     total, evaluate = Evaluations(), Objective.evaluate
 
     def counted(self: Objective, theta: np.ndarray) -> Evaluation:
@@ -81,7 +81,7 @@ def counted_evaluations() -> Iterator[Evaluations]:
 
 
 def objective_of(model: Any, X: Any, y: np.ndarray) -> Objective:
-    """The objective that the model would minimise, taken from a fit of one iteration."""
+    """The objective that the model would minimise, from a fit of one iteration."""
     with counted_evaluations() as evaluations:
         timed_fit(clone(model).set_params(max_iter=1), X, y)
     assert evaluations.objective is not None
@@ -89,7 +89,7 @@ def objective_of(model: Any, X: Any, y: np.ndarray) -> Objective:
 
 
 def least_seconds(works: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
-    """The least time of each piece of work, repeated by turns until the seconds are over, at least thrice."""
+    """The least time of each piece of work, repeated by turns until `seconds` are over, at least thrice."""
     times: list[list[float]] = [[] for _ in works]
     deadline = time.perf_counter() + seconds
     while len(times[0]) < 3 or time.perf_counter() < deadline:
@@ -101,7 +101,7 @@ def least_seconds(works: Sequence[Callable[[], Any]], seconds: float) -> list[fl
 
 
 def traced_peak(model: Any, X: Any, y: np.ndarray) -> int:
-    """Most bytes that a fit held at once in Python objects and numpy arrays, beyond what was there before."""
+    """Most bytes of Python objects and numpy arrays that a fit held at once beyond those from before."""
     tracemalloc.start()
     try:
         timed_fit(model, X, y)

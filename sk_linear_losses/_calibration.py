@@ -2,27 +2,30 @@
 
 Knows the solved objective and its curvature. Knows nothing of scikit-learn.
 
-Scores of the training samples themselves are too sure of them. Leaving sample i out moves its scores to
+The scores of the training samples are too confident, as the model was fitted to these samples. Leaving
+sample i out moves its scores, to first order, to
 
     s_i + L_i C g_i,    L_i = J_i (I - C B_i J_i)^-1,    J_i = (I x x_i)' H^-1 (I x x_i),
 
-to first order, with g_i and B_i the slope and curvature of its loss in its scores and H the curvature of the
-objective (K. R. Rad and A. Maleki, "A scalable estimate of the out-of-sample prediction error via approximate
-leave-one-out", JRSS B 2020). The temperature T maximises the likelihood of softmax(scores / T) on those, and
-on a small part of a sample that is wrong: where all are right, no temperature would be too low.
+with g_i and B_i the slope and curvature of its loss in its scores and H the curvature of the objective (K. R.
+Rad and A. Maleki, "A scalable estimate of the out-of-sample prediction error via approximate leave-one-out",
+JRSS B 2020). The temperature T maximises the likelihood of softmax(scores / T) at these scores and on a small
+part of one further sample whose scores are wrong. Without that part, no temperature would be too low where
+all samples are right.
 
-Its weight goes to the others of its class, as stratified folds keep the shares of classes: what is left out
-is its difference from the mean of the class. Were its class lighter than others of the same size instead, the
-intercept would fall below theirs, and where C is small scores differ by little else.
+With the inverse of H, the weight of sample i goes to the other samples of its class, as stratified folds keep
+the shares of classes. What is left out is then the sample's difference from the mean of the class. If its
+weight were lost instead, its class would be lighter than others of the same size and its intercept lower than
+theirs; where C is small, scores differ by little else.
 
-Where H is too large to invert, all L_i are taken to be the same for all classes and in proportion to the
-squared length of x_i, as for features at random they would be. What they imply for a trace,
+Where H is too large to invert, each L_i is taken to be a multiple of the identity, in proportion to the
+squared length of x_i, as it would be for random features. The common factor follows from a trace,
 
     sum_i tr(W_i J_i) = tr(H^-1 sum_i W_i (x) x_i x_i'),    J_i = L_i (I + C B_i L_i)^-1,
 
-gives the factor, the right side being estimated from its products with vectors of random signs (M. F.
-Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1990). The weights W_i are the
-softmax's curvature: samples of which the model is sure do not count.
+whose right side is estimated from products with vectors of random signs (M. F. Hutchinson, "A stochastic
+estimator of the trace of the influence matrix", 1990). The weights W_i are the softmax's curvature, so that
+samples of which the model is sure do not count.
 """
 
 from __future__ import annotations
@@ -45,64 +48,69 @@ from ._preconditioner import hessian_factor, precondition_by_class
 from ._typing import Array
 from .losses import Curvature, HingeLoss, SoftmaxLoss
 
-# The kinks of a hinge are spread to give it curvature, over the margin times this power of the number of
-# samples: the rate that suits a density at one point, here that of shortfalls at zero. Half and twice as much
-# did as well on the whole; a twentieth of the margin for all left iris 26 % above refits, now 3 %.
+# To give a hinge curvature, its kinks are spread over the margin times this power of the number of samples.
+# The power is the rate that suits a density at one point, here the density of shortfalls at zero. Half and
+# twice this width did as well on the whole. With a twentieth of the margin for any number of samples, the
+# log-loss on iris was 26 % above that of refits; now it is 3 % above.
 WIDTH_POWER = -1 / 3
-# They are spread over more, up to the margin, where fewer samples than so many for each parameter are that
-# near to one; the less of it, the more so many exceed half of all, and none where they are all. Hard margins
-# rest on as many samples as there are parameters: without one of them the solution moves until others are in
-# its way, to first order not at all or without end. On separable samples temperatures had been a thirtieth to
-# thirty times the best ones. With four contacts they are as good; with all of it where three in four samples
-# would count, dna with the hinge was 17 % above refits.
+# Kinks are spread wider, up to the margin, until CONTACTS samples for each parameter are near one. Where
+# these are more than half of all samples, only part of this greater width is taken, and none of it where they
+# are all samples. Hard margins rest on as many samples as there are parameters. Without one of these, the
+# solution moves until other samples are in its way; to first order, it moves not at all or without end. On
+# separable samples temperatures had been a thirtieth to thirty times the best ones. With four contacts
+# temperatures are as good. With all of the greater width where the contacts would be three in four samples,
+# the log-loss of the hinge on dna was 17 % above that of refits.
 CONTACTS = 2
-# Most samples with a slope that are left out with the inverse, and most without, which stay where they are;
-# of more, so many are drawn. The standard error of a temperature from so many is one to three per cent, which
-# held-out losses do not show.
+# Most samples with a slope, and most without, that are left out by way of the inverse; of more, this many are
+# drawn. Samples without a slope keep their scores. The standard error of a temperature from so many samples
+# is one to three per cent, which held-out losses do not show.
 MOST_SAMPLES = 4000
-# Keeps finite what leaves out a sample that alone determines its scores.
+# Keeps scores finite when a sample is left out that alone determines its scores.
 DAMPING = 1e-12
-# Temperature of the softmax whose curvature weights the trace, in margins. Half and twice as much gave
+# Temperature, in margins, of the softmax whose curvature weights the trace. Half and twice this gave
 # temperatures some per cent apart on usps and MNIST, with more noise for half.
 SOFTNESS = 1 / 4
-# Relative residual at which conjugate gradients stop, where curvature is known of each class and where of
-# each feature alone, and most iterations. A third of the former moved temperatures by 3 % at most. With as
-# much for the latter they were down to a thirtieth of the best ones on separable correlated features, and the
-# log-loss above that of no model: what few samples hold leaves little residual.
+# RESIDUAL, ALONE_RESIDUAL: relative residual at which conjugate gradients stop, where the preconditioner
+# knows the curvature of each class, and where it knows only that of each feature. MOST_ITERATIONS: most
+# iterations of one solve. A third of RESIDUAL moved temperatures by 3 % at most. With RESIDUAL in place of
+# ALONE_RESIDUAL, temperatures were down to a thirtieth of the best ones on separable correlated features, and
+# the log-loss was above that of no model: what few samples determine contributes little to the residual.
 RESIDUAL, ALONE_RESIDUAL, MOST_ITERATIONS = 0.03, 0.01, 300
-# A trace is estimated from further vectors until Student's interval of this confidence for their mean is no
-# wider, to either side, than this share of it. There are at most so many vectors, and no further one after so
-# many iterations of conjugate gradients in all.
+# Further vectors are drawn to estimate a trace until Student's interval with this CONFIDENCE for the mean of
+# the estimates extends at most NOISE times the mean to either side. MOST_PROBES: most vectors. After
+# ENOUGH_ITERATIONS iterations of conjugate gradients in all, no further vector is drawn.
 CONFIDENCE, NOISE, MOST_PROBES, ENOUGH_ITERATIONS = 0.95, 0.1, 10, 150
-# Curvature of a sample, times what it may move, beyond which more holds it no faster but costs digits.
+# Largest product of a sample's curvature and its leverage. More holds the sample no more firmly, but costs
+# digits.
 STIFFEST = 1e10
-# Least share of its class's weight that others must have to take over a sample's.
+# Least share of the weight of its class that the others must have to take over a sample's weight.
 ALONE = 1e-9
-# Significant digits of a temperature in margins, two more than it is known to: what differs by round-off, as
-# fits to repeated and to weighted rows do, becomes the same.
+# Significant digits of a temperature in margins, two more than are certain. So temperatures that differ by
+# round-off alone, as of fits to repeated and to weighted rows, become the same.
 DIGITS = 4
-# Least and most temperature, in margins or root mean square scores, less their mean: the lesser of the least,
-# and the greater of the most. Scores are far smaller than the margin where C is small.
+# Least and greatest temperature, in margins or in root mean squares of scores less their mean: the smaller
+# unit for the least, the larger for the greatest. Where C is small, scores are far smaller than the margin.
 COLDEST, HOTTEST = 1 / 30, 100.0
-# Where scores of a sample left out differ by more than those of the fit do for the first share of the
-# samples, they count as if by that: one outlying row, or one that alone holds a direction, would outweigh all
-# others, as a likelihood is linear in wrong scores. With twice as much, temperatures of a hinge on one-hot
-# tables were up to half too high. The second share counts up to a margin: so few rows may be all that tell.
+# The scores of a sample left out are shrunk if they differ by more than the scores of the fit do for a share
+# MOST of the samples. Otherwise one outlying row, or one that alone holds a direction, would outweigh all
+# others, as a likelihood is linear in wrong scores. With twice this limit, temperatures of a hinge on one-hot
+# tables were up to half too high. Up to the margin, the share is ALMOST_ALL, since only so few rows may tell
+# anything.
 MOST, ALMOST_ALL = 0.95, 0.99
-# Where most multipliers are less than a third of what they may be, curvature is taken to be that at a C of
-# which they are as much: over the width of a kink it then pulls about as they do. 2 and 5 did as well; with a
-# thousand, temperatures of hard margins were too low.
+# Where most multipliers are less than 1 / HELD of their maximum, curvature is taken to be that at a C at
+# which they are 1 / HELD of it. Over the width of a kink, curvature then pulls about as much as the
+# multipliers do. 2 and 5 did as well; with a thousand, temperatures of hard margins were too low.
 HELD = 3
-# Samples more that are wrong, by the root mean square of scores less their mean. Of real sets with a hundred
-# rows those that look separable gain by more, up to one sample, and others lose.
+# Number of further samples that are wrong, by the root mean square of scores less their mean. On real data
+# sets with a hundred rows, those that look separable gain by more, up to one sample, and others lose.
 WRONG = 0.1
 
 
 @dataclass(frozen=True)
 class _HeldTerm:
-    """A hinge as the solver left it, multipliers and all, but with the curvature that holds its samples.
+    """A hinge as the solver left it, with its multipliers, but with the curvature that holds its samples.
 
-    That is a share of what it is with its kinks spread over a width.
+    This is a share of the curvature that the hinge has with its kinks spread over a width.
     """
 
     minimised: Term
@@ -127,8 +135,8 @@ class _HeldTerm:
 def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     """Temperature for the scores of a solved objective with a hinge.
 
-    `unit` (n_samples,) is the weight that is left out of each sample: that of a single row, so that a weight
-    of two and a repeated row are the same.
+    `unit` (n_samples,) is the part of each sample's weight that is left out: the weight of a single row, so
+    that a weight of two and a repeated row are the same.
     """
     loss = cast(HingeLoss, objective.term.loss)
     margin = loss._unit
@@ -151,7 +159,7 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
 
 
 def _flows_and_distances(objective: Objective, theta: Array) -> tuple[Array, Array, Array, Array]:
-    """Of each sample with weight the largest flow, how scores differ, how far a kink is, and the weight."""
+    """Largest flow, spread of the scores, distance to a kink, and weight, for each sample with weight."""
     loss = cast(HingeLoss, objective.term.loss)
     coef, intercept = objective.score_parameters(theta)
 
@@ -166,7 +174,7 @@ def _flows_and_distances(objective: Objective, theta: Array) -> tuple[Array, Arr
 
 
 def _kink_width(objective: Objective, distances: Array, counts: Array) -> float:
-    """Width to spread kinks over, given how far each sample is from one and for how many rows it stands."""
+    """Width over which to spread kinks, given each sample's distance to one and the rows it stands for."""
     margin, n_samples = objective.term.loss._unit, float(counts.sum())
     n_inputs = np.count_nonzero(objective.statistics.variance) + objective.fit_intercept
     near = min(CONTACTS * n_inputs * (objective.n_classes - 1) / n_samples, 1.0)
@@ -175,33 +183,33 @@ def _kink_width(objective: Objective, distances: Array, counts: Array) -> float:
 
 
 def _share_that_holds(loss: HingeLoss, flows: Array, weight: Array) -> float:
-    """Share of the curvature that there would be at a C of which the multipliers are no tiny part.
+    """Share of the curvature to take. It gives the curvature at a smaller C, where multipliers are not tiny.
 
-    Of hard margins neither coefficients nor multipliers depend on C, but curvature does: with all of it, what
-    a sample may move would be a difference of numbers that agree in all their digits.
+    For hard margins neither coefficients nor multipliers depend on C, but curvature does. With all of it, how
+    far a sample may move would be a difference of numbers that agree in all their digits.
     """
     pulls = weight * flows
     if not pulls.any():
         return 1.0
     most = 1.0 if loss.has_kinks else loss._unit
-    # By their pull, so that multipliers that are round-off do not count.
+    # Flows are weighted by their pull, so that multipliers that are round-off do not count.
     return min(HELD * weighted_quantile(flows, pulls, 0.5) / most, 1.0)
 
 
 def _likeliest(scores: Array, y: Array, weight: Array, wrong: float, coldest: float, hottest: float) -> float:
-    """The temperature between these with which the softmax of the scores makes y likeliest.
+    """Temperature from `coldest` to `hottest` with which the softmax of the scores makes y most likely.
 
-    `wrong` is added to the slope in the inverse temperature: what scores that are wrong add to the mean.
+    `wrong` is what wrong scores add to the mean loss's slope in the inverse temperature.
     """
     likelihood = SoftmaxLoss()
 
     def slope(log_inverse: float) -> float:
-        """Derivative of the mean loss in the inverse temperature, in which it is convex."""
+        """Derivative of the mean loss in the inverse temperature. The mean loss is convex in it."""
         _, gradient = likelihood._value_and_gradient(scores * np.exp(log_inverse), y)
         return float(weight @ np.einsum("ij,ij->i", gradient, scores)) + wrong
 
     low, high = -np.log(hottest), -np.log(coldest)
-    # Neither holds of what is not a number.
+    # A slope that is not a number fails both comparisons.
     if not slope(low) < 0:
         return hottest
     if not slope(high) > 0:
@@ -210,9 +218,10 @@ def _likeliest(scores: Array, y: Array, weight: Array, wrong: float, coldest: fl
 
 
 def _drawn(objective: Objective, theta: Array) -> Array:
-    """For how many samples each one stands: of those with weight all, or some at random.
+    """For each sample, the number of samples it stands for; zero for those without weight or not drawn.
 
-    Where the loss has a slope are the errors, which can be few; as many are drawn of them as of the others.
+    Of many samples some are drawn at random: as many of those where the loss has a slope as of the others.
+    The former include the errors, which can be few.
     """
     weighted = objective.rows.weight > 0
     if np.count_nonzero(weighted) <= MOST_SAMPLES:
@@ -233,7 +242,7 @@ def _drawn(objective: Objective, theta: Array) -> Array:
 def _left_out_scores(
     objective: Objective, theta: Array, unit: Array, drawn: Array
 ) -> tuple[Array, Array, Array]:
-    """Scores (n, n_classes) of samples had they been left out, their classes and shares of the weight."""
+    """Scores (n, n_classes) that samples would have if left out, their classes and shares of the weight."""
     n_inputs, n_codes = objective.shape
     factor, _ = hessian_factor(objective, theta)
     inverse = factor.inverse().reshape(n_codes, n_inputs, n_codes, n_inputs)
@@ -248,14 +257,14 @@ def _left_out_scores(
         slope = objective.term.gradient(scores, block)
         curvature = objective.term.curvature(scores, block)
         selected = np.flatnonzero(drawn[places])
-        # A sample without slope has no part in the gradient: it is left where it is.
+        # A sample without a slope has no part in the gradient and keeps its scores.
         for chosen in chunks(selected[slope[selected].any(axis=1)]):
             rows, y, left = objective.centred_rows(block, chosen), block.y[chosen], unit[places][chosen]
             others = totals[y] - left
             share = np.divide(left, others, out=np.zeros_like(left), where=others > ALONE * totals[y])
             left, share = objective.C * left[:, None, None], share[:, None, None]
             leverage = _leverages(inverse, rows, objective.n_classes)
-            # B is symmetric, so what it makes of the rows of J is J B.
+            # The product multiplies the rows of J by B, which gives J B, as B is symmetric.
             curved = Curvature(*(array[chosen, None] for array in curvature)).product(leverage)
             kept = (1 + DAMPING) * np.eye(objective.n_classes) - left * curved
             pulled = (1 + share) * left * (leverage @ slope[chosen, :, None])
@@ -267,7 +276,7 @@ def _left_out_scores(
 
 
 def _class_pulls(objective: Objective, theta: Array) -> Array:
-    """Weighted pull of all samples of each class on the parameters, (n_classes, n_classes - 1, n_inputs)."""
+    """Weighted pull of each class's samples on the parameters, (n_classes, n_classes - 1, n_inputs)."""
     coef, intercept = objective.score_parameters(theta)
     n_inputs, n_codes = objective.shape
 
@@ -284,13 +293,13 @@ def _class_pulls(objective: Objective, theta: Array) -> Array:
 
 
 def _gathered(parts: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Array]:
-    """Scores, classes and shares of the weight of all samples, from scores, classes and weights of blocks."""
+    """Scores, classes and shares of the weight of all samples, from the parts that blocks give."""
     scores, y, weight = map(np.concatenate, zip(*parts, strict=True))
     return scores, y, weight / weight.sum()
 
 
 def _limited(scores: Array, most: float) -> Array:
-    """The scores, those of a sample shrunk where they differ by more than this."""
+    """The scores, shrunk for each sample whose scores differ by more than `most`."""
     spreads = np.ptp(scores, axis=1, keepdims=True)
     return np.asarray(scores * (most / np.maximum(np.maximum(spreads, most), np.finfo(float).tiny)))
 
@@ -298,7 +307,7 @@ def _limited(scores: Array, most: float) -> Array:
 def _leverages(inverse: Array, rows: Array, n_classes: int) -> Array:
     """J of each row, (n, n_classes, n_classes): how a pull on its scores moves them."""
     n_rows, n_inputs = rows.shape
-    # Scores are less those of the last class, which stay zero.
+    # The last class's score is subtracted from all scores, so its row and column of J stay zero.
     leverage = np.zeros((n_rows, n_classes, n_classes))
     for k in range(n_classes - 1):
         moved = rows @ inverse[k, :, k:].reshape(n_inputs, -1)
@@ -310,10 +319,10 @@ def _leverages(inverse: Array, rows: Array, n_classes: int) -> Array:
 def _roughly_left_out_scores(
     objective: Objective, theta: Array, unit: Array, softness: float
 ) -> tuple[Array, Array, Array]:
-    """What `_left_out_scores` returns, from no more than products with the curvature."""
+    """The same as `_left_out_scores`, roughly, from products with the curvature alone."""
     softmax = SoftmaxLoss()
     coef, intercept = objective.score_parameters(theta)
-    # A pull on the scores is coded, and the change of the coefficients decoded.
+    # Coding a pull on the scores, and decoding the change of the coefficients, give this factor.
     scale = np.full(objective.rows.n_features, math.sqrt(objective.code_square))
 
     def pulls(block: Block) -> _Pulls:
@@ -341,8 +350,9 @@ def _roughly_left_out_scores(
 class _Pulls(NamedTuple):
     """What leaving out the samples of a block depends on.
 
-    ``weight`` (n_samples,) is that of each in the trace; ``leverage`` (n_samples, 1) what a unit of its loss
-    pulls the scores by, but for a factor common to all samples; ``probabilities`` those of the softmax.
+    ``weight`` (n_samples,) is the weight of each sample in the trace. ``leverage`` (n_samples, 1) is how far
+    a unit of its loss pulls its scores, up to a factor common to all samples. ``probabilities`` are the
+    softmax's.
     """
 
     weight: Array
@@ -352,7 +362,7 @@ class _Pulls(NamedTuple):
 
 
 def _agreeing_factor(pulls: list[_Pulls], trace: float) -> float:
-    """The factor common to all samples' leverage with which they agree with the trace."""
+    """The common factor of the samples' leverage with which they imply the trace."""
 
     def implied(factor: float) -> float:
         return factor * sum(
@@ -360,30 +370,31 @@ def _agreeing_factor(pulls: list[_Pulls], trace: float) -> float:
             for pull in pulls
         )
 
-    # Curvature shrinks what a factor implies, so it takes more of it than without. One is what the penalty
-    # alone, without any other sample, would let a sample be moved by.
+    # Curvature shrinks the trace that a factor implies, so the factor is larger than without curvature. A
+    # factor of one is how far a sample would move if the penalty alone held the solution, without any other
+    # sample.
     uncurved = sum(float(pull.weight @ (1 - (pull.probabilities**2).sum(axis=1))) for pull in pulls)
     if trace <= 0 or uncurved <= 0:
         return 0.0
     if implied(1.0) <= trace:
         return 1.0
-    # Less than this implies less than the trace, even without curvature.
+    # A factor below this implies less than the trace, even without curvature.
     least = trace / uncurved
     log = brentq(lambda log: implied(np.exp(log)) / trace - 1, np.log(least) - 1, 0.0, xtol=1e-12)
     return float(np.exp(log))
 
 
 def _softmax_trace(objective: Objective, theta: Array, softness: float) -> float:
-    """C times the trace of H^-1 with the softmax's curvature, estimated from vectors of random signs.
+    """C times the trace of H^-1 times the softmax's curvature, estimated from vectors of random signs.
 
-    They are signs of parameters that have been scaled and turned until H is near the identity. For the
-    parameters themselves both the noise of an estimate and what an error of the solution does to it have no
-    bound where features are correlated or of different scales.
+    The signs belong to parameters that have been scaled and rotated until H is near the identity. With signs
+    of the parameters themselves, neither the noise of an estimate nor the effect of an error of the solution
+    would have a bound where features are correlated or of different scales.
     """
     preconditioner = precondition_by_class(objective, theta, MOST_ITERATIONS)
     residual = RESIDUAL if preconditioner.couples_features else ALONE_RESIDUAL
     multiply = CurvatureAt(objective, theta).product()
-    # Scores are linear in theta, so both are softened alike.
+    # Scores are linear in theta, so dividing theta divides the scores.
     soft = replace(objective, term=SmoothTerm(SoftmaxLoss()), penalty=0.0)
     soften = CurvatureAt(soft, theta / softness).product()
     size = len(preconditioner.gradient(np.zeros(objective.shape)))
@@ -404,21 +415,21 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float) -> float
     estimates: list[float] = []
     while len(estimates) < MOST_PROBES and iterations < ENOUGH_ITERATIONS and not _agree(estimates):
         signs = rng.choice([-1.0, 1.0], (n_given + 1, size // n_inputs))
-        # Signs of the given features, of which an added constant is none.
+        # Signs are drawn for the given features. An added constant is not one of them.
         coordinates = signs[:-1] if space is None else space.basis.T @ signs[:-1]
         probe = np.vstack([coordinates, signs[-1:]])[:n_inputs].T.ravel()
         right = preconditioner.gradient(soften(preconditioner.step(probe)))
         with np.errstate(all="ignore"):
             solved, _ = cg(hessian, right, rtol=residual, maxiter=MOST_ITERATIONS, callback=count)
         if not np.isfinite(solved).all():
-            # Nothing holds the intercept: no sample is near a kink.
+            # No sample is near a kink, so nothing holds the intercept.
             return np.inf
         estimates.append(float(solved @ probe))
     return float(np.mean(estimates))
 
 
 def _agree(estimates: list[float]) -> bool:
-    """Whether the mean of the estimates is known well enough."""
+    """Whether the confidence interval for the mean of the estimates is narrow enough."""
     n = len(estimates)
     if n < 2:
         return False
@@ -429,7 +440,8 @@ def _agree(estimates: list[float]) -> bool:
 def _kept(curvature: Curvature, factor: Array, p: Array) -> Array:
     """``tr(W (I + factor * B)^-1)`` of each sample, for the softmax's curvature ``W = diag(p) - p p'``.
 
-    The curvature B is diagonal but for two vectors, so Sherman, Morrison and Woodbury invert it.
+    The curvature B is diagonal except for outer products of two vectors, so the formula of Sherman, Morrison
+    and Woodbury gives the inverse.
     """
     stiffest = curvature.diagonal.max(axis=1, keepdims=True)
     factor = np.minimum(factor, STIFFEST / np.maximum(stiffest, 1))

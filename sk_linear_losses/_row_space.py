@@ -1,12 +1,12 @@
-"""Features in other coordinates: those of the space in which the penalised solution lies.
+"""Coordinates of the space in which the penalised solution lies.
 
 Knows matrices. Knows nothing of losses, objectives and scikit-learn.
 
 The penalised solution lies in the space that the rows span, and the penalty is the same in orthonormal
-coordinates of that space. A few rows have as many coordinates as there are rows. Of many sparse rows, columns
-that are multiples of each other, as words are that occur in one text only, make one coordinate; and the order
-of the columns is ours to choose. Orthonormal coordinates also separate columns that are nearly equal from
-what distinguishes them.
+coordinates of that space. Few rows have at most one coordinate for each row. Where sparse rows are many,
+columns that are multiples of each other, such as words that occur in one text only, share one coordinate, and
+coordinates may be in any order. For columns that are nearly equal, orthonormal coordinates separate what the
+columns have in common from what distinguishes them.
 """
 
 from __future__ import annotations
@@ -26,28 +26,33 @@ from ._rows import n_common_entries
 from ._shifted_rows import ShiftedRows
 from ._typing import Array
 
-# Most rows whose space is found at once: beyond, that costs as much as the fits that it is to spare, and is
-# done for those that need it. Not even for them where X has more entries (four copies of 128 MB), or a matrix
-# of the coordinates for each class (512 MB in all): without, curvature is not taken.
+# MAX_ROWS: most rows whose space is found at once. With more rows, finding it costs as much as the fits that
+# it is to spare, and it is found only for fits that need it. MAX_ROTATED_ENTRIES: most entries of X for which
+# it is found for those fits (four copies of 128 MB). MAX_SQUARES: most entries of the square matrices of the
+# coordinates, one for each class (512 MB in all). Where they are too large, curvature is not taken.
 MAX_ROWS, MAX_ROTATED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
-# A QR factorisation counts for one multiply-add for each feature and pair of rows, and is done at once where
-# sparse rows take fewer than this. It takes as long as five of a large product: counted as five, of seven
-# kinds of tables a squared hinge took 1.5 to 2 times as long on two, a softmax on one, but half of it on two.
+# Most multiply-adds of a QR factorisation of few sparse rows that is done at once. It counts for one
+# multiply-add for each feature and pair of rows, but takes as long as five of a large product. When it
+# counted for five, a squared hinge took 1.5 to 2 times as long on two of seven kinds of tables; a softmax did
+# so on one, and took half as long on two.
 SMALL_QR_WORK = 25 * 10**7
-# Most entries of a dense X, and stored ones of a sparse X that is copied (400 MB, 48 MB).
+# MAX_DENSE_ENTRIES: most entries of a dense X whose space is found at once (400 MB). MAX_SPARSE_ENTRIES:
+# stored entries of a sparse X up to which it is copied even if few columns are merged (48 MB).
 MAX_DENSE_ENTRIES, MAX_SPARSE_ENTRIES = 5 * 10**7, 2**22
 # Most multiply-adds for the Gram matrix of sparse rows (half a second).
 MAX_COMMON_ENTRIES = 10**8
-# Least reciprocal condition of the Gram matrix of the rows for its factor to have ten digits.
+# Least reciprocal condition number at which the Cholesky factor of the rows' Gram matrix has ten digits.
 WELL_CONDITIONED = 1e-6
-# Relative round-off within which rows may be equal.
+# Rows may be equal if their products with a random vector differ by at most this share of the largest
+# product.
 SAME_PRODUCT = 1e-12
 # Round-off of a feature in a QR factorisation, relative to its largest entry.
 DIRECTION_ROUND_OFF = 64 * float(np.finfo(float).eps)
-# Share of the columns that must go for merging the others to be worth a copy of a large sparse X.
+# Least share of the columns that merging must remove to be worth a copy of a large sparse X.
 WORTH_MERGING = 0.1
-# Digits to which products of multiples with a random vector agree, and the relative round-off of their
-# entries. What differs by more may separate classes.
+# PROBE_DIGITS: decimal digits to which the products of a random vector with multiples, scaled to unit length,
+# agree. MULTIPLE_ROUND_OFF: relative round-off of their entries. Columns that differ by more may separate
+# classes.
 PROBE_DIGITS = 10
 MULTIPLE_ROUND_OFF = 16 * float(np.finfo(np.float64).eps)
 
@@ -68,10 +73,10 @@ class RowSpace:
 
     @property
     def round_off(self) -> float:
-        """Round-off of the scores by features, relative to the sum of their terms by coordinates.
+        """Round-off of scores computed from features, relative to the sum of their terms by coordinate.
 
-        Infinite where terms by features may be larger, and cancel. They are not where a coordinate is one
-        feature or several that are multiples of each other.
+        Infinite where terms by feature may be larger and cancel. They are not larger where each coordinate is
+        one feature, or several features that are multiples of each other.
         """
         return MULTIPLE_ROUND_OFF if sp.issparse(self.basis) and not self.shift.any() else np.inf
 
@@ -91,10 +96,10 @@ class RowSpace:
 def row_spaces(
     X: Any, offset: Array | None, weight: Array, fit_intercept: bool, n_classes: int
 ) -> Iterator[tuple[RowSpace | None, float]]:
-    """Coordinates to fit in, from cheap to dear, and with each the multiply-adds that the next ones take.
+    """Coordinates to fit in, cheapest first, each with the multiply-adds that the next coordinates take.
 
-    None stands for the features as they were given. The next ones are for a fit that does not get on without.
-    Of features that were moved, X is less their `offset`.
+    None stands for the features as they were given. The next coordinates are for a fit that makes no progress
+    without them. X is the features less `offset`, if they were moved.
     """
     if offset is None:
         yield from _row_spaces(X, weight, fit_intercept, n_classes)
@@ -106,10 +111,10 @@ def row_spaces(
 
 
 def near_zero(X: sp.csr_array, weight: Array) -> tuple[sp.csr_array, Array | None]:
-    """Sparse X less an offset: the means of those columns that are far from zero, zero for others.
+    """Sparse X less an offset, and the offset: the means of the columns far from zero, and zero for others.
 
-    Every row with weight stores an entry of such a column: zeros would be farther away than it varies. X
-    itself, and no offset, where there is no such column.
+    Every row with weight stores an entry of such a column: a zero would be farther from the mean than the
+    column varies. X itself and None if there is no such column.
     """
     weighted = X if weight.all() else X[np.flatnonzero(weight)]
     full = np.bincount(weighted.indices, minlength=X.shape[1]) == weighted.shape[0]
@@ -130,9 +135,9 @@ def near_zero(X: sp.csr_array, weight: Array) -> tuple[sp.csr_array, Array | Non
 def _row_spaces(
     X: Any, weight: Array, fit_intercept: bool, n_classes: int
 ) -> Iterator[tuple[RowSpace | None, float]]:
-    """As `row_spaces`, for sparse columns near zero."""
+    """The same as `row_spaces`, without an offset."""
     sparse, n_features = sp.issparse(X), X.shape[1]
-    # Rows without weight have coordinates too, which are dense.
+    # Sparse rows without weight count too: they get coordinates, which are dense.
     n_samples = X.shape[0] if sparse else int(np.count_nonzero(weight))
     n_entries, wide = n_samples * n_features, n_samples < n_features
     n_coordinates = min(n_samples, n_features)
@@ -151,10 +156,10 @@ def _row_spaces(
 
 
 def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool = True) -> RowSpace | None:
-    """Orthonormal coordinates of the space that the rows with weight span; of others they are zero.
+    """Orthonormal coordinates of the space that the rows with weight span; zero for the other rows.
 
-    They do not depend on the order of the rows, nor on how often one is repeated. None where no feature
-    varies, and where cheap ones are not to be had though they are to be cheap.
+    They depend neither on the order of the rows nor on how often a row is repeated. None if no feature
+    varies; unless `at_any_cost`, also if the rows' Gram matrix does not give them.
     """
     weighted = np.flatnonzero(weight)
     given = X if len(weighted) == len(weight) else X[weighted]
@@ -179,8 +184,8 @@ def _orthonormal(X: Any, weight: Array, fit_intercept: bool, at_any_cost: bool =
 
 
 def _robust_mean(X: Any, weight: Array) -> Array:
-    """A mean of the rows in which those longer than most count less, lest the others lose digits to them."""
-    # Sparse rows in float32 would be added up in float32, dense ones be copied to multiply them.
+    """Mean of the rows, with less weight for rows longer than most, to which the others would lose digits."""
+    # A sum of sparse float32 rows would be made in float32; a product of dense float32 rows would copy them.
     sizes = abs(X)
     lengths = sizes @ np.ones(X.shape[1]) if sp.issparse(X) else sizes.sum(axis=1, dtype=np.float64)
     shares = weight / np.maximum(lengths, weighted_quantile(lengths, weight, 0.5) or 1.0)
@@ -188,9 +193,9 @@ def _robust_mean(X: Any, weight: Array) -> Array:
 
 
 def _distinct_rows(X: Any) -> tuple[Array, Array]:
-    """Indices of rows that are not equal, and the place there of each row's equal.
+    """Indices of the distinct rows, and for each row the place of its equal among them.
 
-    Equal rows have the same product with a random vector, by which they are sorted.
+    Rows are sorted by their products with a random vector, which are the same for equal rows.
     """
     products = X @ generator().standard_normal(X.shape[1])
     order = np.argsort(products, kind="stable")
@@ -204,16 +209,17 @@ def _distinct_rows(X: Any) -> tuple[Array, Array]:
 
 
 def _by_gram(X: Any, shift: Array, centred: bool) -> RowSpace | None:
-    """Coordinates of few rows less `shift` by the Cholesky factor of their Gram matrix.
+    """Coordinates of few rows less `shift`, from the Cholesky factor of their Gram matrix.
 
-    None if that is badly conditioned. Centred rows are linearly dependent: a constant feature makes them
-    independent again. Beside an intercept it has no use, so its coefficient is zero at the optimum.
+    None if the Gram matrix is badly conditioned. Centred rows are linearly dependent; a constant feature is
+    added to make them independent. It has no use beside an intercept, so its coefficient is zero at the
+    optimum.
     """
     if X.shape[0] >= X.shape[1]:
         return None
     rows = ShiftedRows(X, shift)
     gram = rows.gram()
-    # The largest number that is added up has its round-off in all others.
+    # The round-off of the largest number that is added up affects all entries.
     largest = rows.squares().max()
     level = gram.diagonal().mean() if centred else 0.0
     gram += level
@@ -233,7 +239,7 @@ def _by_gram(X: Any, shift: Array, centred: bool) -> RowSpace | None:
     def contract(coef: Array) -> Array:
         return solve(rows.multiply(coef))
 
-    # The basis is X.T @ inv(lower).T, and written out only as far as it is asked for.
+    # The basis is X.T @ inv(lower).T, as an operator that is not written out.
     basis = LinearOperator(
         X.shape[::-1], dtype=np.float64, matvec=expand, matmat=expand, rmatvec=contract, rmatmat=contract
     )
@@ -241,11 +247,11 @@ def _by_gram(X: Any, shift: Array, centred: bool) -> RowSpace | None:
 
 
 def _by_qr(X: Array) -> RowSpace | None:
-    """Coordinates of centred rows from a QR factorisation, which keeps very different units apart.
+    """Coordinates of centred rows from a QR factorisation, which copes with features in very different units.
 
-    With features in descending order and rows exchanged, its round-off is small beside each feature's own
-    size (A. J. Cox and N. J. Higham, "Stability of Householder QR factorization for weighted least squares
-    problems", 1998), and beside each row's, as always. None where no feature varies.
+    With features in descending order of size and pivoting among the rows, its round-off is small relative to
+    the size of each feature (A. J. Cox and N. J. Higham, "Stability of Householder QR factorization for
+    weighted least squares problems", 1998) and, as always, to that of each row. None if no feature varies.
     """
     sizes = np.abs(X).max(axis=0)
     order = np.argsort(-sizes)
@@ -253,7 +259,7 @@ def _by_qr(X: Array) -> RowSpace | None:
     basis, factor, exchanged = scipy.linalg.qr(
         X[:, order].T, mode="economic", pivoting=True, check_finite=False, overwrite_a=True
     )
-    # Directions are dropped in which no feature varies by more than its round-off in any of the rows.
+    # Drop directions in which no feature varies by more than its round-off in any row.
     largest = (np.abs(factor) / np.maximum(shares[exchanged], np.finfo(float).tiny)).max(axis=1)
     kept = (np.abs(basis) * largest > DIRECTION_ROUND_OFF * sizes[order, None]).any(axis=0)
     if not kept.any():
@@ -266,10 +272,10 @@ def _by_qr(X: Array) -> RowSpace | None:
 
 
 def _merged_columns(X: sp.csr_array) -> RowSpace | None:
-    """One coordinate for all columns that are multiples of each other, the most used first.
+    """One coordinate for all columns that are multiples of each other; the columns used most come first.
 
-    The parameters that a sparse product reads again and again then lie close together. None where X is large
-    and few columns go.
+    The parameters that a sparse product reads again and again then lie close together. None if X is large and
+    merging removes few columns, or if all columns are zero.
     """
     n_features = X.shape[1]
     by_column = X.tocsc()
@@ -286,7 +292,8 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     first, group = first[order], place[group]
     length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
     rows = X[:, first]
-    # In float32 what is longer would be rounded, and the certificate be one for slightly different rows.
+    # Longer columns are in float64. In float32 they would be rounded, and the certificate would be for
+    # slightly different rows.
     if len(first) < len(kept):
         rows.data = rows.data * (length / lengths[first])[rows.indices]
     shares = (lengths[kept] / length[group]).astype(rows.dtype)
@@ -298,7 +305,7 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
 
 
 def _column_sums(X: sp.csc_array, values: Array) -> Array:
-    """Sums by column of values in place of those stored."""
+    """Sums by column of `values`, which take the place of the stored entries."""
     sums, stored = np.zeros(X.shape[1]), np.flatnonzero(np.diff(X.indptr))
     if len(stored):
         sums[stored] = np.add.reduceat(values, X.indptr[stored])
@@ -306,9 +313,9 @@ def _column_sums(X: sp.csc_array, values: Array) -> Array:
 
 
 def _first_multiples(X: sp.csc_array, lengths: Array) -> Array:
-    """For each column the first one that it is a positive multiple of, which may be itself.
+    """For each column, the index of the first column that it is a positive multiple of, perhaps itself.
 
-    The product with a random vector, over the length, tells which columns to compare.
+    Columns are compared if their products with a random vector, divided by their lengths, agree.
     """
     kept, first = np.flatnonzero(lengths), np.arange(X.shape[1])
     probe = generator().standard_normal(X.shape[0])
@@ -323,7 +330,7 @@ def _first_multiples(X: sp.csc_array, lengths: Array) -> Array:
 
 
 def _are_multiples(X: sp.csc_array, lengths: Array, columns: Array, others: Array) -> Array:
-    """Whether each of the columns is that of the others in its place but for its length."""
+    """Whether each of `columns` is the column at the same place of `others`, except for its length."""
     counts = np.diff(X.indptr)
     agree = counts[columns] == counts[others]
     size = counts[columns[agree]]

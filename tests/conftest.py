@@ -1,12 +1,12 @@
-"""What must be set before numpy is imported, and fixtures that several modules use."""
+"""Settings that must precede the import of numpy, and fixtures that several modules use."""
 
 import os
 
 import pytest
 
-# On thousands of small problems the threads of BLAS get in each other's way: with two threads on two cores,
-# estimator checks and comparisons with oracles took 100 s, with one 25 s. Tests of threads ask for them by
-# `n_jobs`; OMP_NUM_THREADS=2 pytest gives them to all.
+# On thousands of small problems the threads of BLAS slow each other down: estimator checks and comparisons
+# with oracles took 100 s with two threads on two cores, and 25 s with one. Tests of threads ask for threads
+# by `n_jobs`; OMP_NUM_THREADS=2 pytest gives threads to all tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Pictures need no screen.
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -14,7 +14,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks that do not divide the rows of the small problem, and threads however little there is to do."""
+    """Blocks that do not divide the rows of the small problem, and threads for however little work."""
     from sk_linear_losses import _blocks, _rows
 
     monkeypatch.setattr(_blocks, "DENSE_BLOCK_ROWS", 20)

@@ -1,4 +1,4 @@
-"""What tests share: data, textbook solutions in numpy alone, the losses spelled out, and counted calls."""
+"""What tests share: data, textbook solutions in plain numpy, the losses written out, and counted calls."""
 
 from functools import cache
 from unittest import mock
@@ -19,7 +19,7 @@ INTERCEPT = np.array([1.0, -2.0, 0.5])
 
 
 def counted(owner, name):
-    """A context in which a function of a class or module counts its calls, as ``call_count`` of the mock."""
+    """A context that counts calls of a function of a class or module, as ``call_count`` of the mock."""
     return mock.patch.object(owner, name, autospec=True, side_effect=getattr(owner, name))
 
 
@@ -56,7 +56,7 @@ def word_counts(seed, n_samples, n_words, n_classes, length=80):
 
 
 def slopes(function, point, step=1e-5):
-    """Central differences of an array or number by each entry of the point, entries of the point last."""
+    """Central differences of an array or number in each entry of the point, on the last axes."""
     units = step * np.eye(point.size).reshape(-1, *point.shape)
     return np.stack([(function(point + u) - function(point - u)) / (2 * step) for u in units], axis=-1)
 
@@ -69,7 +69,7 @@ def softmax_loss(scores, y, smoothing=0.0):
 
 
 def shortfalls(scores, y, margin=1.0):
-    """By how much each wrong class comes too close to the right one, whose own entry is zero."""
+    """Shortfall of the right class from its margin to each wrong class; zero for the right class itself."""
     rows = np.arange(len(y))
     margins = np.broadcast_to(margin, (scores.shape[1],) * 2)[y]
     short = np.maximum(margins + scores - scores[rows, y][:, None], 0)
@@ -105,7 +105,7 @@ def primal(loss, X, y, coef, intercept, C=1.0, weight=None, **options):
 def softmax_newton(X, y, C=1.0, weight=None, fit_intercept=True, smoothing=0.0):
     """Coefficients and intercepts of the softmax by Newton's method with line search, on centred rows.
 
-    Two classes get a vector each and twice the penalty, which is the binary model's.
+    Two classes have a vector each and twice the penalty, which gives the penalty of the binary model.
     """
     n_classes, n_features = y.max() + 1, X.shape[1]
     weight = np.ones(len(y)) if weight is None else weight
@@ -127,7 +127,7 @@ def softmax_newton(X, y, C=1.0, weight=None, fit_intercept=True, smoothing=0.0):
         step = _newton_step(rows, probabilities, strength, penalty, gradient)
         slope, share = (gradient * step).sum(), 1.0
         if -slope <= 1e-9 * value(theta):
-            # Too little for the value to show; three such steps double the parameters' digits thrice.
+            # The value does not show so small a decrement. Three such steps double the digits three times.
             final_steps += 1
         else:
             while value(theta + share * step) > value(theta) + 1e-4 * share * slope:
@@ -141,8 +141,8 @@ def softmax_newton(X, y, C=1.0, weight=None, fit_intercept=True, smoothing=0.0):
 def hinge_program(X, y, C=1.0, weight=None, fit_intercept=True, margin=1.0, squared=False, worst=False):
     """Coefficients and intercepts of a hinge from its quadratic program, whose slacks are the losses.
 
-    ``worst`` gives each row one slack, which is Crammer and Singer's, instead of one for each wrong class.
-    C=inf allows none: the hard margin of separable classes, to which all hinges tend.
+    ``worst`` gives each row one slack, as Crammer and Singer's hinge does, instead of one for each wrong
+    class. C=inf allows no slack: that is the hard margin of separable classes, to which all hinges tend.
     """
     n_classes, n_features = y.max() + 1, X.shape[1]
     weight = np.ones(len(y)) if weight is None else weight
@@ -164,7 +164,7 @@ def hinge_program(X, y, C=1.0, weight=None, fit_intercept=True, margin=1.0, squa
     quadratic = np.tile(np.append(quadratic, np.zeros(int(fit_intercept))), n_classes)
     P = np.diag(np.append(quadratic, 2 * price * squared))
     if fit_intercept:
-        # Raising all intercepts alike changes no score, so that any price on it leaves the rest as it is.
+        # Raising all intercepts alike changes no loss, so any price on that leaves the rest as it is.
         intercepts = np.arange(n_features, size, rows.shape[1])
         P[np.ix_(intercepts, intercepts)] += P.max() + price.sum()
     solution = quadratic_program(P, np.append(np.zeros(size), price * (not squared)), G, h)
@@ -203,13 +203,13 @@ def quadratic_program(P, q, G, h):
 
 
 def _share(values, steps):
-    """Largest share of the steps, at most all, that leaves no value negative."""
+    """Largest share of the steps, at most 1, that leaves no value negative."""
     falling = steps < 0
     return min(1.0, (-values[falling] / steps[falling]).min(initial=1.0))
 
 
 def _softmax_slopes(probabilities, y, smoothing):
-    """Gradient of the cross-entropy in the scores; no digits cancel where the right class is all but sure."""
+    """Gradient of the cross-entropy in the scores; no digits cancel where the right class is near certain."""
     right = np.eye(probabilities.shape[1], dtype=bool)[y]
     hard = np.where(right, 0, probabilities)
     hard[right] = -hard.sum(axis=1)
@@ -226,9 +226,9 @@ def _newton_step(rows, probabilities, strength, penalty, gradient):
             hessian[j, :, k] = hessian[k, :, j] = -rows.T @ (rows * curvature[:, None])
         hessian[j, :, j] = 0
     for j in range(n_classes):
-        # Curvature sums to zero over classes; 1 - p would lose the digits of a p near 1.
+        # Curvature sums to zero over classes. 1 - p would lose the digits of a p near 1.
         hessian[j, :, j] = -hessian[j].sum(axis=1)
-    # Shifting all classes alike changes no score, so that any curvature there leaves the step as it is.
+    # Shifting all classes alike changes no loss, so any curvature there leaves the step as it is.
     between = np.einsum("jiki->jki", hessian)
     between += np.einsum("jij->i", np.einsum("jiki->jik", hessian)) / n_classes**2
     hessian = hessian.reshape(gradient.size, gradient.size)
@@ -239,7 +239,7 @@ def _newton_step(rows, probabilities, strength, penalty, gradient):
 
 
 def _as_fitted(theta, n_features, mean):
-    """Parameters of centred rows as coefficients and intercepts in the shapes of a fitted classifier."""
+    """Parameters for centred rows as coefficients and intercepts with the shapes of a fitted classifier."""
     coef = theta[:, :n_features]
     constant = theta[:, n_features] if theta.shape[1] > n_features else np.zeros(len(theta))
     intercept = constant - coef @ mean

@@ -34,7 +34,7 @@ BUDGET = _cost.ASCENT_BUDGET
 
 @pytest.fixture(autouse=True)
 def _small_problems(monkeypatch):
-    """Ascent of problems small enough to be tested, too."""
+    """Allow ascent for problems that are small enough to be tested."""
     monkeypatch.setattr(_cost, "ASCENT_BUDGET", math.inf)
 
 
@@ -88,7 +88,7 @@ class Case:
 
 
 def pull_of(objective, flows):
-    """Coded pull of all centred samples, from whole arrays, and sum of that of all samples."""
+    """Coded pull of all centred samples on the coefficients, from whole arrays, and that on the intercept."""
     rows = objective.rows
     X = rows._X.toarray() if sp.issparse(rows._X) else rows._X
     X = X - rows.offset - objective.statistics.mean
@@ -136,7 +136,7 @@ def test_steps_that_suppose_too_little_curvature_are_not_made():
     best = 0.0
     for dual in ascent.blocks:
         ascent._move(dual)
-        # The first of its steps met more, the others made up for it.
+        # The first step met more curvature than supposed; the other steps made up for it.
         assert dual.curvature > 1e-2
         flows = ascent.objective().term.flows
         gain = C * case.weight @ (flows * case.margin[case.y]).sum(axis=1)
@@ -196,7 +196,7 @@ def test_ascends_to_the_optimum(name, n_classes, fit_intercept):
 
 @pytest.fixture
 def in_blocks(monkeypatch):
-    """Ascent of small problems too."""
+    """Allow ascent for small problems."""
     monkeypatch.setattr(_multipliers, "ascent_blocks", lambda objective: N_BLOCKS)
 
 
@@ -251,7 +251,7 @@ class TestAscend:
 
         monkeypatch.setattr(HingeObjective, "gap_parts", solved)
         monkeypatch.setattr(_Ascent, "make_pass", lambda self: None)
-        # Multipliers that are no better are not kept.
+        # Multipliers that are no better than the first are not kept.
         assert ascend(run, case.objective, case.start, N_BLOCKS) is case.objective
         assert len(run.history) == length
 
@@ -352,7 +352,7 @@ def test_none_from_a_start_that_is_near_nor_after_iterations_in_other_coordinate
 
 
 class TestSquared:
-    """Those of a squared hinge begin without multipliers."""
+    """Fits of a squared hinge begin without multipliers."""
 
     def test_small_C_takes_no_ascent(self):
         X, y = text(1200)
@@ -363,7 +363,7 @@ class TestSquared:
 
     @pytest.mark.parametrize(("known", "gradient"), [(0.0, False), (1.0, True)])
     def test_ascent_goes_on_from_what_few_iterations_found(self, known, gradient, monkeypatch):
-        """Their gradient is where the multipliers start, if its bound is worth it."""
+        """The multipliers start from the gradient found by these iterations, if its bound is good enough."""
         X, y = text(1200)
         monkeypatch.setattr(_multipliers, "GRADIENT_TELLS", known)
         with counted(_multipliers, "ascend") as ascents:
@@ -379,7 +379,7 @@ class TestSquared:
 
     @pytest.mark.parametrize("multipliers", [True, False])
     def test_multipliers_of_other_coordinates_are_kept(self, multipliers, monkeypatch):
-        """Those that a fit has are better than a gradient."""
+        """Multipliers that a fit already has are better than a gradient."""
         case = Case("squared")
         objective = case.objective.with_gradient(case.start) if multipliers else case.objective
         run = case.run()
@@ -457,7 +457,7 @@ class TestBlocks:
         assert ascent_blocks(self.objective(X, y)) == 0
 
     def test_none_where_an_iteration_costs_much_more_than_evaluations(self, monkeypatch):
-        """Of few classes of sparse rows Python takes most of the time."""
+        """With sparse rows of few classes, Python takes most of the time."""
         dense, y = generated(0, 1500, 4000, 5)
         monkeypatch.setattr(_cost, "ASCENT_BUDGET", BUDGET)
         assert ascent_blocks(self.objective(dense, y)) > 0

@@ -1,4 +1,4 @@
-"""Probabilities of the SVM: scores of samples as if they had been left out, and the temperature from them."""
+"""Probabilities of the SVM: scores that samples would have if left out, and the temperature from these."""
 
 from functools import partial
 
@@ -48,7 +48,7 @@ def overlapping(n_samples=80):
 
 
 def one_hot(n_samples, sizes):
-    """Columns that say which of its levels each of some factors has, and classes that depend on them."""
+    """One-hot columns of some factors, and classes that depend on the levels."""
     rng = np.random.default_rng(0)
     levels = [rng.integers(size, size=n_samples) for size in sizes]
     scores = sum(rng.normal(size=(size, 3))[level] for size, level in zip(sizes, levels, strict=True))
@@ -57,13 +57,13 @@ def one_hot(n_samples, sizes):
 
 
 def least_log_loss(model, X, y):
-    """The held-out loss at the temperature that suits the scores best."""
+    """The held-out loss at the temperature that is best for the scores."""
     scores = model.decision_function(X)
     return min(log_loss(y, softmax(scores / T, axis=1)) for T in np.geomspace(1e-5, 100, 300))
 
 
 def fit_and_left_out(X, y):
-    """A model and the scores of its samples had they been left out, with their classes."""
+    """A model, the scores that its samples would have if left out, and their classes."""
     found = []
     original = _calibration._left_out_scores
 
@@ -80,7 +80,7 @@ def fit_and_left_out(X, y):
 def test_left_out_scores_are_those_of_fits_with_the_others_of_the_class_in_its_place():
     X, y = overlapping()
     model, scores, _ = fit_and_left_out(X, y)
-    # Scores as losses see them are less those of the last class; those of the model sum to zero.
+    # Losses see scores less that of the last class; the scores of the model sum to zero.
     shifts = scores - scores.mean(axis=1, keepdims=True) - model.decision_function(X)
     refits = np.empty_like(shifts)
     counts = np.bincount(y)
@@ -96,7 +96,7 @@ def test_left_out_scores_are_those_of_fits_with_the_others_of_the_class_in_its_p
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
 @pytest.mark.parametrize("C", [1e-5, 1e-4, 1e-3])
 def test_classes_of_one_size_and_little_C(C, loss):
-    """Without one of a class's samples alone, its intercept would fall below those of all other classes."""
+    """If a sample left out made its class lighter, the class's intercept would fall below all others."""
     X_train, X_test, y_train, y_test = train_test_split(
         *load_iris(return_X_y=True), test_size=60, random_state=0, stratify=load_iris().target
     )
@@ -108,7 +108,7 @@ def test_classes_of_one_size_and_little_C(C, loss):
 
 @pytest.mark.parametrize("C", [0.1, 0.2, 0.3, 1.0])
 def test_no_feature_is_worth_a_coefficient(C):
-    """The optimum is the intercept of the larger class, and most multipliers are round-off."""
+    """At the optimum the intercept alone predicts the larger class, and most multipliers are round-off."""
     rng = np.random.default_rng(4)
     X = rng.normal(size=(6000, 10))
     y = 1.5 * X[:, 0] + rng.logistic(size=6000) > 3.5
@@ -122,7 +122,7 @@ def test_no_feature_is_worth_a_coefficient(C):
 @pytest.mark.parametrize("C", [10.0, 1e3, 1e5])
 @pytest.mark.parametrize("seed", range(4))
 def test_hard_margins_of_more_samples_than_parameters(seed, C, loss):
-    """As many samples hold the solution as it has parameters: log-losses were up to 14 times the least."""
+    """As many samples hold the solution as it has parameters. Log-losses were up to 14 times the least."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(4000, 20))
     y = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
@@ -146,7 +146,7 @@ def test_scores_beyond_float64_have_a_temperature():
 
 
 def test_no_temperature_is_the_lowest_where_all_samples_are_right_without_themselves():
-    """A part of a sample that is wrong keeps it up, the less of one the more others there are."""
+    """A part of one wrong sample keeps the temperature up, by less the more other samples there are."""
     y = np.arange(40) % 2
     scores = np.column_stack([1.0 - 2 * y, 2.0 * y - 1])
     temperatures = [
@@ -154,7 +154,7 @@ def test_no_temperature_is_the_lowest_where_all_samples_are_right_without_themse
         for n_samples in (40, 400, 4000)
     ]
     assert temperatures == sorted(temperatures, reverse=True)
-    # exp(-2 / T) of the weight is wrong by 2.
+    # By the softmax, a share of about exp(-2 / T) of the weight is wrong by 2.
     for temperature, n_samples in zip(temperatures, (40, 400, 4000), strict=True):
         assert 2 / (1 + np.exp(2 / temperature)) == pytest.approx(0.1 / n_samples, rel=1e-9)
 
@@ -173,7 +173,7 @@ def test_classes_of_more_samples_than_are_made_dense_at_a_time():
     y = np.repeat([0, 1, 2], 1200)
     X = 0.3 * rng.normal(size=(3, 6))[y] + rng.normal(size=(3600, 6))
     models = [MulticlassSVMClassifier(C=C).fit(X, y) for C in (1e-6, 1e-5)]
-    # So few are out of reach of the margin that scores, and with them temperatures, are as large as C.
+    # So few samples reach the margin that scores, and with them temperatures, are in proportion to C.
     assert models[1].temperature_ == pytest.approx(10 * models[0].temperature_, rel=1e-2)
     assert models[0].temperature_ < 0.01
 
@@ -218,7 +218,7 @@ def test_of_many_samples_some_are_left_out_as_if_all_were(monkeypatch):
 
 
 def test_many_samples_whose_classes_come_in_turns(monkeypatch):
-    """Every second sample would be of one class."""
+    """A draw of every second sample would hold one class alone."""
     rng = np.random.default_rng(0)
     y = np.arange(800) % 2
     X = (1 + 3 * y[:, None]) * rng.normal(size=(800, 3)) + y[:, None]
@@ -229,7 +229,7 @@ def test_many_samples_whose_classes_come_in_turns(monkeypatch):
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
 def test_of_many_samples_the_few_errors_are_left_out(loss, monkeypatch):
-    """A few in a thousand, which tell all of the temperature."""
+    """The errors, a few in a thousand, alone determine the temperature."""
     rng = np.random.default_rng(0)
     y = np.arange(6000) % 3
     X = rng.normal(size=(6000, 4)) + 3.5 * np.eye(3, 4)[y]
@@ -246,7 +246,7 @@ def test_the_same_samples_are_drawn_each_time(monkeypatch):
 
 
 def test_kinks_are_spread_the_less_the_more_samples_there_are(monkeypatch):
-    """Over the margin divided by the cube root of their number."""
+    """The width is the margin divided by the cube root of the number of samples."""
     widths = []
     original = _calibration._left_out_scores
 
@@ -287,7 +287,7 @@ def test_the_inverse_is_for_few_coefficients_or_much_data(monkeypatch):
 @each_variant
 @pytest.mark.parametrize("weight", [0.1, 1 / 3, 0.7])
 def test_a_weight_of_three_is_a_row_three_times_where_products_are_rounded(weight, parameters):
-    """A multiple of twenty samples, of which one stands at the end of a share of all weight."""
+    """With a multiple of twenty samples, one stands exactly at the end of a share of the weight."""
     X, y = overlapping(40)
     model = MulticlassSVMClassifier(tol=1e-9, class_weight=dict.fromkeys(range(3), weight), **parameters)
     weighted = model.fit(X, y, np.full(40, 3.0)).temperature_
@@ -309,7 +309,7 @@ def test_one_outlying_entry_leaves_the_temperature_as_it_is(entry, parameters):
 
 
 def test_few_rows_that_tell_something_have_a_say():
-    """Of 97 rows in a hundred scores are nearly equal, and smaller than the margin of the others."""
+    """97 rows in a hundred have nearly equal scores, smaller than the margin of the others."""
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 3000)
     centred = rng.normal(size=(3000, 3))
@@ -355,7 +355,7 @@ def test_a_weight_of_two_is_a_row_twice(parameters, class_weight):
 
 @each_variant
 def test_a_weight_below_one_is_a_part_of_C(parameters):
-    """It belongs to one row, which is left out whole."""
+    """The weight belongs to one row, which is left out as a whole."""
     X, y = overlapping()
     whole = MulticlassSVMClassifier(**parameters).fit(X, y)
     quarters = MulticlassSVMClassifier(C=4, **parameters).fit(X, y, np.full(len(y), 0.25))
@@ -364,7 +364,7 @@ def test_a_weight_below_one_is_a_part_of_C(parameters):
 
 @each_variant
 def test_scores_far_smaller_than_the_margin_still_tell_classes_apart(parameters):
-    """At a small C all scores are small, and so is the temperature that makes the most of them."""
+    """At a small C all scores are small, and so is the best temperature for them."""
     X_train, X_test, y_train, y_test = halves("digits")
     model = MulticlassSVMClassifier(1e-6, fit_intercept=False, **parameters).fit(X_train, y_train)
     assert np.abs(model.decision_function(X_test)).max() <= 0.2
@@ -412,7 +412,7 @@ def test_the_most_probable_class_is_predicted(name, parameters):
 
 @each_estimator
 def test_scores_that_differ_in_the_last_digit_alone_are_told_apart(estimator):
-    """Exponentials and temperatures round them to the same probability."""
+    """Exponentials, and division by a temperature, round such scores to the same probability."""
     X, y = overlapping()
     model = estimator.fit(X, y)
     model.coef_, model.temperature_ = np.zeros((3, 3)), 7.0
@@ -438,14 +438,14 @@ def test_the_least_score_above_zero_is_for_the_second_of_two_classes(estimator):
 @pytest.mark.parametrize("C", [0.01, 1.0])
 @pytest.mark.parametrize("name", LOADERS)
 def test_held_out_loss_is_near_that_of_refits(name, C, parameters):
-    """Against a temperature for the scores of 5-fold refits, six fits in all; wine's 89 rows vary most."""
+    """Refits are for a temperature from 5 folds, six fits in all. wine, with 89 rows, varies most."""
     found, refits = held_out(MulticlassSVMClassifier(C, **parameters), *halves(name))
     assert found <= (1.4 if (name, C) == ("wine", 1.0) else 1.2) * refits
     assert found <= np.log(len(np.unique(LOADERS[name]().target)))
 
 
 def held_out(model, X_train, X_test, y_train, y_test):
-    """Held-out log-loss of the model and at the best temperature for out-of-fold scores."""
+    """Held-out log-loss of the model, and of the model at the best temperature for out-of-fold scores."""
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     scores = cross_val_predict(model, X_train, y_train, cv=folds, method="decision_function")
     model.fit(X_train, y_train)
@@ -459,7 +459,7 @@ def held_out(model, X_train, X_test, y_train, y_test):
 
 
 def documents(n_samples, n_terms=3000, n_classes=12):
-    """Normalised counts of terms, of which each class has its own rare ones: more than 4000 coefficients."""
+    """Normalised counts of terms, with rare terms of each class's own, for more than 4000 coefficients."""
     rng = np.random.default_rng(0)
     y = np.arange(n_samples) % n_classes
     frequency = 1 / (10.0 + np.arange(n_terms))
@@ -469,7 +469,7 @@ def documents(n_samples, n_terms=3000, n_classes=12):
 
 
 def crowd(n_samples, n_features=110, n_classes=40):
-    """One cloud of samples for each of many classes, overlapping: more than 4000 coefficients."""
+    """Many classes, each one cloud of samples, which overlap, for more than 4000 coefficients."""
     rng = np.random.default_rng(0)
     y = np.arange(n_samples) % n_classes
     centres = rng.normal(size=(n_classes, n_features))
@@ -483,7 +483,8 @@ def crowd(n_samples, n_features=110, n_classes=40):
         (documents, 1200, "hinge", 1.0, 1.2),
         (crowd, 800, "squared_hinge", 1.0, 1.2),
         (crowd, 800, "hinge", 0.01, 1.2),
-        # Ten samples of each of forty classes, a hard margin: spread kinks hold rivals that the loss lets go.
+        # Ten samples for each of forty classes, a hard margin: spread kinks hold rivals that the loss
+        # releases.
         (crowd, 800, "hinge", 1.0, 1.7),
     ],
 )
@@ -521,10 +522,10 @@ def ill_conditioned(n_samples, n_features):
 def test_products_do_as_well_where_features_are_ill_conditioned(
     loss, shape, summary, most, diagonal, monkeypatch
 ):
-    """Whatever the draws. They move temperatures far where the scores say next to nothing of the classes.
+    """The random draws do not matter. They change temperatures much where scores tell little of the classes.
 
-    Of 150 samples in 300 dimensions the classes are separated all the same, and then some draws move losses
-    far too: by 2 to 11 times.
+    The classes of 150 samples in 300 dimensions are separated all the same. There some draws also change
+    losses much: by factors of 2 to 11.
     """
     X, y = ill_conditioned(shape[0] + 1000, shape[1])
     train, test = np.split(np.arange(len(y)), shape[:1])
@@ -550,9 +551,9 @@ def test_few_vectors_are_enough_for_a_trace_where_they_agree(estimates, enough):
 
 @pytest.mark.parametrize("make", [lambda: crowd(400), lambda: ill_conditioned(60, 300)])
 def test_a_weight_of_two_is_a_row_twice_for_many_coefficients(make, monkeypatch):
-    """Solved to the last digit, which fits with so many coefficients are only if they are asked to.
+    """The fits are solved to the last digit, as the tolerance asks; by default such fits would end before.
 
-    All in the coordinates of the features: signs in others are other signs.
+    All are made in the coordinates of the features: in others the random signs would be different.
     """
     monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
     X, y = make()
@@ -566,7 +567,7 @@ def test_a_weight_of_two_is_a_row_twice_for_many_coefficients(make, monkeypatch)
 
 
 def test_curvature_of_each_feature_alone_tells_the_temperature_of_correlated_features(monkeypatch):
-    """Which few samples hold: stopped as early as with more curvature, gradients found a seventh of it."""
+    """Conjugate gradients stopped as early as with more curvature found a seventh of the temperature."""
     monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
     ratios = []
     for seed in range(3):
@@ -610,7 +611,7 @@ def test_held_out_loss_is_below_that_of_the_link(C):
 
 @pytest.mark.parametrize("tol", [0.1, 0.5])
 def test_a_rough_fit_without_samples_near_a_kink_has_a_temperature(tol):
-    """Nothing holds the intercept then, and the trace has no bound."""
+    """Without samples near a kink nothing holds the intercept, and the trace has no bound."""
     rng = np.random.default_rng(0)
     X = sp.csr_array(rng.random((1010, 1400)) * (rng.random((1010, 1400)) < 0.004))
     y = rng.integers(0, 2, 1010)

@@ -1,4 +1,4 @@
-"""What a fit says of its progress: printed lines, reporters, and callbacks of scikit-learn."""
+"""What a fit reports of its progress: printed lines, reporters, and callbacks of scikit-learn."""
 
 import pickle
 import re
@@ -38,9 +38,9 @@ HAS_CALLBACKS = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) 
 
 X, Y = load_iris(return_X_y=True)
 MANY = generated(7, 20_000, 5, 3)
-# So many that float32 rows are multiplied in float32 first.
+# So many rows that those in float32 are multiplied in float32 first.
 MORE = generated(0, 60_000, 20, 6)
-# Each for another way through the solver, with its data and loss.
+# Each takes another way through the solver. With its data and its loss.
 VARIANTS = {
     "softmax": (SoftmaxClassifier(), X, Y, softmax_loss),
     "two classes": (SoftmaxClassifier(), *load_breast_cancer(return_X_y=True), softmax_loss),
@@ -67,7 +67,7 @@ def variant(name):
 
 
 def objective_of(name, model):
-    """The objective that the parameters of a model have, by other means."""
+    """The objective at the parameters of a model, computed independently."""
     _, X, y, loss = VARIANTS[name]
     X = X.toarray() if sp.issparse(X) else X.astype(float)
     return primal(loss, X, np.unique(y, return_inverse=True)[1], model.coef_, model.intercept_, model.C)
@@ -82,7 +82,7 @@ def stopped_by_max_iter(name, n_iter):
 
 
 def assert_same_state(model, other):
-    """All fitted attributes are equal, but for the clock."""
+    """Assert that all fitted attributes are equal, except for seconds."""
     state, wanted = (
         {key: value for key, value in vars(m).items() if key.endswith("_") and key[0] != "_"}
         for m in (model, other)
@@ -107,7 +107,7 @@ class TestVerbose:
         return [self.LINE.fullmatch(line).groups() for line in out.splitlines()]
 
     def numbers(self, lines, kind):
-        """The lines of one kind, by their number."""
+        """The lines of one kind, whose numbers are checked."""
         chosen = [line for line in lines if line[1] == kind]
         assert [int(line[2]) for line in chosen] == list(range(1, len(chosen) + 1))
         return chosen
@@ -179,7 +179,7 @@ class TestVerbose:
         assert {line[6:8] for line in lines} == {(None, None)}
 
     def test_objective_of_zero(self, capsys):
-        """Where no margin is asked for, nothing is lost and no share of it can be told."""
+        """Without a margin there is no loss, so no gap can be stated as a share of it."""
         model = MulticlassSVMClassifier(margin=np.zeros((3, 3)), verbose=1)
         lines = self.lines(capsys, model, X, Y)
         assert model.objective_ == 0
@@ -187,7 +187,7 @@ class TestVerbose:
 
 
 class Stopper:
-    """A reporter that asks for the end at one iteration and records what it is told."""
+    """A reporter that asks for the end at iteration `at` and records what it is told."""
 
     def __init__(self, at):
         self.at, self.begun, self.ended, self.milestones = at, [], [], []
@@ -287,7 +287,7 @@ def test_callbacks_where_scikit_learn_has_them(estimator):
 
 
 def test_without_the_interface():
-    """Where it is missing, or has moved, everything else works."""
+    """If the interface is missing or has moved, everything else works."""
     program = """
 import builtins
 original = builtins.__import__
@@ -340,7 +340,7 @@ class Recorder:
 
     @property
     def order(self):
-        """Hooks and tasks as they came."""
+        """Hooks and tasks in the order of the calls."""
         return [call[:3] for call in self.calls]
 
     def fitted(self, hook, task="iteration"):
@@ -349,7 +349,7 @@ class Recorder:
 
 
 class Propagated(Recorder):
-    """The same, for all estimators inside of another one."""
+    """The same, propagated to all estimators inside another one."""
 
     max_propagation_depth = None
 
@@ -378,7 +378,7 @@ def expected_order(n_iter):
 
 
 def snapshot(model):
-    """All that a model is made of, as bytes, so that no change goes unseen."""
+    """All attributes of a model as bytes, so that no change goes unnoticed."""
     return {key: pickle.dumps(value) for key, value in vars(model).items() if key != "_skl_callbacks"}
 
 
@@ -397,7 +397,7 @@ if HAS_CALLBACKS:
     from sklearn.callback import ProgressBar, ScoringMonitor
 
     class TestCallbacks:
-        """scikit-learn's callbacks, its own and others."""
+        """Callbacks for scikit-learn's interface, its own and others."""
 
         @each_variant
         def test_tasks(self, name):
@@ -409,7 +409,7 @@ if HAS_CALLBACKS:
             assert_same_state(model, clone(VARIANTS[name][0]).fit(X, y))
 
         def test_line_searches_that_fail_begin_no_task_of_their_own(self, monkeypatch):
-            """An iteration goes on with other curvature, or remains without end; both happen here."""
+            """The iteration goes on with other curvature, or never ends. Both happen here."""
             monkeypatch.setattr(_stage, "LINE_SEARCH", 1)
             recorder = Recorder()
             model = MulticlassSVMClassifier().set_callbacks(recorder)
@@ -429,7 +429,7 @@ if HAS_CALLBACKS:
                 assert told["y"] is names
                 assert told["metadata"].keys() == {"sample_weight"}
                 assert told["metadata"]["sample_weight"] is weight
-            # Feature names are known, or else this warns.
+            # Without feature names this would warn.
             assert set(recorder.fitted("end")[0].predict(frame)) <= set("xyz")
             recorder.calls.clear()
             model.fit(X, Y)
@@ -451,15 +451,15 @@ if HAS_CALLBACKS:
             for i, estimator in enumerate(ended):
                 assert_array_equal(estimator.history_["gap"], model.history_["gap"][: i + 1])
                 assert estimator.objective_ <= model.history_["objective"][i] * (1 + 1e-12)
-                # Until the last iterations the products with float32 rows are in float32.
+                # Products with float32 rows are in float32 until the last iterations.
                 assert estimator.objective_ == pytest.approx(objective_of(name, estimator), rel=1e-7)
-                # Nor is anything proven until then.
+                # Until then nothing is proven.
                 assert estimator.duality_gap_ < np.inf or name == "no penalty" or not estimator.converged_
             assert not ended[0].converged_
             wanted = stopped_by_max_iter(name, 1)
             assert vars(ended[0]).keys() >= vars(wanted).keys()
             assert ended[0].coef_.shape == wanted.coef_.shape
-            # At its end a fit may improve the intercept once more.
+            # A fit may improve the intercept once more when it ends.
             assert wanted.objective_ <= ended[0].objective_ * (1 + 1e-7)
             assert ended[-1].score(X, y) == pytest.approx(model.score(X, y), abs=0.01)
 
@@ -510,7 +510,7 @@ if HAS_CALLBACKS:
 
         @each_estimator
         def test_stop_once_certified(self, estimator):
-            """What a callback does with what it is told: no warning, for the fit did converge."""
+            """A callback that ends a certified fit causes no warning, since the fit has converged."""
 
             class Enough(Silent):
                 def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):

@@ -1,4 +1,4 @@
-"""`duality_gap_` bounds the distance to the optimum, wherever a fit stops; `history_` tells the same."""
+"""`duality_gap_` bounds the distance to the optimum wherever a fit stops, and so does `history_`."""
 
 import warnings
 from functools import cache
@@ -30,7 +30,7 @@ from .oracles import (
     weston_watkins_loss,
 )
 
-# Estimator, its parameters, the loss, and the solution by other means.
+# Estimator, its parameters, the loss, and an independent solver with its options.
 VARIANTS = {
     "softmax": (SoftmaxClassifier, {}, softmax_loss, softmax_newton, {}),
     "smoothed": (SoftmaxClassifier, {}, softmax_loss, softmax_newton, {}),
@@ -52,16 +52,16 @@ VARIANTS = {
 }
 HINGES = [name for name, variant in VARIANTS.items() if variant[0] is MulticlassSVMClassifier]
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
-# What summing an objective in float64 may lose.
+# Relative error that summing an objective in float64 may cause.
 ROUND_OFF = 1e-13
 
 
 @cache
 def problem(variant, seed):
-    """A small random problem: estimator, X, y, weights and the value of its optimum by other means.
+    """A small random problem: estimator, X, y, weights and an independent value of its optimum.
 
-    Odd seeds have no intercept, every third has weights, some of them zero, every other pair of seeds a
-    margin for each pair of classes.
+    Odd seeds have no intercept. Every third seed has weights, of which some are zero. Every other pair of
+    seeds has a margin for each pair of classes.
     """
     rng = np.random.default_rng(seed)
     n_classes = int(rng.integers(2, 6))
@@ -86,14 +86,14 @@ def problem(variant, seed):
 
 
 def quiet_fit(model, *data):
-    """The fitted model; that it may have stopped early is the point here."""
+    """The fitted model, which may have stopped early, without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(*data)
 
 
 def assert_bounds(objective, gap, optimum):
-    """The gap is a finite number that is not below the distance to the optimum."""
+    """Assert that the gap is finite and not below the distance to the optimum."""
     assert np.isfinite(objective)
     assert np.isfinite(gap)
     assert gap >= 0
@@ -138,7 +138,7 @@ def test_gap_on_raw_data(variant, name, tol):
     "model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")], ids=repr
 )
 def test_bad_units_do_not_loosen_the_gap(model, C):
-    """With curvature by class only, the gradient is small long after the decrement."""
+    """With curvature by class alone, the decrement is small long before the gradient."""
     X, y = generated(0, 1000, 150, 7)
     X *= 10 ** np.random.default_rng(0).uniform(-4, 4, X.shape[1])
     model = clone(model).set_params(C=C).fit(X, y)
@@ -158,7 +158,7 @@ def test_history_is_consistent(variant, max_iter):
     assert {column.dtype for column in model.history_.values()} == {np.dtype(float)}
     assert (np.diff(model.history_["seconds"]) >= 0).all()
     assert model.history_["seconds"][0] >= 0
-    # The solution is the best point met, with the best bound met, but for what storing it may cost.
+    # The solution is the best point met, with the best bound met, except for what storing it may cost.
     assert model.objective_ <= (1 + 1e-13) * model.history_["objective"].min()
     assert model.duality_gap_ <= model.history_["gap"].min() + _fit.UNMEASURED * model.objective_
 
@@ -187,7 +187,7 @@ def test_no_gap_without_a_penalty(fit_intercept):
 )
 @each_variant
 def test_rows_that_are_all_alike(variant, counts):
-    """Nothing but the intercept tells the classes apart."""
+    """Only the intercept tells the classes apart."""
     estimator, parameters = VARIANTS[variant][:2]
     counts = np.array(counts)
     y = np.repeat(np.arange(len(counts)), counts)
@@ -203,7 +203,7 @@ def test_rows_that_are_all_alike(variant, counts):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("variant", HINGES)
 def test_rows_that_are_all_alike_but_for_their_weights(variant, seed):
-    """The intercept alone, where the multipliers of heavy rows must match those of many light ones."""
+    """Only the intercept is fitted, and multipliers of heavy rows must match those of many light ones."""
     rng = np.random.default_rng(seed)
     y = rng.integers(4, size=30)
     model = MulticlassSVMClassifier(0.03, **VARIANTS[variant][1])
@@ -216,7 +216,7 @@ def test_rows_that_are_all_alike_but_for_their_weights(variant, seed):
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("model", [SoftmaxClassifier(), MulticlassSVMClassifier(loss="squared_hinge")])
 def test_features_far_from_zero_are_not_taken_for_constant(model, storage):
-    """Squares less products with the mean would leave nothing of their variance."""
+    """Sums of squares less the squared mean would lose all digits of their variance."""
     X, y = generated(0, 200, 3, 3)
     near = clone(model).fit(X, y)
     far = clone(model).fit(storage(X + 2.0**28), y)
@@ -242,7 +242,7 @@ def test_history_of_single_precision_claims_no_bound():
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("unit", [1e5, 1e8])
 def test_squared_hinge_does_not_end_at_the_round_off_of_the_margin(unit, n_classes):
-    """Classes far apart in large units: all losses together are less than that."""
+    """Classes are far apart in large units, so the sum of all losses is below that round-off."""
     X, y = make_blobs(600, 5, centers=10 * np.eye(5)[:n_classes], random_state=0)
     model = MulticlassSVMClassifier(loss="squared_hinge").fit(unit * X, y)
     assert model.converged_
@@ -252,7 +252,7 @@ def test_squared_hinge_does_not_end_at_the_round_off_of_the_margin(unit, n_class
 @each_variant
 @pytest.mark.parametrize("seed", range(40))
 def test_corrected_multipliers_bound_the_optimum(variant, seed, monkeypatch):
-    """Where all features are corrected or one alone is, near the optimum and away from it."""
+    """All features are corrected or only one, near the optimum and away from it."""
     monkeypatch.setattr(_certificate, "MOST_CORRECTED", 1 + 31 * (seed % 2))
     estimator, X, y, weight, optimum = problem(variant, seed)
     results, solve = [], _fit.solve
@@ -284,7 +284,7 @@ def powers(name):
 @pytest.mark.parametrize("C", [1.0, 1e4])
 @pytest.mark.parametrize("name", ["days", "seconds", "unit", "products"])
 def test_powers_of_a_variable_do_not_undo_the_certificate(variant, name, C, monkeypatch):
-    """Their gradient is round-off of up to 1e9; away from the optimum bounds are below all objectives too."""
+    """Gradients are round-off of up to 1e9. Away from the optimum, too, bounds are below the objective."""
     estimator, parameters = VARIANTS[variant][:2]
     X, y = powers(name)
     results, solve = [], _fit.solve
@@ -299,7 +299,7 @@ def test_powers_of_a_variable_do_not_undo_the_certificate(variant, name, C, monk
 
 
 def test_doubt_of_a_correction_is_charged_to_each_feature_alone(monkeypatch):
-    """There is most of it in features in large units, but their coefficients are tiny."""
+    """Features in large units have most of the doubt, but tiny coefficients."""
     results, solve = [], _fit.solve
     monkeypatch.setattr(_fit, "solve", lambda *args: results.append(solve(*args)) or results[-1])
     SoftmaxClassifier(1e4).fit(*powers("seconds"))
@@ -324,7 +324,7 @@ def test_doubt_of_a_correction_is_charged_to_each_feature_alone(monkeypatch):
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("column", ["time", "identifier"])
 def test_a_column_in_tiny_units_does_not_undo_the_certificate(variant, storage, column):
-    """Its gradient is round-off of size one. In larger units the optimum is the same but for the penalty."""
+    """Its gradient is round-off of size one. In larger units only the penalty changes the optimum."""
     estimator, parameters, loss, solution, options = VARIANTS[variant]
     X, y = generated(1, 60, 3, 3)
     share = np.random.default_rng(1).random(60)
@@ -339,7 +339,7 @@ def test_a_column_in_tiny_units_does_not_undo_the_certificate(variant, storage, 
 
 
 def test_many_classes_do_not_loosen_the_bound_of_an_intercept_that_is_nearly_balanced():
-    """Where no sample gave more than one over the number of classes it was 120 times that."""
+    """When no sample's flow exceeded one over the number of classes, the bound was 120 times as far."""
     rng, y = np.random.default_rng(0), np.arange(200) % 100
     X = rng.normal(size=(200, 5))
     model = SoftmaxClassifier().fit(X, y)

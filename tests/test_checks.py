@@ -1,4 +1,4 @@
-"""What checks of parameters let pass, and what their errors say."""
+"""Values that checks of parameters accept, and the messages of their errors."""
 
 import math
 from fractions import Fraction
@@ -13,7 +13,7 @@ NO_NUMBERS = [True, np.True_, "1", None, 1j, [1.0], np.ones(1)]
 
 
 def short(value):
-    """What a test is called after its value."""
+    """The name of a test's value."""
     return repr(value)[:20]
 
 
@@ -30,7 +30,7 @@ def test_numbers_of_any_type_pass_where_they_are_valid(value):
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 0, -1.5, math.nan, 10**400, -(10**400)], ids=short)
 def test_the_error_of_a_number_names_parameter_value_and_what_it_must_be(value):
-    """Numbers that double precision does not hold are among those that are not valid."""
+    """Numbers beyond double precision are invalid, too."""
     with pytest.raises(ValueError, match=r"must be") as error:
         check_number("C", value, positive, "a number > 0")
     assert str(error.value) == f"C={value!r} must be a number > 0."

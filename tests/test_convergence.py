@@ -1,4 +1,4 @@
-"""Fits end at the optimum whatever the units, shifts and quirks of the data, and say so when they cannot."""
+"""Fits end at the optimum whatever the units, shifts and quirks of the data, or say that they do not."""
 
 import re
 import time
@@ -48,7 +48,7 @@ from .oracles import (
     weston_watkins_loss,
 )
 
-# Classifier, the loss, and the solution by other means.
+# Classifier, its parameters, the loss, and an independent solver with its options.
 VARIANTS = {
     "softmax": (SoftmaxClassifier, {}, softmax_loss, softmax_newton, {}),
     "weston_watkins": (MulticlassSVMClassifier, {}, weston_watkins_loss, hinge_program, {}),
@@ -67,7 +67,7 @@ VARIANTS = {
         {"worst": True},
     ),
 }
-# Every so many rows of a bundled data set.
+# Steps between the rows that are taken of a bundled data set.
 STEPS = {"iris": 3, "wine": 3, "breast_cancer": 10}
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 each_data_set = pytest.mark.parametrize("name", STEPS)
@@ -87,7 +87,7 @@ def build(variant, C=1.0, **parameters):
 
 
 def optimum(variant, X, y, C=1.0, fit_intercept=True):
-    """The value of the optimum by other means; a penalty above 100 is for separable classes only."""
+    """An independent value of the optimum; C above 100 is for separable classes only."""
     _, _, loss, solution, options = VARIANTS[variant]
     if C > 100 and variant in ("weston_watkins", "crammer_singer"):
         # From some C on the hinges' optimum is the hard margin, which is far easier to find.
@@ -97,7 +97,7 @@ def optimum(variant, X, y, C=1.0, fit_intercept=True):
 
 
 def assert_optimal(model, variant, X, y, wanted):
-    """The objective is within a millionth of the optimum, and is that of the coefficients."""
+    """Assert that the objective is within a millionth of the optimum, and is that of the coefficients."""
     assert model.converged_
     np.testing.assert_allclose(model.objective_, wanted, rtol=1e-6)
     found = primal(VARIANTS[variant][2], X, y, model.coef_, model.intercept_, model.C)
@@ -105,7 +105,7 @@ def assert_optimal(model, variant, X, y, wanted):
 
 
 def separable(n_classes, seed=0):
-    """Well separated clusters of 36 rows in all."""
+    """Well separated clusters, with 36 rows in all."""
     rng = np.random.default_rng(seed)
     y = np.repeat(np.arange(n_classes), 36 // n_classes)
     return rng.normal(size=(n_classes, 3))[y] * 10 + rng.normal(size=(len(y), 3)), y
@@ -143,7 +143,7 @@ def test_softmax_in_units_of_a_millionth(name):
 @each_data_set
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "softmax"])
 def test_hinges_in_units_of_a_millionth(variant, name):
-    """The penalty is then less than the rounding of the losses; what is claimed must hold all the same."""
+    """The penalty is less than the rounding of the losses. What a fit claims must hold all the same."""
     X, y = thinned(name)
     model = build(variant, max_iter=200)
     with warnings.catch_warnings():
@@ -160,7 +160,7 @@ def test_hinges_in_units_of_a_millionth(variant, name):
 @each_data_set
 @each_variant
 def test_units_that_C_makes_up_for(variant, name, factor):
-    """The same problem in other units, with coefficients and objective to match."""
+    """The same problem in other units has the same solution in these units."""
     X, y = thinned(name)
     wanted = build(variant).fit(X, y)
     found = build(variant, C=1 / factor**2).fit(factor * X, y)
@@ -181,7 +181,7 @@ def test_origin_does_not_matter(variant, name, shift):
 
 @each_variant
 def test_far_origin_costs_no_digits(variant):
-    """Fits of the same numbers, far from zero and moved back without round-off."""
+    """Fits to the same numbers, far from zero and moved back without round-off."""
     X, y = thinned("iris")
     far = X + 1e9
     found, wanted = build(variant).fit(far, y), build(variant).fit(far - 1e9, y)
@@ -204,7 +204,7 @@ def test_constant_columns(variant, name, value):
 def test_duplicated_columns(variant, name):
     X, y = thinned(name)
     model = build(variant).fit(np.hstack([X, X]), y)
-    # Two equal columns are one that is longer by the square root of two.
+    # Two equal columns act as one column times the square root of two.
     wanted = optimum(variant, np.sqrt(2) * X, y)
     assert_optimal(model, variant, np.hstack([X, X]), y, wanted)
     first, second = np.hsplit(model.coef_, 2)
@@ -248,7 +248,7 @@ def test_overlapping_classes(variant, n_classes, C):
 @pytest.mark.parametrize("C", [1e4, 1e8])
 @each_variant
 def test_overlapping_raw_data_at_large_C(variant, C):
-    """No oracle of ours reaches here; the certificate does."""
+    """No oracle of these tests can solve this; the certificate tells."""
     for name in ("iris", "breast_cancer"):
         X, y = bundled(name)
         model = build(variant, C).fit(X * 1e-2, y)
@@ -260,7 +260,7 @@ def test_overlapping_raw_data_at_large_C(variant, C):
 @pytest.mark.parametrize("C", [1.0, 1e4])
 @each_variant
 def test_separable_pixels(variant, C):
-    """Digits are separable; their optimum is then certified by the gap."""
+    """Digits are separable; the gap certifies their optimum."""
     X, y = bundled("digits")
     model = build(variant, C).fit(X, y)
     assert model.converged_
@@ -270,7 +270,7 @@ def test_separable_pixels(variant, C):
 
 @pytest.mark.parametrize("C", [1e-2, 100.0])
 def test_softmax_with_many_parameters(C):
-    """A thousand of them, at a cost that rules out all second derivatives of every row."""
+    """A thousand parameters, so that all second derivatives of all rows would cost too much."""
     X, y = generated(0, 2000, 110, 10, noise=5.0)
     X *= np.random.default_rng(0).permutation(np.logspace(-3, 3, X.shape[1]))
     coef, intercept = softmax_newton(X, y, C)
@@ -282,7 +282,7 @@ def test_softmax_with_many_parameters(C):
 
 
 def span(X):
-    """Fewer columns in whose terms penalised coefficients can be had as well, the rows being few."""
+    """Fewer columns that have the same penalised fit, as the rows are few."""
     return np.linalg.qr((X - X.mean(axis=0)).T)[1].T
 
 
@@ -304,7 +304,7 @@ def test_few_separable_rows_in_bad_units(variant, shape, C):
     model = build(variant, C).fit(X, y)
     assert model.converged_
     if variant != "softmax":
-        # The hinges' losses are sums of differences from 1, whose round-off C multiplies.
+        # A hinge's losses are sums of differences from 1. C multiplies their round-off.
         round_off = np.finfo(float).eps * C * len(y)
         assert model.duality_gap_ <= max(1e-6 * model.objective_, round_off)
 
@@ -324,7 +324,7 @@ def test_many_classes_without_structure(variant):
 @pytest.mark.parametrize("C", [1e-2, 1.0, 100.0])
 @each_variant
 def test_wide_sparse_rows(variant, C):
-    """As from text: far more features than rows, nearly all of them zero."""
+    """Rows like those of text: far more features than rows, and nearly all entries zero."""
     X = sp.csr_array(sp.random(200, 3000, 0.02, random_state=0))
     rng = np.random.default_rng(0)
     y = (X @ rng.normal(size=(3000, 4)) + 0.5 * rng.gumbel(size=(200, 4))).argmax(axis=1)
@@ -401,7 +401,7 @@ def test_running_out_of_iterations_is_said(variant, max_iter):
         message = str(warning.message)
         assert re.search(rf"max_iter={max_iter}\b.*tol=1e-06. Increase max_iter", message)
         stated = re.search(r"certified to be within a relative ([-+.e\d]+)", message)
-        # What leaves all open is not called a bound.
+        # A gap that says nothing is not called a bound.
         if gap < 0.5:
             assert float(stated[1]) == pytest.approx(gap, rel=0.1)
         else:
@@ -415,7 +415,7 @@ def test_rounding_is_said_to_be_what_keeps_a_fit_from_its_tolerance(monkeypatch)
         model = SoftmaxClassifier(tol=0).fit(X, y)
     assert not model.converged_
     assert model.n_iter_ < model.max_iter
-    # Farther off it could be the columns.
+    # At a larger distance, nearly identical columns could be the reason.
     monkeypatch.setattr(_classifiers, "LAST_DIGITS", 0)
     with pytest.warns(
         ConvergenceWarning, match=r"Increase tol or, .* nearly identical columns.* decrease C\.$"
@@ -439,7 +439,7 @@ def test_advice_is_about_what_keeps_a_fit_from_its_tolerance(parameters, advice)
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_fit_to_the_last_digit_goes_on_in_no_other_coordinates(monkeypatch):
-    """Though it fails: nothing meets a tolerance of zero."""
+    """It does not go on although it fails: no fit meets a tolerance of zero."""
     solved = []
     monkeypatch.setattr(_fit, "solve", lambda *args: solved.append(_solver.solve(*args)) or solved[-1])
     X, y = generated(0, 300, 40, 3)
@@ -502,7 +502,7 @@ def test_accurate_coefficients_are_among_what_a_stage_goes_on_for(monkeypatch):
 
 @pytest.mark.parametrize(("C", "factorised"), [(0.1, 0), (1.0, 1)])
 def test_dear_curvature_is_not_taken_where_a_fit_gets_on_without(C, factorised):
-    """It waits for longer than it does where the goal is far away."""
+    """The fit waits longer for expensive curvature than where the goal is far away."""
     X, y = generated(0, 1000, 400, 2)
     with counted(_preconditioner, "factorise") as factorise, counted(_smooth, "Stage") as stage:
         model = SoftmaxClassifier(C).fit(X, y)
@@ -545,7 +545,7 @@ def test_smaller_tol_means_smaller_gap(variant, name):
     models = [build(variant, tol=tol).fit(X, y) for tol in (1e-1, 1e-2, 1e-4, 1e-6, 1e-8)]
     gaps = [model.duality_gap_ for model in models]
     assert gaps == sorted(gaps, reverse=True)
-    # In between, curvature taken anew may save the finer fit an iteration.
+    # Between the other tolerances, curvature taken anew may save the finer fit an iteration.
     assert models[0].n_iter_ <= min(model.n_iter_ for model in models[1:])
 
 
@@ -560,7 +560,7 @@ def test_tol_zero_ends_at_the_optimum(variant):
 
 
 def quasi_separable(n_classes):
-    """Overlapping classes but for a feature that only some rows of class 0 have."""
+    """Overlapping classes, except for a feature that only some rows of class 0 have."""
     X, y = generated(3, 90, 2, n_classes, noise=3.0)
     marker = np.zeros(len(y))
     marker[np.flatnonzero(y == 0)[:5]] = 1
@@ -592,7 +592,7 @@ def test_maximum_likelihood_of_separable_classes_is_said(data, fit_intercept, sc
 @pytest.mark.parametrize("n_overlapping", [1, 2, 5])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_maximum_likelihood_of_classes_that_overlap_a_little(n_classes, n_overlapping, scale):
-    """A few rows on the wrong side make the optimum finite, if far away."""
+    """A few rows on the wrong side make the optimum finite, but far away."""
     X, y = separable(n_classes)
     for k in range(n_classes):
         y = y.copy()
@@ -604,7 +604,7 @@ def test_maximum_likelihood_of_classes_that_overlap_a_little(n_classes, n_overla
 
 @pytest.mark.parametrize("column", [0.0, 1.0, 1e6])
 def test_maximum_likelihood_with_a_constant_column(column):
-    """The data say nothing of its coefficient; the likelihood has its maximum all the same."""
+    """The data do not determine the column's coefficient, but the likelihood has a maximum."""
     X, y = generated(5, 100, 2, 3, noise=2.0)
     wanted = optimum("softmax", X, y, np.inf)
     model = SoftmaxClassifier(np.inf).fit(np.insert(X, 1, column, axis=1), y)
@@ -627,12 +627,12 @@ def test_svm_needs_a_penalty(model):
 
 
 class TestSampleFirst:
-    """Where rows are many, a sample of them comes first."""
+    """Fits to many rows start with a sample of the rows."""
 
     X, Y = generated(7, 60_000, 5, 3)
 
     def evaluations(self, monkeypatch, X, y):
-        """How many rows each evaluation of a fit went over, and the fit."""
+        """The number of rows in each evaluation of a fit, and the fitted model."""
         n_rows, evaluate = [], Objective.evaluate
 
         def recorded(self, theta):
@@ -649,7 +649,7 @@ class TestSampleFirst:
         assert model.converged_
         assert n_rows.count(len(self.Y)) <= 10 < len(n_rows)
         assert min(n_rows) < len(self.Y) / 16
-        # Iterations are counted on all rows alone, and so is the history.
+        # Only iterations on all rows count, and only they are in the history.
         assert model.n_iter_ < n_rows.count(len(self.Y))
         assert (model.history_["objective"] >= model.objective_ * (1 - 1e-12)).all()
 
@@ -675,7 +675,7 @@ class TestSampleFirst:
     @pytest.mark.parametrize("tol", [1e-2, 1e-6])
     @pytest.mark.parametrize("seed", [13, 25])
     def test_samples_of_samples_say_nothing_of_all_rows(self, seed, tol):
-        """Samples whose own optimum is below that of all rows, by 3 to 5 %."""
+        """The optimum of these samples is 3 to 5 % below that of all rows."""
         rng = np.random.default_rng(seed)
         coef = 0.3 * rng.normal(size=(3, 3))
         X = rng.normal(size=(30_000, 3))
@@ -689,7 +689,7 @@ class TestSampleFirst:
 
 
 def twins(n_samples, n_others, seed=0):
-    """Start and end of something, in seconds since 1970; which class depends on how long it took."""
+    """Start and end of events, in seconds since 1970. The class depends on the duration."""
     rng = np.random.default_rng(seed)
     start = 1.7e9 + 3e7 * rng.random(n_samples)
     duration = 60 * rng.random(n_samples)
@@ -701,9 +701,9 @@ def twins(n_samples, n_others, seed=0):
 @each_variant
 @pytest.mark.parametrize("n_samples", [100, 300])
 def test_columns_that_are_nearly_equal_are_told_apart(variant, n_samples):
-    """Their difference, of a millionth of their size, decides; turning two columns does not change a fit.
+    """Their difference, a millionth of their size, decides. Rotating the two columns does not change a fit.
 
-    Scores are sums of 1e9 with seven digits behind the point: on some machines certificates lack a last one.
+    Scores are sums of numbers of 1e9 with seven decimals: on some machines certificates lack the last digit.
     """
     classifier, options = VARIANTS[variant][:2]
     options = {**options, "tol": 2e-6}
@@ -717,9 +717,9 @@ def test_columns_that_are_nearly_equal_are_told_apart(variant, n_samples):
 
 
 def hidden_pair():
-    """More than a thousand rows and still more features, two of them equal but for 1e-12 of their size.
+    """More than a thousand rows and still more features, of which two are equal but for 1e-12 of their size.
 
-    Their difference tells the classes: the optimum is below 36.
+    The difference of the two determines the classes, and the optimum is below 36.
     """
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 1500)
@@ -740,7 +740,7 @@ def test_optimum_known_from_before_is_not_left_for_that_of_a_sample(model):
     assert model.converged_
     assert model.n_iter_ == 0
     np.testing.assert_allclose(model.coef_, coef, rtol=1e-9)
-    # At zero and at the optimum, there for two samples too, and for a hinge without its envelope.
+    # Evaluations at zero and at the optimum, there also of two samples, and of a hinge without its envelope.
     assert evaluate.call_count <= 5
 
 
@@ -769,7 +769,8 @@ def test_dear_curvature_is_taken_for_a_certificate_but_not_for_digits(dear, monk
         model = SoftmaxClassifier(100).fit(X, y)
     assert model.converged_
     assert model.duality_gap_ <= model.tol * model.objective_
-    # With the intercept's condition met the third one certifies the fit; the fourth only adds digits.
+    # Once the intercept's condition is met, the third curvature certifies the fit. The fourth adds digits
+    # only.
     assert (precondition.call_count, balance.call_count) == ((3, 1) if dear else (4, 0))
 
 
@@ -779,7 +780,7 @@ def test_without_a_penalty_the_intercept_takes_no_steps_for_a_certificate(longes
     X, y = bundled("iris")
     with counted(_smooth, "balance_intercept") as balance:
         SoftmaxClassifier(np.inf).fit(X[y > 0, :2], y[y > 0])
-    # Only the end of the fit improves it.
+    # The intercept is improved only when the fit ends.
     assert balance.call_count == 1
 
 
@@ -791,13 +792,13 @@ def test_what_features_alone_do_not_show_is_found_by_curvature_across_them(monke
 
 
 def forbid_curvature_across_features(monkeypatch):
-    """Too little memory for it."""
+    """Leave too little memory for curvature that couples features."""
     monkeypatch.setattr(_cost, "MAX_ENTRIES", 0)
     monkeypatch.setattr(_cost, "LATE_MAX_ENTRIES", 0)
 
 
 def test_what_features_alone_do_not_show_is_found_in_other_coordinates(monkeypatch):
-    """They go on where the first ended, with what was known of the optimum."""
+    """The second coordinates go on where the first ended, with all that was known of the optimum."""
     forbid_curvature_across_features(monkeypatch)
     X, y = hidden_pair()
     with pytest.warns(ConvergenceWarning, match="max_iter=1"):
@@ -816,7 +817,7 @@ def test_what_features_alone_do_not_show_is_found_in_other_coordinates(monkeypat
 
 @pytest.mark.parametrize("classifier", [SoftmaxClassifier, MulticlassSVMClassifier])
 def test_what_cannot_be_found_is_not_called_converged(classifier, monkeypatch):
-    """With the curvature of each feature alone a small decrement says nothing."""
+    """If only the curvature of each feature alone is known, a small decrement proves nothing."""
     forbid_curvature_across_features(monkeypatch)
     monkeypatch.setattr(_row_space, "MAX_ROTATED_ENTRIES", 0)
     monkeypatch.setattr(_smooth, "CAUTIONS", _smooth.CAUTIONS[:1])
@@ -829,7 +830,7 @@ def test_what_cannot_be_found_is_not_called_converged(classifier, monkeypatch):
 
 @pytest.mark.parametrize("classifier", [SoftmaxClassifier, MulticlassSVMClassifier])
 def test_more_than_a_thousand_wide_rows_of_few_directions(classifier):
-    """Correlated features, as those of genes or of a network: L-BFGS alone ends at max_iter."""
+    """Features are correlated, like those of genes or of a network: L-BFGS alone ends at max_iter."""
     rng = np.random.default_rng(0)
     n, p, n_factors = 1001, 1500, 20
     factors = rng.normal(size=(n, n_factors))
@@ -844,7 +845,7 @@ def test_more_than_a_thousand_wide_rows_of_few_directions(classifier):
 @each_variant
 @pytest.mark.parametrize("value", [1e9, 1e20, -3.4e38])
 def test_fill_values_in_a_wide_table_cost_nothing(variant, value):
-    """Without the column the optimum can only be higher; what is reported is that of the coefficients."""
+    """Without the column the optimum can only be higher. The objective is that of the coefficients."""
     classifier, options, loss, _, _ = VARIANTS[variant]
     X, y = generated(0, 100, 150, 3)
     clean = classifier(**options).fit(np.delete(X, 7, axis=1), y)
@@ -856,7 +857,7 @@ def test_fill_values_in_a_wide_table_cost_nothing(variant, value):
 
 
 def test_a_sample_that_gets_nowhere_ends(monkeypatch):
-    """A squared hinge may have no step at the curvature of another sample; the fit goes on with all rows."""
+    """With another sample's curvature a squared hinge may find no step. The fit goes on with all rows."""
     original = _stage.Stage.minimise
 
     def minimise(stage, most):
@@ -869,14 +870,14 @@ def test_a_sample_that_gets_nowhere_ends(monkeypatch):
 
 
 def test_an_estimate_below_zero_is_no_progress():
-    """Differences of sums can come out below zero; a loop that waits for less of it would never end."""
+    """Differences of sums can be below zero. A loop that waited for a smaller estimate would never end."""
     run = _run.Run(1e-6, 10, (), SimpleNamespace(objective=1.0), 0.0, bound=0.9, estimate=-1e-14)
     assert run.distance == 0
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_start_near_the_solution_of_other_data_is_no_trap(seed):
-    """With as little smoothing as raises the bound at all, it took a thousand iterations, not 20."""
+    """With the least smoothing that raises the bound at all, it took a thousand iterations, not 20."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 12, 2000)
     X = rng.normal(size=(12, 10))[y] + 3 * rng.normal(size=(2000, 10))
@@ -888,7 +889,7 @@ def test_a_start_near_the_solution_of_other_data_is_no_trap(seed):
 
 @pytest.mark.parametrize("seed", [0, 7, 21, 23])
 def test_the_bound_is_not_held_back_by_rounding_of_the_intercept(seed):
-    """Little smoothing at the end would leave the gap at 1e-10 to 6e-10 of the objective."""
+    """With little smoothing at the end, the gap would stay at 1e-10 to 6e-10 of the objective."""
     rng = np.random.default_rng(seed)
     y = np.arange(500) % 6
     X = (rng.normal(size=(6, 2))[y] + rng.normal(size=(500, 2))) @ rng.normal(size=(2, 2))
@@ -898,7 +899,7 @@ def test_the_bound_is_not_held_back_by_rounding_of_the_intercept(seed):
 
 
 def test_a_step_that_fails_belies_the_estimate():
-    """The squared hinge's curvature jumps a hundred millionfold: a step that promised 1e-8 led nowhere."""
+    """The squared hinge's curvature jumps by a factor of 1e8: a step that promised 1e-8 brought nothing."""
     rng = np.random.default_rng(2)
     X = rng.poisson(np.exp(rng.uniform(-2, 2, 20)), (200, 20)).astype(float)
     y = ((X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=(20, 6))).argmax(axis=1)
@@ -908,7 +909,7 @@ def test_a_step_that_fails_belies_the_estimate():
 
 @pytest.mark.parametrize("multi_class", ["weston_watkins", "crammer_singer"])
 def test_a_fit_cut_short_in_bad_units_has_a_bound(multi_class):
-    """Rough solutions give none where units differ, so they are left for better ones in time."""
+    """Where units differ, rough solutions give no bound, so the fit looks for better ones in time."""
     X, y = generated(0, 500, 60, 5)
     X = np.exp(1.5 * X) * 10 ** np.random.default_rng(0).uniform(-4, 4, 60)
     with pytest.warns(ConvergenceWarning):
@@ -919,7 +920,7 @@ def test_a_fit_cut_short_in_bad_units_has_a_bound(multi_class):
 @pytest.mark.parametrize("seed", range(30))
 @pytest.mark.parametrize("variant", ["weston_watkins", "squared", "crammer_singer"])
 def test_equal_rows_of_different_classes(variant, seed):
-    """Their kinks coincide, and what a line search has to find between them is a narrow gap."""
+    """The kinks of equal rows coincide, so a line search has to find a narrow gap between kinks."""
     rng = np.random.default_rng(seed)
     X = 10 * rng.normal(size=(3, int(rng.integers(1, 8))))
     X[2] = X[1]
@@ -932,7 +933,7 @@ def test_equal_rows_of_different_classes(variant, seed):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
 def test_hard_margins_of_time_stamps(variant, seed, C):
-    """Seconds since 1970, all of one hour, leave scores few digits, which a hinge multiplies by C."""
+    """Seconds since 1970, within one hour, leave scores few digits. A hinge multiplies the error by C."""
     rng = np.random.default_rng(seed)
     y = np.arange(40) % 2
     X = 1.7e9 + 1e3 * (rng.normal(size=(40, 4)) + np.outer(y, [6, 0, 0, 0]))
@@ -946,14 +947,14 @@ def test_hard_margins_of_time_stamps(variant, seed, C):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @each_variant
 def test_a_column_that_varies_in_its_last_digits(variant):
-    """By less than the mean of a constant column is off."""
+    """The column varies by less than the error of a constant column's mean."""
     rng = np.random.default_rng(0)
     y = np.arange(40) % 2
     X = np.column_stack([rng.normal(size=40), 1e18 + 3e5 * (y + rng.random(40) / 2)])
     moved = np.column_stack([X[:, 0], X[:, 1] - 1e18])
     assert build(variant).fit(moved, y).objective_ < 1e-6
     model = build(variant).fit(X, y)
-    # What storing costs included; without the column they would be above 1.
+    # This includes what storing costs. Without the column the objective would be above 1.
     assert model.objective_ < 1e-3
     assert not model.converged_ or model.duality_gap_ <= 0.02 * model.objective_
 
@@ -981,7 +982,7 @@ def test_a_column_that_is_constant_but_for_its_mean(variant):
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
 def test_rounding_of_what_is_stored_is_not_charged_to_a_hard_margin(variant, n_classes, C):
-    """A penalty of 1e-6 is little beside C times a rounding of scores; a shortfall of one is avoidable."""
+    """A penalty of 1e-6 is small beside C times a rounding of scores, but a shortfall is avoidable."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % n_classes
     X = rng.poisson(np.exp(rng.normal(5, 2, 5000)), (60, 5000)).astype(float)
@@ -999,7 +1000,7 @@ def test_rounding_of_what_is_stored_is_not_charged_to_a_hard_margin(variant, n_c
 @pytest.mark.parametrize("C", [0.79, 10.0])
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
 def test_line_searches_that_bring_nothing_are_not_repeated(variant, C):
-    """A fill value makes an envelope so steep that they bring nothing, at a hundred evaluations each."""
+    """A fill value makes an envelope so steep that line searches bring nothing, at 100 evaluations each."""
     X = np.column_stack([[1.66, 0.91, 0.1, 0.46, 0.38], [-999999, 99436.8, 99435.8, 99435.1, 99438.5]])
     with counted(Objective, "evaluate") as evaluate:
         model = build(variant, C).fit(X, [0, 1, 2, 2, 1])
@@ -1012,7 +1013,7 @@ def test_line_searches_that_bring_nothing_are_not_repeated(variant, C):
 @pytest.mark.parametrize("name", ["points", "iris"])
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 def test_a_hard_margin_is_found_whatever_C(storage, name, variant, C):
-    """The round-off of C times the losses exceeds the optimum by far, but is not what the fit ends with."""
+    """The round-off of C times the losses far exceeds the optimum, but the fit does not end with it."""
     X, y = (np.arange(4.0)[:, None], np.array([0, 0, 1, 1])) if name == "points" else bundled(name)
     X, y = X[y < 2], y[y < 2]
     vector = SVC(C=1e10, kernel="linear", tol=1e-12).fit(X, y).coef_
@@ -1026,7 +1027,7 @@ def test_a_hard_margin_is_found_whatever_C(storage, name, variant, C):
 @pytest.mark.parametrize("C", [1.0, 1e4])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_row_of_fill_values_is_solved_or_no_success(variant, C, size):
-    """The scores of a row that is long enough round to more than the others' losses."""
+    """The rounding of a long row's scores exceeds the losses of the other rows."""
     X, y = generated(2, 40, 100, 3)
     alone = build(variant, C=C).fit(X, y)
     filled = np.vstack([X, size * np.random.default_rng(0).normal(size=(1, 100))])
@@ -1039,7 +1040,7 @@ def test_a_row_of_fill_values_is_solved_or_no_success(variant, C, size):
 @pytest.mark.parametrize("size", [1e12, 1e13, 1e20])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_two_opposite_rows_of_fill_values_leave_a_bound(variant, size):
-    """Their class keeps both within reach only if no score moves along them: they are rows of zeros then."""
+    """Both rows meet their class only if no score changes along them, as if they were rows of zeros."""
     X, y = generated(2, 40, 60, 3)
     y[:2] = 0
     projected = X - X.mean(axis=1, keepdims=True)
@@ -1064,7 +1065,7 @@ def test_columns_far_from_zero_without_an_intercept(variant, storage):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_one_hot_columns_beside_one_in_large_units_take_no_dear_curvature(seed):
-    """Coefficients are right at once, and corrected multipliers prove it: a hundredth of the time."""
+    """Coefficients are right at once, and corrected multipliers prove it in a hundredth of the time."""
     rng = np.random.default_rng(seed)
     n_samples, n_categories = 6000, 1200
     category = rng.integers(0, n_categories, n_samples)
@@ -1088,9 +1089,9 @@ def test_round_off_is_no_success(C, tol):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_coefficients_that_cancel_are_not_stored(variant, monkeypatch):
-    """Start and end in nanoseconds differ by round-off, of which coordinates make a feature.
+    """Start and end in nanoseconds differ by round-off, which orthonormal coordinates make a feature.
 
-    Its coefficients cancel in every score, and float64 has not the digits for what they leave.
+    Its coefficients cancel in every score, and float64 has too few digits for the rest.
     """
     rng = np.random.default_rng(0)
     start, others = 1.7e18 + rng.uniform(0, 3e16, 1000), rng.normal(size=(1000, 4))
@@ -1123,7 +1124,7 @@ def test_a_stop_in_other_coordinates_is_said_where_they_brought_nothing(monkeypa
 
 @pytest.mark.parametrize("variant", ["softmax", "squared"])
 def test_other_coordinates_bring_a_certificate(variant):
-    """The gradient in powers of uncentred variables does not vanish; an estimate alone ends the fit."""
+    """The gradient in powers of uncentred variables does not vanish, so only an estimate ends the fit."""
     rng = np.random.default_rng(0)
     price, year = np.exp(rng.normal(12, 1, 1000)), rng.integers(1950, 2020, 1000)
     X = np.column_stack([price, year, rng.uniform(30, 50, 1000)])
@@ -1139,7 +1140,7 @@ def test_other_coordinates_bring_a_certificate(variant):
 
 
 def test_a_start_that_is_the_optimum():
-    """Where the curvature is that of each feature, and no step is left to show whether it may be trusted."""
+    """Only the curvature of each feature is known, and no step is left to show whether to trust it."""
     model = SoftmaxClassifier(np.inf).fit(np.full((10, 6000), 3.0), np.arange(10) % 2)
     assert model.converged_
     assert model.n_iter_ == 0
@@ -1150,7 +1151,7 @@ def test_a_start_that_is_the_optimum():
 @pytest.mark.parametrize("variant", ["softmax", "squared"])
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 def test_digits_that_an_intercept_lacks_are_charged_to_a_smooth_loss(variant, storage):
-    """At 1e15 the intercept to store has no digit behind the point."""
+    """At 1e15 the stored intercept has no digit after the decimal point."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     X = 1e15 + rng.normal(size=(60, 3)) + 4 * np.eye(3)[y]
@@ -1169,7 +1170,7 @@ def test_digits_that_an_intercept_lacks_are_charged_to_a_smooth_loss(variant, st
 @pytest.mark.parametrize("fill", [1e13, 1e16, 1e20])
 @pytest.mark.parametrize("shape", [(60, 4), (30, 45)])
 def test_round_off_of_scores_is_charged(variant, shape, fill):
-    """A row of fill values has scores that are round-off, as other rows ask for coefficients near one."""
+    """The scores of a row of fill values are round-off, as other rows require coefficients near one."""
     X, y = generated(0, *shape, 3)
     X[7], X[8, ::2] = fill, -fill
     model = build(variant, C=100).fit(X, y)
@@ -1186,7 +1187,7 @@ def test_round_off_of_scores_is_charged(variant, shape, fill):
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer", "squared"])
 @pytest.mark.parametrize("offset", [1e8, 1e10, 1e12])
 def test_an_offset_that_cancels_in_the_intercept_is_charged(variant, offset):
-    """Of two columns equally far from zero, whose coefficients are each other's negative, nothing is left."""
+    """Two columns are equally far from zero, and their coefficients differ in sign, so the offsets cancel."""
     rng = np.random.default_rng(0)
     half = np.round(64 * rng.normal(size=(60, 2))) / 64 + [0, 3]
     above = half[:, 0] - half[:, 1] + 3 + rng.normal(size=60) / 2 > 0
@@ -1202,9 +1203,10 @@ def test_an_offset_that_cancels_in_the_intercept_is_charged(variant, offset):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_longer_coefficients_share_one_product_of_the_rows():
-    """That of the coefficients as they are, one for all that are longer, and that of the best of these.
+    """One product is for the plain coefficients, one for all longer ones, and one for the best of these.
 
-    The one for all has roundings that are not those of what is stored, so it allows for twice as many.
+    The product for all longer ones has other roundings than the stored coefficients, so it allows for twice
+    as many.
     """
     rng = np.random.default_rng(0)
     X, y = 1e12 + rng.normal(size=(60, 3)), np.arange(60) % 3
@@ -1219,7 +1221,7 @@ def test_longer_coefficients_share_one_product_of_the_rows():
 
 @pytest.mark.parametrize("seed", range(60))
 def test_certificates_hold_to_the_last_digit(seed):
-    """Against exact arithmetic, where the hinge is solved to as many digits as its objective has."""
+    """Compare with exact arithmetic, where the hinge is solved to all digits of its objective."""
     rng = np.random.default_rng(seed)
     n, p, K = rng.integers(10, 40), rng.integers(1, 5), rng.integers(3, 5)
     X = rng.normal(size=(n, p)) * 10.0 ** rng.integers(-2, 3, p) + rng.choice([0, 1e2, 1e3], p)
@@ -1234,7 +1236,7 @@ def test_certificates_hold_to_the_last_digit(seed):
 
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
 def test_coefficients_out_of_a_space_are_measured(variant):
-    """They are sums over the rows, with roundings that neither size nor length of the scores tells of."""
+    """They are sums over the rows, whose roundings cannot be told from the size of scores or coefficients."""
     rng = np.random.default_rng(0)
     X, y = np.abs(rng.normal(size=(12, 5000))) + 1, np.arange(12) % 3
     model = build(variant, fit_intercept=False).fit(sp.csr_array(X), y)
@@ -1246,7 +1248,7 @@ def test_coefficients_out_of_a_space_are_measured(variant):
 
 @pytest.mark.parametrize("variant", ["softmax", "weston_watkins"])
 def test_coefficients_out_of_merged_columns_need_not_be_measured(variant):
-    """Their terms of a score are no larger than those of their coordinate."""
+    """The terms of merged columns in a score are no larger than the terms of their coordinate."""
     rng = np.random.default_rng(0)
     X = sp.random(1200, 1500, 0.01, random_state=0, format="csr")
     X, y = sp.csr_array(sp.hstack([X, 3 * X])), rng.integers(0, 3, 1200)
@@ -1263,7 +1265,7 @@ def test_coefficients_out_of_merged_columns_need_not_be_measured(variant):
 @pytest.mark.parametrize("n_classes", [3, 7])
 @pytest.mark.parametrize("fill", [1e9, 1e12])
 def test_the_curvature_on_one_side_of_a_kink_is_no_success(n_classes, fill):
-    """One sample curves more than all others by a factor of 1e18, until it meets its margin."""
+    """One sample's curvature is 1e18 times that of all others, until the sample meets its margin."""
     rng = np.random.default_rng(1)
     X, y = rng.normal(size=(28, 2)), np.arange(28) % n_classes
     X[5, 1] = 1e6
@@ -1296,14 +1298,14 @@ def test_no_pair_of_classes_has_a_margin(variant, shape):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_ratios_to_a_tolerance_of_zero_do_not_overflow():
-    """Rows that are repeated are fitted exactly, and what is left of the objective is round-off or zero."""
+    """Repeated rows are fitted exactly, and the rest of the objective is round-off or zero."""
     X = np.repeat(np.random.default_rng(33).normal(size=(8, 60)), 3, axis=0)
     model = build("squared", C=1e10, tol=0).fit(X, np.arange(24) % 3)
     assert 0 < model.duality_gap_ < 1e-12 * model.objective_
 
 
 def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
-    """A hard margin that the solver missed by round-off may be met by longer coefficients."""
+    """Longer coefficients may meet a hard margin that the solver missed by round-off."""
     missed = 1e-5
     solve, stored = _fit.solve, _fit.Fit._chosen
 
@@ -1327,7 +1329,7 @@ def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
 @each_variant
 @pytest.mark.parametrize("shape", [(60, 4), (6, 20)])
 def test_no_feature_has_an_entry(variant, shape):
-    """Frequencies of the classes are all that there is to fit, whatever the storage."""
+    """Only the frequencies of the classes can be fitted, whatever the storage."""
     y = np.arange(shape[0]) % 3
     dense = build(variant).fit(np.zeros(shape), y)
     model = build(variant).fit(sp.csr_array(shape), y)
@@ -1336,9 +1338,9 @@ def test_no_feature_has_an_entry(variant, shape):
 
 
 def test_powers_of_a_variable():
-    """They are correlated up to round-off; orthonormal coordinates tell them apart.
+    """Powers are correlated up to round-off; orthonormal coordinates tell them apart.
 
-    The optimum comes from Newton's method in an orthonormal basis of the powers made with 60 digits.
+    The optimum comes from Newton's method in an orthonormal basis of the powers, made with 60 digits.
     """
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 100, 200)
@@ -1350,7 +1352,7 @@ def test_powers_of_a_variable():
 
 
 def test_a_hinge_takes_its_multipliers_to_other_coordinates(monkeypatch):
-    """Without them it would start again."""
+    """Without its multipliers the hinge would start again."""
     X, y = generated(0, 200, 20, 4)
     monkeypatch.setattr(_cost, "ROTATION_ITERATIONS", 30)
     ends, original = [], _solver.solve
@@ -1367,12 +1369,12 @@ def test_a_hinge_takes_its_multipliers_to_other_coordinates(monkeypatch):
     moved, last = objective.resumed(first.minimised), first.minimised.term
     assert moved.term.smoothing == last.smoothing < objective.term.smoothing
     np.testing.assert_array_equal(moved.term.flows, last.flows)
-    # The first value after the change is not far from the last before.
+    # The first gap after the change is not much above the last one before.
     assert second.history[30].gap <= 2 * first.history[-1].gap
 
 
 def test_what_was_proven_in_other_coordinates_stays_proven(monkeypatch):
-    """However bad the start, with no iterations left to make up for it."""
+    """The start is bad, and no iterations are left to make up for it."""
     calls, original = [], _solver.solve
 
     def solve(*arguments):
@@ -1396,7 +1398,7 @@ def _has_kinks(variant):
 @each_variant
 @pytest.mark.parametrize("n_samples", [30, 300])
 def test_sparse_columns_far_from_zero(variant, n_samples):
-    """Their digits are in what is left after centring, which sparse rows have no less than dense ones."""
+    """After centring, sparse columns have as many digits as dense ones."""
     X, y = generated(0, n_samples, 60, 3)
     X[:, 5:] *= np.random.default_rng(0).random((n_samples, 55)) < 0.1
     weight = np.ones(n_samples)
@@ -1408,11 +1410,11 @@ def test_sparse_columns_far_from_zero(variant, n_samples):
         model = build(variant).fit(storage(X), y, weight)
         bound, dense_bound = model.objective_ - model.duality_gap_, dense.objective_ - dense.duality_gap_
         assert bound == pytest.approx(dense_bound, rel=1e-9)
-        # The objective includes the rounding of scores, 1e11 times 1e-16, and so does the gap.
+        # Objective and gap include the rounding of scores, 1e11 times 1e-16.
         assert abs(model.objective_ - dense.objective_) <= max(model.duality_gap_, dense.duality_gap_)
         assert model.duality_gap_ <= (1e-3 if _has_kinks(variant) else 1e-6) * model.objective_
         np.testing.assert_allclose(model.coef_, dense.coef_, atol=1e-6)
-        # Rows without weight are 1e11 away, and multiply by that what coefficients differ by.
+        # Rows without weight are 1e11 away, which multiplies the difference of the coefficients.
         np.testing.assert_allclose(
             model.decision_function(X), dense.decision_function(X), rtol=2e-6, atol=1e-3
         )
@@ -1421,7 +1423,7 @@ def test_sparse_columns_far_from_zero(variant, n_samples):
 
 @each_variant
 def test_sparse_columns_far_from_zero_but_where_they_are_zero(variant):
-    """Entries that are not stored are as far away as those that are."""
+    """Here a zero is as far away as the other entries are from zero."""
     X, y = generated(0, 20_000, 3, 3)
     X[:, 0] += 1e6
     X[7, 0] = 0
@@ -1439,7 +1441,7 @@ def test_a_warning_without_a_penalty_speaks_of_no_bound():
 @pytest.mark.parametrize("C", [1e2, 1e4, 1e6, 1e8])
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
 def test_rounding_of_what_is_stored_is_charged_to_a_soft_margin(variant, C):
-    """The objective is that of the coefficients, and the gap covers what rounding adds to it."""
+    """The reported objective is that of the coefficients, and the gap covers what rounding adds to it."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 4))
     y = (3 * X @ rng.normal(size=(4, 3)) + rng.normal(size=(50, 3))).argmax(axis=1)
@@ -1448,7 +1450,7 @@ def test_rounding_of_what_is_stored_is_charged_to_a_soft_margin(variant, C):
     scores = X.astype(np.longdouble) @ model.coef_.T + model.intercept_
     loss = {"weston_watkins": weston_watkins_loss, "crammer_singer": crammer_singer_loss}[variant]
     found = float(np.sum(model.coef_**2) / 2 + C * np.sum(loss(scores, y)))
-    # Where long doubles are no longer than doubles, neither side knows it better than the gap.
+    # Where long doubles are no longer than doubles, neither value is more exact than the gap.
     share = 0.05 if np.finfo(np.longdouble).eps < np.finfo(float).eps else 10
     assert abs(found - model.objective_) <= share * model.duality_gap_
     assert model.converged_
@@ -1456,7 +1458,7 @@ def test_rounding_of_what_is_stored_is_charged_to_a_soft_margin(variant, C):
 
 @pytest.mark.parametrize("eps", [1e-3, 1e-4])
 def test_an_estimate_is_no_success_before_it_would_end_the_fit(eps):
-    """After few iterations the decrement of a fit that is 1.2 % off was a little less than a tol of 1 %."""
+    """After few iterations the decrement was a little below the tol of 1 %, at 1.2 % from the optimum."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 120))
     X = np.column_stack([X, X[:, 0] + eps * rng.normal(size=len(X))])
@@ -1471,7 +1473,7 @@ def test_an_estimate_is_no_success_before_it_would_end_the_fit(eps):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("parameters", [{}, {"loss": "squared_hinge"}, {"multi_class": "crammer_singer"}])
 def test_an_objective_beyond_float64_is_no_success(parameters):
-    """Comparisons with what is not a number are false, and a loop that waits for one would never end."""
+    """Comparisons with NaN are false, so a loop that waited for a true one would never end."""
     model = MulticlassSVMClassifier(C=1e200, margin=1e100, **parameters)
     X, y = bundled("iris")
     weight = np.full(len(y), 1e50)
@@ -1482,7 +1484,7 @@ def test_an_objective_beyond_float64_is_no_success(parameters):
 
 
 def test_bounds_beyond_float64_are_none():
-    """Their squares overflow, of which nothing is said but that there is no certificate."""
+    """Squares overflow. The only warning says that there is no certificate."""
     X, y = bundled("iris")
     model = SoftmaxClassifier(C=1e200)
     with pytest.warns(ConvergenceWarning, match="no certificate"):
@@ -1501,7 +1503,7 @@ def test_objectives_near_the_end_of_float64_give_no_other_warning():
 
 @pytest.mark.parametrize("size", [1e12, 1e15, 1e18])
 def test_a_row_of_fill_values_is_no_success_by_estimate(size):
-    """Where curvature is that of one row, Newton's decrement says nothing of the others."""
+    """Where the curvature is that of one row, Newton's decrement says nothing of the other rows."""
     X, y = bundled("wine")
     X = X.copy()
     X[3] = size
@@ -1513,7 +1515,7 @@ def test_a_row_of_fill_values_is_no_success_by_estimate(size):
 
 
 def test_hinges_of_many_rare_classes_that_overlap():
-    """The kinks that an iteration meets are not those whose curvature it knows, so that this ages at once."""
+    """Iterations meet kinks other than those whose curvature is known, so the curvature ages at once."""
     rng = np.random.RandomState(0)
     X = rng.normal(size=(300, 40))
     y = rng.choice(12, 300, p=rng.dirichlet(np.full(12, 0.5)))

@@ -1,4 +1,4 @@
-"""What a correction of multipliers claims of them holds."""
+"""The claims of a correction of multipliers hold."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def test_conjugates_within_the_leeway_are_below_the_ceiling(name):
 
 
 def test_a_squared_hinge_that_is_large_has_a_ceiling_above_zero():
-    """Twice as large flows cost more than none."""
+    """Flows of twice the size cost more than no flows."""
     objective, at = evaluated("squared")
     multipliers = _Multipliers(objective, 500 * at.theta)
     *_, squares = multipliers.sums(_coordinates(objective, np.array([2, 3])))
@@ -77,7 +77,7 @@ def test_round_off_of_the_gradient_is_less_than_allowed_for(name, fit_intercept)
     gradient, _ = multipliers.of(block)
     exact = block.X[:, features].astype(np.longdouble) - objective.statistics.mean[features]
     of_features = (exact * block.weight[:, None]).T @ (gradient.astype(np.longdouble) @ objective.coding)
-    # The coordinates' pull, taken back to the features.
+    # The pull on the coordinates, transformed back to the features.
     back = coordinates.root.astype(np.longdouble) @ pull[:2]
     weight = objective.statistics.total_weight
     sizes = np.sqrt(objective.statistics.variance[features])
@@ -87,7 +87,7 @@ def test_round_off_of_the_gradient_is_less_than_allowed_for(name, fit_intercept)
 
 
 def step_of(objective, at, features, error):
-    """Where multipliers are and what moves them, by a system with such an error on its right side."""
+    """Multipliers, and their step from the linear system with this error on its right side."""
     coordinates, multipliers = _coordinates(objective, features), _Multipliers(objective, at.theta)
     matrix, pull, squares = multipliers.sums(coordinates)
     n, m = pull.shape
@@ -129,7 +129,7 @@ def test_a_correction_is_known_but_for_what_round_off_is_allowed(name, fit_inter
 
 @pytest.mark.parametrize("name", ["weston_watkins", "crammer_singer"])
 def test_conjugates_of_corrected_hinges_are_exact(name):
-    """They are linear."""
+    """The conjugates of hinges are linear."""
     objective, at = evaluated(name)
     features = np.array([2, 3])
     gradient, step = step_of(objective, at, features, 0)

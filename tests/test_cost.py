@@ -1,4 +1,4 @@
-"""Costs: what grows with what, which plans there are, and budgets that they must keep to."""
+"""Costs: how they grow with size, the plans for curvature, and the budgets that plans keep to."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from sk_linear_losses.losses import SoftmaxLoss
 
 
 def sized(n_samples=2000, n_features=20, n_classes=4, per_row=None, mean=0.0):
-    """An objective of such a size, which takes little memory: equal entries, or so many ones in each row."""
+    """An objective of this size that takes little memory: all entries equal, or `per_row` ones a row."""
     y = np.arange(n_samples) % n_classes
     X = np.broadcast_to(1.0, (n_samples, n_features))
     if per_row is not None:
@@ -43,7 +43,7 @@ def evaluations(objective, whole=None, n_iter=0):
     return CostModel(objective, whole or objective, n_iter)
 
 
-# Each but the first is larger in one way than the one before.
+# Each but the first is larger in one respect than the one before.
 GROWING = {
     "few": sized(),
     "rows": sized(n_samples=200_000),
@@ -53,13 +53,13 @@ GROWING = {
 
 
 def test_evaluations_cost_more_of_more_rows_features_and_classes():
-    """Once as large as the next, an objective saves little by being a sample of it; much if far smaller."""
+    """The next smaller objective is too large to save much as a sample; a far smaller one saves much."""
     objectives = list(GROWING.values())
     for larger, smaller in zip(objectives[1:], objectives, strict=False):
         assert not saves_evaluations(larger, smaller)
     assert saves_evaluations(sized(n_samples=25_000), GROWING["rows"])
     assert not saves_evaluations(GROWING["rows"], GROWING["rows"])
-    # Of a small problem a sample saves none of what is around its products.
+    # For a small problem a sample saves none of the cost around its products.
     assert not saves_evaluations(sized(n_samples=200), GROWING["few"])
 
 
@@ -69,7 +69,7 @@ def test_what_takes_no_time_is_small_and_has_cheap_digits():
     for name in ("rows", "features", "classes"):
         assert not is_small(GROWING[name])
         assert not digits_are_cheap(GROWING[name])
-    # Evaluations that cost little do not make all second derivatives of many parameters cheap.
+    # Cheap evaluations do not make all second derivatives cheap where parameters are many.
     wide = sized(n_samples=20, n_features=10_000)
     assert is_small(wide)
     assert not digits_are_cheap(wide)
@@ -86,7 +86,7 @@ def test_sparse_rows_cost_what_they_store():
 @pytest.mark.parametrize("n_classes", [2, 10])
 @pytest.mark.parametrize("n_features", [20, 300])
 def test_all_second_derivatives_cost_their_multiply_adds_in_evaluations(n_classes, n_features):
-    """Within a small factor, as not all run at one speed."""
+    """Within a small factor, since not all multiply-adds run at the same speed."""
     n_samples = 10**6
     objective = sized(n_samples, n_features, n_classes)
     n_pairs, size = n_classes * (n_classes - 1) / 2, objective.n_parameters
@@ -105,17 +105,17 @@ def test_cost_is_of_matrices_and_of_outer_products_in_evaluations_of_the_whole()
     shares = [model.of_all(n) / own.of_all(n) for n in (0, 1000)]
     assert shares[0] == pytest.approx(shares[1])
     assert shares[0] < 0.2
-    # Two classes curve alike: one matrix is all that there is.
+    # Two classes curve alike, so there is only one matrix.
     alike = evaluations(sized(20_000, 600, 2))
     assert alike.of_classes(1000) == pytest.approx(alike.of_all(1000))
     assert alike.by_class() == (Form.BY_CLASS, *alike.shared()[1:])
-    # The factor of twice as many parameters takes eight times the multiply-adds.
+    # Twice as many parameters take eight times the multiply-adds for the factor.
     once, twice = (evaluations(sized(20, size - 1, 2), whole) for size in (500, 1000))
     assert twice.of_all(0) == pytest.approx(8 * once.of_all(0))
 
 
 def test_few_active_samples_make_second_derivatives_cheap_where_parameters_are_many():
-    """Cheaper than their own factor by the cube of how many times fewer they are; not where all curve."""
+    """A factor costs the cube of its size, so few active samples save much. They save nothing if all are."""
     objective = sized(5000, 800, 10)
     model = evaluations(objective)
     assert model.of_active(0, 0) < model.of_active(500, 500) < model.of_active(500, 1000)
@@ -124,9 +124,9 @@ def test_few_active_samples_make_second_derivatives_cheap_where_parameters_are_m
     assert model.prefers_active(1200, 1700)
     assert not model.prefers_active(5000, 45_000)
     assert model.of_active(5000, 45_000) == np.inf
-    # Too many factors, and too many entries of the rows, for the memory that curvature may take.
+    # Too many factors for the memory that curvature may take; the last case has too many entries of rows.
     assert model.of_active(1000, 5000) == np.inf
-    # A fit that takes long may use more.
+    # A long fit may use more memory.
     assert evaluations(objective, n_iter=61).of_active(1000, 5000) < np.inf
     assert evaluations(objective, n_iter=61).of_active(1000, 8200) == np.inf
     assert evaluations(sized(5000, 100_000, 2)).of_active(200, 200) == np.inf
@@ -134,7 +134,7 @@ def test_few_active_samples_make_second_derivatives_cheap_where_parameters_are_m
 
 @pytest.mark.parametrize(("n_features", "n_classes"), [(300, 3), (60, 10), (20, 12)])
 def test_where_parameters_are_few_active_samples_must_be_fewer(n_features, n_classes):
-    """Pair by pair their own Gram matrices are cheap as well, the fewer there are."""
+    """Gram matrices pair by pair are cheap as well, the cheaper the fewer samples are active."""
     objective = sized(5000, n_features, n_classes)
     model = evaluations(objective)
     assert model.exact().cost <= model.budget
@@ -145,7 +145,7 @@ def test_where_parameters_are_few_active_samples_must_be_fewer(n_features, n_cla
 
 
 def test_active_samples_may_cost_so_much_and_no_more():
-    """Where pair by pair is too dear, 30 evaluations; else what that costs, with drawing rows for it."""
+    """30 evaluations where pair by pair costs too much, else the cost of pair by pair with drawing rows."""
     many = evaluations(sized(5000, 800, 10), n_iter=1000)
     sizes = [n for n in range(0, 4000, 50) if many.of_active(n // 2, n) <= many.budget]
     costs = [many.of_active(n // 2, n) for n in sizes]
@@ -161,14 +161,14 @@ def test_active_samples_may_cost_so_much_and_no_more():
     ("per_row", "mean", "worth_it"), [(None, 0.0, True), (1000, 0.0, True), (10, 0.0, True), (10, 1e5, False)]
 )
 def test_active_samples_are_not_dear_to_use_beside_an_evaluation(per_row, mean, worth_it):
-    """Where they must be centred first their rows are dense, however empty all rows are."""
+    """If their rows must be centred before products, they are dense, however sparse the rows are."""
     model = evaluations(sized(2000, 3000, 20, per_row, mean), n_iter=1000)
     assert model.of_active(200, 300) <= 30
     assert model.prefers_active(200, 300) == worth_it
 
 
 def test_where_all_else_is_too_dear_active_samples_may_cost_what_curvature_may():
-    """More than where each class alone is a way."""
+    """They may cost more than where curvature of each class alone is affordable."""
     objective = sized(4000, 6000, 4, 30)
     model = evaluations(objective)
     assert model.best.form is Form.DIAGONAL
@@ -182,13 +182,13 @@ def test_where_all_else_is_too_dear_active_samples_may_cost_what_curvature_may()
     ("per_row", "mean", "sparse"), [(30, 0.0, True), (30, 90.0, True), (30, 110.0, False), (600, 0.0, False)]
 )
 def test_rows_stay_sparse_where_products_take_less_and_lose_no_digits(per_row, mean, sparse):
-    """Their Gram matrix costs what they have in common, and they take little memory."""
+    """The cost of their Gram matrix is in proportion to common entries, and they take little memory."""
     objective = sized(3000, 2000, 4, per_row, mean)
     assert rows_stay_sparse(objective) == sparse
     assert not rows_stay_sparse(sized(3000, 2000, 4))
     dense = evaluations(sized(3000, 2000, 4, mean=mean), objective)
     assert (evaluations(objective).of_active(1000, 1000) < dense.of_active(1000, 1000)) == sparse
-    # With so many features all rows that are not far from zero stay sparse.
+    # With so many features, all rows that are not far from zero stay sparse.
     assert (evaluations(sized(3000, 10**6, 4, per_row, mean)).of_active(1000, 1000) < np.inf) == (mean < 100)
 
 
@@ -203,27 +203,27 @@ def test_better_curvature_costs_more_and_comes_from_no_more_rows_than_there_are(
     for plan, most_rows in ((exact, most), (by_class, n_samples), (shared, n_samples)):
         assert 0 < plan.cost < np.inf
         assert min(10 * objective.n_inputs, n_samples) <= plan.n_rows <= most_rows
-    # The best that may be had is one of them.
+    # The best affordable curvature is one of them.
     assert model.best in (exact, by_class, shared)
     assert model.best.cost <= model.budget
 
 
 def test_a_sample_of_the_rows_makes_curvature_affordable():
-    """Of many rows, that is; few are taken all."""
+    """This holds for many rows. Of few rows all are taken."""
     few, many = (evaluations(sized(n_samples, 38, 30)) for n_samples in (1000, 10**6))
     assert few.exact().n_rows == 1000
     assert few.by_class().n_rows == 1000
     assert many.of_all(10**6 * 435) > many.budget
     assert many.exact().cost < many.budget / 4
     assert many.exact().n_rows < 10**6 / 4
-    # A longer fit takes more of them.
+    # A longer fit takes more rows.
     later = evaluations(sized(10**6, 38, 30), n_iter=1000)
     assert later.exact().n_rows > many.exact().n_rows
     assert later.exact().cost <= later.budget
 
 
 def test_iterations_pay_for_fewer_rows_of_the_classes_one_by_one():
-    """Until then a matrix that is shared takes their place."""
+    """Until iterations have paid for them, the classes share one matrix."""
     objective = sized(n_samples=6000, n_features=800, n_classes=10)
     models = {n_iter: evaluations(objective, n_iter=n_iter) for n_iter in (0, 40, 65, 100, 200, np.inf)}
     plans = {n_iter: model.by_class() for n_iter, model in models.items()}
@@ -235,7 +235,7 @@ def test_iterations_pay_for_fewer_rows_of_the_classes_one_by_one():
         assert plans[n_iter].cost == pytest.approx(n_iter)
         assert models[n_iter].best == plans[n_iter]
     assert plans[200].n_rows == plans[np.inf].n_rows == 6000
-    # Where all that are wanted are affordable, they are taken from the start.
+    # Where the wanted number of rows is affordable, it is taken from the start.
     cheap = evaluations(sized(n_samples=6000, n_features=300, n_classes=10))
     assert cheap.by_class().n_rows == 10 * 301
     assert cheap.best == cheap.by_class()
@@ -270,7 +270,7 @@ def test_gram_matrices_of_pairs_are_made_together_for_many_classes_and_few_featu
 
 
 def test_leaving_out_samples_is_affordable_by_samples_not_by_rows():
-    """Several rows may be one sample; what grows is what is inverted and multiplied."""
+    """Several rows may stand for one sample. The cost is that of the inverse and the products with it."""
     once, repeated = sized(500, 30), sized(50_000, 30)
     assert may_be_inverted(once, 500, 500)
     assert may_be_inverted(repeated, 500, 500)
@@ -284,7 +284,7 @@ def test_leaving_out_samples_is_affordable_by_samples_not_by_rows():
 
 
 def test_other_coordinates_are_waited_for_as_long_as_they_cost_and_longer_where_curvature_is_not_dear():
-    """Much longer than a table of few features, wide dense rows cannot have curvature."""
+    """A fit to few features waits much longer than one to wide dense rows, which cannot have curvature."""
     dear, cheap = sized(n_samples=1500, n_features=20_000), sized(n_samples=2000, n_features=20)
     assert evaluations(dear).best.form is Form.DIAGONAL
     assert iterations_before_rotation(cheap, 1.0, 1000) == ROTATION_ITERATIONS

@@ -1,9 +1,9 @@
-"""What fits cost, in evaluations and iterations: counts hardly depend on the machine, seconds do.
+"""The cost of fits in evaluations and iterations: counts hardly depend on the machine, seconds do.
 
-The expected numbers are those of the version that set them. A change that needs more than a fifth more has
-made fits slower; one that needs fewer should lower them here, and fails where it
-needs less than two thirds. Long fits amplify round-off, so that on some
-processor they take a fifth more by chance: they may try three orders of the rows.
+The expected numbers are those of the version that set them. A change has made fits slower if they need over a
+fifth more. A change with which they need fewer should lower the numbers here, and fails if they need less
+than two thirds. Long fits amplify round-off, so that on some processor they take a fifth more by chance.
+Therefore each fit may try three orders of the rows.
 """
 
 from functools import cache
@@ -22,7 +22,7 @@ SLACK, STALE, ORDERS = 1.2, 1.5, 3
 
 @cache
 def data(name):
-    """Fixed problems, each for another way to take curvature."""
+    """Fixed problems. Each takes another way to curvature."""
     if name == "sampled":
         return generated(0, 6000, 60, 6)
     if name == "many rows":
@@ -87,26 +87,26 @@ EXPECTED = [
     (SoftmaxClassifier(), "digits", 38, 40),
     (SoftmaxClassifier(100), "digits", 65, 79),
     (SoftmaxClassifier(), "sampled", 16, 17),
-    # In float32 there is no use in going on for a certificate.
+    # In float32 it is no use to go on for a certificate.
     (SoftmaxClassifier(), "float32", 12, 16),
     (SoftmaxClassifier(100), "float32", 16, 20),
     (MulticlassSVMClassifier(loss="squared_hinge"), "float32", 22, 25),
     (SoftmaxClassifier(), "many rows", 6, 20),
-    # Without a penalty there is no certificate to go on for.
+    # Without a penalty there is no certificate.
     (SoftmaxClassifier(np.inf), "many rows", 7, 23),
-    # Where all but the condition of the intercept is met, the intercept alone takes the last steps.
+    # The intercept alone takes the last steps where only its condition is not met.
     (SoftmaxClassifier(), "classes that overlap", 8, 20),
     (MulticlassSVMClassifier(loss="squared_hinge"), "classes that overlap", 10, 22),
-    # To draw rows for each pair of classes would cost more than all else.
+    # Drawing rows for each pair of classes would cost more than the rest of the fit.
     (SoftmaxClassifier(0.01), "many pairs", 9, 12),
     (SoftmaxClassifier(), "blocks", 31, 33),
     (SoftmaxClassifier(100), "blocks", 48, 51),
-    # Curvature by class comes once the fit has paid for that of few rows; of more it came too late, or never.
+    # Curvature by class comes once the fit has paid for few rows. With more it came too late, or never.
     (SoftmaxClassifier(), "rectified", 64, 68),
-    # So few rows matter that the sample has to grow.
+    # So few rows matter that the sample for curvature has to grow.
     (SoftmaxClassifier(100), "heavy tails", 136, 195),
     (SoftmaxClassifier(100), "wide", 48, 60),
-    # So easy that second derivatives would cost more than all else.
+    # The fit is so easy that second derivatives would cost more than the rest.
     (SoftmaxClassifier(0.01), "one-hot", 7, 9),
     (SoftmaxClassifier(100), "one-hot", 26, 30),
     (SoftmaxClassifier(), "few rows", 11, 12),
@@ -118,27 +118,27 @@ EXPECTED = [
     (MulticlassSVMClassifier(), "bad units", 199, 351),
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "bad units", 228, 396),
     (MulticlassSVMClassifier(multi_class="crammer_singer"), "many classes", 221, 337),
-    # So few samples at the kinks that second derivatives by way of them are cheap.
+    # So few samples are at the kinks that second derivatives by way of them are cheap.
     (MulticlassSVMClassifier(), "clouds", 60, 100),
-    # Certified as soon as they are within tol.
+    # Fits are certified as soon as they are within tol.
     (MulticlassSVMClassifier(1 / 64, tol=1e-4), "many rows", 12, 17),
     (MulticlassSVMClassifier(1 / 64, tol=1e-3, multi_class="crammer_singer"), "float32", 24, 32),
     (MulticlassSVMClassifier(loss="squared_hinge"), "wine", 21, 27),
     (MulticlassSVMClassifier(loss="squared_hinge"), "many rows", 6, 22),
     # Soft margins that take long, so that they do not.
     (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "blocks", 93, 96),
-    # Iterations of ascent, each of which makes several passes besides its evaluation. The intercept is far
-    # from its place when all else is solved.
+    # Iterations of ascent make several passes besides an evaluation. The intercept is far from its optimum
+    # when the rest is solved.
     (MulticlassSVMClassifier(0.01), "sparse", 9, 10),
-    # Rows so short that Python would take most of ascent, and there is none. It took a seventh to a third of
-    # these iterations, and 0.55 to 0.85 of the time.
+    # Rows are so short that Python would take most of the time of ascent, so there is no ascent. With ascent
+    # fits took a seventh to a third of these iterations, and 0.55 to 0.85 of the time.
     (MulticlassSVMClassifier(0.1), "text", 53, 84),
     (MulticlassSVMClassifier(10, multi_class="crammer_singer"), "text", 102, 134),
     (MulticlassSVMClassifier(30, loss="squared_hinge"), "text", 105, 143),
-    # Ascent comes after 25 other iterations, of which small C needs fewer.
+    # Ascent comes after 25 other iterations. Small C needs fewer of these.
     (MulticlassSVMClassifier(10, loss="squared_hinge"), "sparse", 37, 46),
     (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "sparse", 10, 13),
-    # A hard margin, so that multipliers take over: as soon as curvature shows it.
+    # The margin is hard, so multipliers take over as soon as curvature shows it.
     (MulticlassSVMClassifier(loss="squared_hinge"), "digits", 93, 177),
 ]
 

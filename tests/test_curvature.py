@@ -24,7 +24,7 @@ INTERCEPTS = pytest.mark.parametrize("fit_intercept", [True, False])
 
 
 def curvature_at(storage=np.asarray, fit_intercept=True, loss=None, n_threads=1, penalty=1.0):
-    """That of an objective of the small problem, at parameters of a size with one."""
+    """Curvature of an objective of the small problem, at parameters of about size one."""
     rows = Rows(storage(INTEGERS), Y, WEIGHT, N_CLASSES, n_threads)
     statistics = statistics_of(rows, fit_intercept)
     term = SmoothTerm(loss or SoftmaxLoss())
@@ -38,19 +38,19 @@ def hessian(curvature):
 
 
 def probabilities(fit_intercept):
-    """Those that the softmax gives at the point, from whole arrays."""
+    """Softmax probabilities at the point, from whole arrays."""
     return scipy.special.softmax(INTEGERS @ COEF / 3 + fit_intercept * INTERCEPT, axis=1)
 
 
 def centred(fit_intercept):
-    """Inputs from whole arrays."""
+    """Centred inputs, from whole arrays."""
     if not fit_intercept:
         return INTEGERS
     return np.column_stack([INTEGERS - WEIGHT @ INTEGERS / WEIGHT.sum(), np.ones(N_SAMPLES)])
 
 
 def of_pairs(curvature):
-    """What stands beside the diagonal of each sample's matrix, without its sign: (n_samples, n_pairs)."""
+    """Negated entries beside the diagonal of each sample's matrix, (n_samples, n_pairs)."""
     left, right = curvature.left, curvature.right
     two = [(left[:, a] * right[:, b] + right[:, a] * left[:, b]) / 2 for a, b in combinations(range(3), 2)]
     return np.column_stack(two)
@@ -81,7 +81,7 @@ def test_total_is_the_second_derivative_in_the_intercept(storage, loss):
 )
 @pytest.mark.parametrize("loss", [SoftmaxLoss(), WestonWatkinsLoss(squared=True)], ids=repr)
 def test_matrices_of_the_pairs_of_classes_make_up_all_second_derivatives(storage, fit_intercept, way, loss):
-    """Each is of the difference between the scores of two classes; there is none of the penalty's."""
+    """Each matrix is for the difference of two classes' scores. The penalty is not included."""
     curvature = curvature_at(storage, fit_intercept, loss, n_threads=2, penalty=0.0)
     if way == "together":
         grams = curvature.grams_together(of_pairs, every_row)
@@ -125,7 +125,7 @@ def test_diagonals_by_feature_are_weighted_sums_of_squares(storage, fit_intercep
 
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_sums_see_each_sample_once_with_its_weight(n_threads):
-    """Of two factors of a product only one may be weighted."""
+    """Only one of the two factors of a product may be weighted."""
 
     def contribution(block, curvature):
         diagonal, left, right = curvature
@@ -142,7 +142,7 @@ def test_sums_see_each_sample_once_with_its_weight(n_threads):
 
 
 def test_weights_and_entries_may_be_large_together_in_single_precision():
-    """Each has room in float32, but squares of both at once do not."""
+    """Each fits into float32, but squares of both together do not."""
     entries, weight = 2.0**40, 2.0**48
     grams = []
     for X, of_sample in ((INTEGERS, WEIGHT), (entries * INTEGERS, weight * WEIGHT)):

@@ -1,4 +1,4 @@
-"""Displays: what is drawn is what the fits and losses say, labelled, and the errors say what to do."""
+"""Displays draw what the fits and losses say, with labels, and their errors say what to do."""
 
 import builtins
 import itertools
@@ -114,7 +114,7 @@ def test_convergence_to_an_objective_of_zero():
 def test_convergence_ticks_are_whole_iterations():
     display = ConvergenceDisplay(HISTORY).plot()
     assert_array_equal(display.ax_.get_xticks() % 1, 0)
-    # Ticks that were chosen stay.
+    # Ticks that a user has set stay.
     display.ax_.set_xticks([1.5])
     again = ConvergenceDisplay(HISTORY).plot(display.ax_)
     assert_array_equal(again.ax_.get_xticks(), [1.5])
@@ -168,7 +168,7 @@ def test_estimator_of_another_kind(display):
 
 
 def test_coefficients_of_pairs_are_not_those_of_classes():
-    """Three classes have as many pairs."""
+    """Three classes have three pairs."""
     with pytest.raises(ValueError, match=r"SVC has coefficients for pairs of classes\. Pass a fitted Multi"):
         CoefficientsDisplay.from_estimator(SVC(kernel="linear").fit(X, Y))
     model = SVC(kernel="linear").fit(X, Y == 1)
@@ -202,7 +202,7 @@ def test_feature_names_of_frames_and_pipelines():
     assert CoefficientsDisplay.from_estimator(selected).feature_names == list("cd")
     squared = make_pipeline(FunctionTransformer(np.square), SoftmaxClassifier()).fit(X, Y)
     assert CoefficientsDisplay.from_estimator(squared).feature_names is None
-    # A step that hands on a frame need not say how it names its columns.
+    # A step that returns a frame need not provide names of features.
     squared.fit(frame, Y)
     assert CoefficientsDisplay.from_estimator(squared).feature_names == list("abcd")
 
@@ -384,7 +384,7 @@ def test_names_are_drawn_as_they_stand(name):
 
 @pytest.mark.parametrize("image_shape", [None, (2, 2)])
 def test_each_coefficient_has_one_colour(image_shape):
-    """Whatever the style says of photographs."""
+    """This holds whatever interpolation the style sets for images."""
     with plt.rc_context({"image.interpolation": "bilinear"}):
         display = CoefficientsDisplay(COEF, class_names="abc", image_shape=image_shape).plot()
     assert {image.get_interpolation() for image in display.images_} == {"nearest"}

@@ -29,7 +29,7 @@ from sk_linear_losses._problem import _n_threads
 from sk_linear_losses._threads import single_threaded_blas
 
 X, Y = load_iris(return_X_y=True)
-# Two more columns that say nothing of the classes.
+# Two more columns that have nothing to do with the classes.
 WITH_NOISE = np.column_stack([X, np.random.default_rng(0).normal(size=(len(X), 2))])
 NOISE = [False, False, False, False, True, True]
 
@@ -134,7 +134,7 @@ def test_changed_parameters_are_those_of_a_new_estimator(estimator):
 
 
 def test_metadata_routing(estimator):
-    """Weights reach the fit through a pipeline and cross-validation: none for wrong labels."""
+    """Weights reach the fit through pipeline and cross-validation. Wrong labels have zero weight."""
     wrong = np.arange(len(Y)) % 3 == 0
     labels = np.where(wrong, (Y + 1) % 3, Y)
     with sklearn.config_context(enable_metadata_routing=True):
@@ -163,7 +163,7 @@ def test_grid_search(estimator):
 
 
 def step(estimator):
-    """The name that ``make_pipeline`` gives."""
+    """The name that ``make_pipeline`` gives to the step."""
     return type(estimator).__name__.lower()
 
 
@@ -263,7 +263,7 @@ def test_permutation_importance(estimator):
     ids=["softmax, large", "softmax", "hinge", "squared", "crammer-singer"],
 )
 def test_two_threads_find_what_one_finds(model, share, monkeypatch):
-    """On data that are just large enough for two threads, and on a tenth of that."""
+    """Fits use data that are just large enough for two threads, or a tenth of that."""
     monkeypatch.setattr(_rows, "MIN_WORK_PER_THREAD", _rows.MIN_WORK_PER_THREAD // share)
     n_features, n_classes = 30, 3
     n_samples = _rows.MIN_WORK_PER_THREAD // (n_features * n_classes) + 1
@@ -279,7 +279,7 @@ def test_two_threads_find_what_one_finds(model, share, monkeypatch):
 def test_threads_by_default_are_those_of_blas():
     with threadpool_limits(2, user_api="blas"):
         assert _n_threads(None) == 2
-        with single_threaded_blas:  # as a fit in another thread holds it
+        with single_threaded_blas:  # as if a fit in another thread held it
             assert _n_threads(None) == 2
     with threadpool_limits(1, user_api="blas"):
         assert _n_threads(None) == 1
@@ -300,7 +300,7 @@ def test_fits_side_by_side_share_the_cores():
 
 
 def test_a_fit_in_a_process_of_its_own_has_the_threads_that_this_is_given(monkeypatch):
-    """There it is in the main thread, though inside of joblib."""
+    """In such a process the fit is in the main thread, although joblib runs it."""
     inside = SimpleNamespace(nesting_level=1), 1
     monkeypatch.setattr(_problem, "get_active_backend", lambda: inside)
     with threadpool_limits(2, user_api="blas"):
@@ -319,7 +319,7 @@ def test_a_fit_in_a_process_of_its_own_has_the_threads_that_this_is_given(monkey
     ids=["softmax", "hinge", "squared", "crammer-singer"],
 )
 def test_raw_data_converge_at_defaults(load, model):
-    """A warning would be an error here."""
+    """A warning would be an error in these tests."""
     data, labels = load(return_X_y=True)
     model = clone(model).fit(data, labels)
     assert model.converged_

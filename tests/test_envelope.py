@@ -44,7 +44,7 @@ LOSSES = {
 
 
 def hinge(loss, X=INTEGERS, y=Y, weight=WEIGHT, fit_intercept=True, C=C, flows=None, smoothing=None):
-    """An objective of three classes around the multipliers, by default none, with its own smoothing."""
+    """An objective of three classes, by default without multipliers and with its own smoothing."""
     rows = Rows(X, y, weight, N_CLASSES, 1)
     statistics = statistics_of(rows, fit_intercept)
     term = smoothed_term(loss, rows, C, statistics)
@@ -56,13 +56,13 @@ def hinge(loss, X=INTEGERS, y=Y, weight=WEIGHT, fit_intercept=True, C=C, flows=N
 
 
 def multipliers(seed):
-    """Some that every hinge admits: flows to the wrong classes that add up to at most one."""
+    """Multipliers that every hinge admits: flows to the wrong classes that add up to at most one."""
     flows = np.random.default_rng(seed).dirichlet(np.ones(N_CLASSES + 1), N_SAMPLES)[:, :N_CLASSES]
     return np.where(OWN, 0, flows)
 
 
 def shortfalls(objective, theta):
-    """What the classes lack of their margins, from whole arrays; may be negative, zero for the own class."""
+    """Shortfalls from the margins, from whole arrays: may be negative; zero for a sample's own class."""
     coef, intercept = objective.feature_parameters(theta)
     scores = INTEGERS @ coef + intercept
     return np.where(OWN, 0, MARGIN[Y] + scores - scores[OWN][:, None])
@@ -82,7 +82,7 @@ def point(objective, size=0.3):
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("smoothing", [1e-6, 0.1, 10.0])
 def test_the_envelope_is_below_the_loss_and_within_the_smoothing_of_it(name, smoothing):
-    """By half the smoothing for each unit of squared distance of the multipliers from those of the loss."""
+    """Within half the smoothing times the squared distance between its multipliers and the loss's."""
     loss, values = LOSSES[name]
     objective = hinge(loss, flows=multipliers(0), smoothing=smoothing)
     theta = point(objective)
@@ -161,13 +161,13 @@ def test_moved_multipliers_are_those_of_the_definition_and_nothing_else_is_moved
     assert_allclose(moved.term.flows, expected, atol=1e-12)
     assert_allclose(objective.term.flows, multipliers(0))
     assert replace(moved, term=objective.term) == objective
-    # Around better multipliers the envelope is nearer to the loss.
+    # Around better multipliers the envelope is closer to the loss.
     assert objective.evaluate(theta).value < moved.evaluate(theta).value < moved.evaluate(theta).objective
 
 
 @pytest.mark.parametrize("size", [0.0, 0.1, 1.0])
 def test_gap_parts_add_up_to_the_objective_less_the_dual(size):
-    """Without intercept there is no condition that would keep the multipliers from the dual."""
+    """Without an intercept there is no condition that multipliers would have to meet for the dual."""
     objective = hinge(WestonWatkinsLoss(MARGIN), fit_intercept=False, flows=multipliers(0), smoothing=2.0)
     theta = point(objective, size)
     at = objective.evaluate(theta)
@@ -200,7 +200,7 @@ def test_stationarity_and_imbalance_vanish_where_the_envelope_is_minimised_and_t
 
 @pytest.mark.parametrize("C", [1e-6, 1e3])
 def test_weights_may_be_moved_into_the_strength_of_the_loss(C):
-    """The envelope of twice the weight and half the C is the same: no sample curves more than another."""
+    """The envelope with twice the weight and half the C is the same, as all samples have equal curvature."""
     loss = WestonWatkinsLoss(MARGIN)
     ones = np.ones(N_SAMPLES)
     found, expected = (hinge(loss, weight=c * ones, C=C / c) for c in (8.0, 1.0))
@@ -210,7 +210,7 @@ def test_weights_may_be_moved_into_the_strength_of_the_loss(C):
 
 
 def test_where_the_penalty_rules_multipliers_take_all_values_between_two_margins():
-    """Once a class is behind by its margin its flow is zero, and once it leads by that it is one."""
+    """The flow to a class is zero once the class is behind by its margin, and one once it leads by it."""
     margin = 3.0
     objective = hinge(WestonWatkinsLoss(margin), weight=np.ones(N_SAMPLES), C=1e-6)
     for lead, flow in ((-1.01, 0.0), (-1, 0.0), (-0.5, 0.25), (0, 0.5), (1, 1.0), (1.01, 1.0)):
@@ -227,7 +227,8 @@ def test_smoothing_is_multiplied_but_keeps_a_least_share_of_the_natural_one():
     objective = hinge(WestonWatkinsLoss(MARGIN), flows=multipliers(0))
     term = objective.term
     assert 0 < term.natural_smoothing <= term.smoothing
-    # The lesser and the larger of what margins ask for and of what the strength of the loss does.
+    # Margins ask for one smoothing, the loss's strength for another: the natural one is the lesser.
+    # A fit starts with the larger one.
     weak, strong = (hinge(WestonWatkinsLoss(MARGIN), C=C).term for C in (1e-6, 1e3))
     assert weak.natural_smoothing < weak.smoothing == strong.natural_smoothing < strong.smoothing
     less = objective.with_smoothing(0.3)

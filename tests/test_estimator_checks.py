@@ -5,7 +5,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
 
-# Without intercept no linear model passes the check that asks a heavy class to be predicted everywhere.
+# All have an intercept: no linear model without one passes the check that wants a heavy class predicted
+# everywhere.
 ESTIMATORS = [
     SoftmaxClassifier(),
     SoftmaxClassifier(label_smoothing=0.1),
@@ -22,7 +23,7 @@ ESTIMATORS = [
 CHECKS = parametrize_with_checks(ESTIMATORS)
 
 
-# Older scikit-learn gives a generator, of which newer pytest warns.
+# Older scikit-learn returns a generator, about which newer pytest warns.
 @pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), **CHECKS.kwargs)
 def test_estimator_check(estimator, check):
     check(estimator)

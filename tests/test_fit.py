@@ -1,4 +1,4 @@
-"""Which coordinates a fit works in, which of its ends it takes, and what it stores of that."""
+"""The coordinates in which a fit works, which of its results it takes, and what it stores."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def end_of(fit):
 
 
 class Rotations:
-    """Stands for `solve`: keeps its arguments, and says of each end what the next of the script says."""
+    """Replaces `solve`: keeps its arguments and changes each result as the next entry of the script says."""
 
     def __init__(self, monkeypatch, *script, spaces=None, worth_rotation=True):
         self.script, self.calls, self.results, self.asked = list(script), [], [], []
@@ -86,7 +86,7 @@ def test_whether_to_turn_depends_on_what_is_missing_and_on_the_next_coordinates(
 
 
 def test_coordinates_are_taken_in_order_and_each_goes_on_from_the_last(monkeypatch):
-    """What was known before any of them is no start for later ones."""
+    """Coefficients known before the fit are no start for later coordinates."""
     turned = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
     space = RowSpace(X @ turned, turned, np.zeros(4), np.zeros(4))
     rotations = Rotations(monkeypatch, {}, {}, spaces=[(None, 1.0), (space, np.inf)])
@@ -105,7 +105,7 @@ def test_coordinates_are_taken_in_order_and_each_goes_on_from_the_last(monkeypat
 
 @pytest.mark.parametrize("better", [0, 1])
 def test_the_best_of_ends_is_taken_with_all_that_was_proven(better, monkeypatch):
-    """Where it was proven and when it was stopped does not matter."""
+    """It does not matter in which coordinates a bound was proven or a fit was stopped."""
     objectives = [10.0, 12.0] if better == 0 else [12.0, 10.0]
     script = [{"objective": each, "gap": gap} for each, gap in zip(objectives, (1.0, 5.0), strict=True)]
     script[1]["stopped"] = True
@@ -186,7 +186,7 @@ def test_the_bound_of_round_off_is_above_what_is_measured_but_not_far(loss, mean
 
 
 def test_the_bound_of_round_off_grows_with_what_the_intercept_cancels():
-    """Be it the mean of the features or an offset that they were moved by."""
+    """The intercept cancels the mean of the features or the offset by which they were moved."""
     bounds = []
     for mean in (1e3, 1e7):
         fit = new_fit(X + mean)
@@ -201,7 +201,7 @@ def test_the_bound_of_round_off_grows_with_what_the_intercept_cancels():
 
 
 def test_round_off_of_coordinates_is_that_of_their_features(monkeypatch):
-    """Which nothing bounds where their terms are larger, and cancel."""
+    """There is no bound where terms by feature are larger and cancel."""
     fit = new_fit()
     result = end_of(fit)
     _, intercept = result.parameters
@@ -224,9 +224,9 @@ def test_what_is_measured_is_the_objective_of_what_is_stored(loss, monkeypatch):
 
 
 def measured_as(fit, result, monkeypatch, plain, longer):
-    """What is chosen where these are the doubts of coefficients as they are and of the longer ones.
+    """What is chosen if these are the doubts of the plain coefficients and of the longer ones.
 
-    In units of the objective. Of the longer ones the third from the end is the best of all.
+    Doubts are in units of the objective. The third from the end is the best of the longer coefficients.
     """
     measured = []
 
@@ -246,7 +246,7 @@ def measured_as(fit, result, monkeypatch, plain, longer):
 
 @pytest.mark.parametrize(("loss", "cost"), [(LOSSES[0], SMOOTH_COST), (LOSSES[1], KINKED_COST)])
 def test_longer_coefficients_are_tried_where_round_off_costs_much(loss, cost, monkeypatch):
-    """And taken where they save some of that."""
+    """Longer coefficients are taken if they save some of this cost."""
     fit = new_fit(loss=loss)
     result = end_of(fit)
     coef, _ = result.parameters
@@ -295,7 +295,7 @@ def test_the_gap_of_a_model_has_what_storing_costs_and_saves(monkeypatch):
         (True, 0.9 * MOST_LOST, 1.0, True),
         (True, 1.1 * MOST_LOST, 1.0, False),
         (False, 0.0, 1.0, False),
-        # A certificate of what is stored is success all the same.
+        # A certificate for what is stored is success, too.
         (False, 0.0, TOL / 2, True),
     ],
 )
@@ -303,7 +303,7 @@ def test_the_gap_of_a_model_has_what_storing_costs_and_saves(monkeypatch):
 def test_rounding_of_what_is_stored_may_cost_success(
     converged, lost, gap, is_converged, charged, monkeypatch
 ):
-    """Be it as measured or at the worst."""
+    """The cost counts both as measured and at the worst."""
     fit = new_fit()
     result = replace(end_of(fit), objective=1.0, gap=gap, converged=converged)
     objective, doubt = (1.0, lost) if charged else (1 + lost, 0.0)

@@ -1,4 +1,4 @@
-"""What notebooks show of an estimator: a link to its documentation, and tables that describe each entry."""
+"""The display of an estimator in notebooks: a link to its documentation, and tables with descriptions."""
 
 import re
 from importlib.metadata import metadata
@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 import sk_linear_losses
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
 
-# What the tables describe has grown with scikit-learn: parameters from 1.8 on, fitted attributes from 1.9 on.
+# Tables describe parameters from scikit-learn 1.8 on, and fitted attributes from 1.9 on.
 SKLEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 
 
@@ -24,7 +24,7 @@ def estimator(request):
 
 
 def page_of(estimator):
-    """The address that the documentation has for an estimator."""
+    """The address of an estimator's page in the documentation."""
     urls = dict(entry.split(", ") for entry in metadata("sk_linear_losses").get_all("Project-URL"))
     return f"{urls['Documentation']}api/generated/sk_linear_losses.{type(estimator).__name__}.html"
 

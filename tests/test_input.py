@@ -1,4 +1,4 @@
-"""What fit and predict accept, what they refuse, and that a refusal changes nothing."""
+"""Input that fit and predict accept or refuse. A refusal changes nothing."""
 
 import copy
 import re
@@ -50,7 +50,7 @@ def estimator(request):
     ids=["softmax", "smoothed", "hinge", "squared", "crammer-singer"],
 )
 def variant(request):
-    """One of the losses."""
+    """An estimator with one of the losses."""
     return clone(request.param)
 
 
@@ -68,12 +68,12 @@ def reference_fit(estimator_class):
 
 
 def fit_to_another_problem(estimator):
-    """Fit fewer features, with names, and other classes."""
+    """Fit to fewer features, with names, and to other classes."""
     return estimator.fit(pd.DataFrame(X[::5, :2], columns=COLUMNS[:2]), SPECIES[::5])
 
 
 def assert_same_fit(model, reference, rtol=1e-9):
-    """Same classes, optimum and parameters."""
+    """Assert that classes, optimum and parameters are the same."""
     assert_array_equal(model.classes_, reference.classes_)
     assert_allclose(model.objective_, reference.objective_, rtol=rtol)
     size = np.abs(reference.coef_).max()
@@ -143,7 +143,7 @@ class TestParameters:
         assert_array_equal(model.coef_, MulticlassSVMClassifier(margin=ordered).fit(X, Y).coef_)
 
     def test_labels_of_margins_may_be_truth_values(self):
-        """Which pandas would take for a mask."""
+        """pandas would take truth values for a mask."""
         costs = np.array([[1.0, 2.0], [3.0, 1.0]])
         labelled = pd.DataFrame(costs[::-1], index=[True, False], columns=[False, True])
         model = MulticlassSVMClassifier(margin=labelled).fit(X, Y == 1)
@@ -224,7 +224,7 @@ class TestParameters:
         class_weight = dict.fromkeys(["setosa", "versicolor", "rose"], 2.0)
         message = r"class_weight has the keys \['rose'\].* and none for \['virginica'\]"
         self.assert_refused(estimator, {"class_weight": class_weight}, message)
-        # What a class that is not there weighs is checked too, so that no fold fails alone.
+        # The weight of a class that is absent is checked too, so that no single fold fails.
         class_weight = {"setosa": 1, "versicolor": 1, "virginica": 1, "rose": -1}
         estimator.set_params(class_weight=None)
         self.assert_refused(estimator, {"class_weight": class_weight}, r"class_weight=.*non-negative")
@@ -345,7 +345,7 @@ def test_bad_data_is_refused(estimator, fitted, data, message):
     if fitted:
         fit_to_another_problem(estimator)
     before = copy.deepcopy(vars(estimator))
-    # Labels in bytes are deprecated before scikit-learn 1.7 refuses them, and warnings are errors here.
+    # Older scikit-learn deprecates labels in bytes, which 1.7 refuses, and warnings are errors here.
     with pytest.raises((ValueError, TypeError, FutureWarning), match=message):
         estimator.fit(**{"X": X, "y": Y, **data})
     assert_equal(vars(estimator), before)
@@ -358,7 +358,7 @@ def test_errors_of_arguments_name_nothing_private(estimator):
 
 
 def test_missing_values_are_not_assumed_away(estimator):
-    """What finds them is a sum that is made anyway; later they would end the fit without a clue."""
+    """A sum that is made anyway finds them. Later they would end the fit without a useful message."""
     with config_context(assume_finite=True):
         with pytest.raises(ValueError, match="X contains NaN"):
             estimator.fit(changed(X, (5, 1), np.nan), Y)
@@ -396,7 +396,7 @@ DATED = {
 
 @pytest.mark.parametrize(("data", "told"), DATED.values(), ids=DATED)
 def test_dates_are_no_numbers(estimator, data, told):
-    """Taken for integers they would count a unit, which need not be the same in fit and predictions."""
+    """As integers they would count some unit, which may differ between fit and predictions."""
     wanted = rf"X has dates or durations \({re.escape(told)}.*\), which are no numbers: .* divide by a unit"
     with pytest.raises(ValueError, match=wanted):
         estimator.fit(data, Y)
@@ -407,7 +407,7 @@ def test_dates_are_no_numbers(estimator, data, told):
 
 
 class Table:
-    """What numpy makes an array of, and which says more of its columns than is understood."""
+    """A table that numpy can convert, with attributes that say of its columns what is not understood."""
 
     def __init__(self, **attributes):
         self.shape = X.shape
@@ -431,7 +431,7 @@ class Table:
     ],
 )
 def test_tables_of_other_kinds_are_taken(estimator, attributes):
-    """Looking for dates refuses none that numpy makes an array of."""
+    """The check for dates refuses no table that numpy can convert."""
     found = estimator.fit(Table(**attributes), Y).coef_
     assert_array_equal(found, clone(estimator).fit(X, Y).coef_)
 
@@ -458,7 +458,7 @@ def test_one_column_of_another_scale(variant, scale):
 
 
 def test_underflow_is_no_error(variant):
-    """Probabilities of classes that are out of the question underflow: those are as good as zero."""
+    """Probabilities of classes that are out of the question underflow to zero, as they may."""
     data, labels = load_breast_cancer(return_X_y=True)
     with np.errstate(all="raise"):
         variant.set_params(C=100.0).fit(data, labels)
@@ -495,7 +495,7 @@ class TestPredict:
                     assert_allclose(computed, expected, rtol=1e-9, atol=1e-9)
 
     def test_many_rows_are_few_rows(self, variant):
-        """Rows are scored in batches, of which the last is short."""
+        """Rows are scored in batches, the last of which is shorter."""
         expected = variant.fit(X, Y).decision_function(X)
         assert_allclose(
             variant.decision_function(np.tile(X, (60, 1))), np.tile(expected, (60, 1)), rtol=1e-12
@@ -674,7 +674,7 @@ class TestAcceptedInput:
 
 
 class TestMemory:
-    """The most that a fit and a prediction allocate, beside the data."""
+    """Peak memory that a fit and a prediction allocate beside the data."""
 
     @pytest.fixture(
         params=[SoftmaxClassifier(max_iter=3), MulticlassSVMClassifier(max_iter=3)], ids=["softmax", "svm"]
@@ -683,7 +683,7 @@ class TestMemory:
         return clone(request.param)
 
     def peak(self, model, X):
-        """Bytes allocated at most during a fit to two classes, which need not converge, and a prediction."""
+        """Peak bytes allocated by a fit to two classes, which need not converge, and a prediction."""
         y = np.arange(X.shape[0]) % 2
         tracemalloc.start()
         try:
@@ -736,7 +736,7 @@ class TestClassWithoutWeight:
     four = np.where(X[:, 1] > 33, 3, Y)
 
     def without(self, variant, how, y, absent):
-        """The variant fitted with no weight on one class, one way or the other."""
+        """The variant fitted with zero weight for one class, by class or by sample."""
         if how == "class_weight":
             return variant.set_params(class_weight={k: float(k != absent) for k in np.unique(y)}).fit(X, y)
         return variant.fit(X, y, sample_weight=1.0 * (y != absent))
@@ -757,7 +757,7 @@ class TestClassWithoutWeight:
     @pytest.mark.parametrize("how", ["sample_weight", "class_weight"])
     @pytest.mark.parametrize("fit_intercept", [True, False])
     def test_two_classes_are_left(self, variant, how, fit_intercept):
-        """Each has a vector of coefficients still, w/2 and -w/2, of which the penalty is half that of w."""
+        """Each still has a vector of coefficients, w/2 or -w/2. Their penalty is half the penalty of w."""
         variant.set_params(fit_intercept=fit_intercept)
         reference = clone(variant).set_params(C=2 * variant.C).fit(X[Y != 1], Y[Y != 1])
         self.without(variant, how, Y, 1)
@@ -813,7 +813,7 @@ class TestClassWithoutWeight:
         assert all(column.shape == (0,) for column in variant.history_.values())
 
     def test_one_class_alone_may_be_left_by_a_bootstrap(self, estimator):
-        """Which BaggingClassifier makes by weights."""
+        """BaggingClassifier makes a bootstrap by weights."""
         y = np.repeat([0, 1], [148, 2])
         bagging = BaggingClassifier(estimator, 40, random_state=0).fit(X, y)
         assert any(np.isinf(model.intercept_).any() for model in bagging.estimators_)
@@ -827,7 +827,7 @@ class TestClassWithoutWeight:
 
 
 def test_a_fit_does_not_pickle(estimator):
-    """Subclasses may leave out of a pickle what cannot be in one, or refuse to be pickled."""
+    """Subclasses may omit attributes from pickles, or refuse to be pickled."""
 
     class Unpicklable(type(estimator)):
         def __getstate__(self):
@@ -839,7 +839,7 @@ def test_a_fit_does_not_pickle(estimator):
 
 
 def test_many_classes_may_be_meant_for_regression(estimator):
-    """As newer versions of scikit-learn say."""
+    """The estimators warn of this just as newer versions of scikit-learn do."""
     told = []
     for model in (estimator, LogisticRegression(max_iter=10_000)):
         with warnings.catch_warnings(record=True) as caught:
@@ -851,7 +851,7 @@ def test_many_classes_may_be_meant_for_regression(estimator):
 
 @pytest.mark.parametrize("with_classes", [False, True])
 def test_a_warm_start_from_coefficients_set_by_hand(estimator, with_classes):
-    """Without labels they are for the classes of y; of other shapes they are not used."""
+    """Without labels the coefficients are for the classes of y. Other shapes are not used."""
     reference = clone(estimator).fit(X, Y)
     estimator.set_params(warm_start=True, max_iter=1)
     estimator.coef_, estimator.intercept_ = reference.coef_.tolist(), reference.intercept_.tolist()
@@ -912,7 +912,7 @@ class TestWarmStart:
         return points
 
     def parameters(self, model):
-        """Coefficients and intercept of each class, of two classes also one row for each."""
+        """Coefficients and intercept of each class; with two classes, too, a row for each."""
         rows = np.column_stack([model.coef_, model.intercept_])
         return np.vstack([-rows, rows]) / 2 if len(rows) == 1 else rows
 
@@ -944,7 +944,7 @@ class TestWarmStart:
         variant.set_params(warm_start=True).fit(X, SPECIES)
         cold, objective = variant.n_iter_, variant.objective_
         variant.fit(X, SPECIES)
-        # A hinge has to find its multipliers anew.
+        # A hinge has to find its multipliers again.
         assert variant.n_iter_ < cold or isinstance(variant, MulticlassSVMClassifier)
         assert_allclose(variant.objective_, objective, rtol=1e-9)
 
@@ -956,7 +956,7 @@ class TestWarmStart:
 
     @pytest.mark.parametrize("change", [lambda coef: coef * 1e8, lambda coef: coef * np.nan])
     def test_begins_afresh_where_that_is_nearer(self, variant, change):
-        """As after a change of units."""
+        """The known coefficients are far off, as after a change of units."""
         reference = variant.set_params(warm_start=True).fit(X, Y)
         changed = clone(variant).fit(X, Y)
         changed.coef_ = change(changed.coef_)

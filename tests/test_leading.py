@@ -1,4 +1,4 @@
-"""Leading directions against eigenvectors, their root against the matrix, and the fits that they shorten."""
+"""Leading directions against eigenvectors, their root against the matrix, and fits that they shorten."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from .oracles import counted, word_counts
 
 
 def spiked(size, values, seed=0):
-    """A matrix with these eigenvalues, one for all others, and the eigenvectors of the former."""
+    """A matrix whose eigenvalues are these and ones, and the eigenvectors of the former."""
     basis, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))
     leading = basis[:, : len(values)]
     return np.eye(size) + (leading * (np.array(values) - 1)) @ leading.T, leading
@@ -58,7 +58,7 @@ def test_there_is_no_direction_where_nothing_curves_or_numbers_overflow(factor):
 
 
 def test_both_solutions_together_solve_the_system_of_each_block():
-    """Blocks have scales of their own, and one input more than the directions, an intercept."""
+    """Blocks have scales of their own, and one input more than the directions: an intercept."""
     core, basis = spiked(20, [50.0, 9.0, 4.0])
     scales = np.random.default_rng(2).uniform(0.1, 10, (3, 21))
     root = LeadingRoot(DiagonalRoot(scales.ravel()), basis, np.array([50.0, 9.0, 4.0]), 3)
@@ -88,7 +88,7 @@ def transformation(preconditioner, objective):
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_what_stands_out_beside_the_diagonal_becomes_one(storage, n_threads):
-    """Exactly where two classes curve alike, there are directions enough, and no intercept is left out."""
+    """This is exact for two classes, which curve alike, with enough directions and without an intercept."""
     rng = np.random.default_rng(4)
     dense = rng.integers(0, 3, (50, 6)).astype(float)
     y, weight = rng.integers(0, 2, 50), rng.uniform(0, 2, 50)
@@ -109,7 +109,7 @@ def test_what_stands_out_beside_the_diagonal_becomes_one(storage, n_threads):
 
 
 def test_directions_bring_curvature_near_that_of_the_identity():
-    """Counted words of two classes, the rows centred: of the diagonal alone is left what goes with length."""
+    """Rows are centred counts of words, of two classes. The diagonal alone leaves the effect of length."""
     X, y = word_counts(0, 400, 300, 2)
     objective = softmax(X, y, 2)
     theta = np.zeros(objective.shape)
@@ -128,7 +128,7 @@ def test_directions_bring_curvature_near_that_of_the_identity():
 
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 def test_a_constant_feature_is_in_no_direction(storage):
-    """In single precision centring leaves much of it that is round-off."""
+    """In single precision, centring a constant feature leaves much round-off."""
     X, y = word_counts(0, 300, 200, 3)
     X = storage(np.column_stack([X.toarray(), np.full(300, 1e6)]).astype(np.float32))
     objective = softmax(X, y, 3).to_float32()
@@ -147,7 +147,7 @@ def test_a_fit_spends_no_more_on_directions_than_on_its_iterations():
     assert 5 < cost < 60
     forms = [CostModel(objective, objective, n_iter).best.form for n_iter in (0, cost - 1, cost)]
     assert forms == [Form.DIAGONAL, Form.DIAGONAL, Form.LEADING]
-    # The more classes share them, the cheaper they are beside an evaluation.
+    # The more classes share the directions, the cheaper these are beside an evaluation.
     many = softmax(X, np.arange(1200) % 20, 20)
     assert CostModel(many, many, 0).leading().cost < cost / 4
 
@@ -168,7 +168,7 @@ def test_directions_are_taken_once_they_have_paid(monkeypatch):
 
 @pytest.mark.parametrize("change", ["weights", "float32", "constants", "two threads"])
 def test_directions_change_nothing_that_a_fit_promises(change):
-    """Neither weights for repetition, nor rows in single precision, nor columns that do not vary."""
+    """Weights for repetition, rows in single precision and constant columns make no difference."""
     X, y = word_counts(1, 1100, 4500, 3)
     plain = SoftmaxClassifier(tol=1e-8).fit(X, y)
     given, weight, model = X, None, SoftmaxClassifier(tol=1e-8)

@@ -30,7 +30,7 @@ def softmax(loss, scores, right):
 
 
 def shortfalls(loss, scores, right):
-    """By how much one sample misses its margins."""
+    """Shortfalls of one sample from its margins."""
     margins = np.broadcast_to(loss.margin, (len(scores), len(scores))).tolist()
     leads = enumerate(score - scores[right] for score in scores)
     return [max(0.0, margins[right][j] + lead) for j, lead in leads if j != right]
@@ -47,7 +47,7 @@ def crammer_singer(loss, scores, right):
 
 
 def loss_of_the_guide():
-    """The loss that CONTRIBUTING.md adds, defined where it says."""
+    """The loss that CONTRIBUTING.md defines."""
     guide = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
     namespace = {}
@@ -63,7 +63,7 @@ def least_squares(loss, scores, right):
 
 
 def bank(n_classes):
-    """Name, loss, and the loss of one sample from its definition, of all that must pass."""
+    """Name, loss, and the loss of one sample by its definition, for each loss that must pass the tests."""
     for share in (0.0, 0.1, 0.9):
         yield f"softmax-{share}", SoftmaxLoss(label_smoothing=share), softmax
     yield "least-squares", loss_of_the_guide(), least_squares
@@ -119,7 +119,7 @@ def difference_quotients(function, scores, step):
 
 
 def assert_derivative(function, derivative, scores, step=1e-5):
-    """Compare with central differences in the rows where both one-sided quotients agree: not at kinks."""
+    """Compare with central differences in rows where the one-sided quotients agree, so not at kinks."""
     forward, backward = difference_quotients(function, scores, step)
     apart = np.abs(forward - backward).reshape(len(scores), -1).max(axis=1)
     smooth = apart < 1e-3
@@ -362,7 +362,7 @@ class TestEnvelope:
 
 @pytest.mark.parametrize("loss", [WestonWatkinsLoss(), CrammerSingerLoss()])
 def test_kinks_are_spread_over_the_width(loss):
-    """Half of it to either side of where the right class leads by the margin."""
+    """Half the width lies on either side of the point where the right class leads by the margin."""
     scores = np.column_stack([[0.74, 0.76, 1.24, 1.26], np.zeros(4)])
     curvature = dense(loss._kink_curvature(scores, np.zeros(4, dtype=int), 0.5))
     expected = np.multiply.outer([0, 2, 2, 0], [[1, -1], [-1, 1]])
@@ -372,13 +372,13 @@ def test_kinks_are_spread_over_the_width(loss):
 @pytest.mark.parametrize("n_classes", [2, 3, 4, 8])
 @pytest.mark.parametrize("parts", [3, 5, 7, 30])
 def test_crammer_singers_flows_where_several_are_about_to_vanish(n_classes, parts):
-    """On multiples of a fraction many stand at the threshold but for round-off, which went on for ever."""
+    """With multiples of a fraction, many flows are at the threshold up to round-off: a loop never ended."""
     rng = np.random.default_rng(parts)
     points = rng.integers(-parts, 2 * parts, size=(1000, n_classes)) / parts + 1 / 3
     points[:, 0] = 0
     y = np.zeros(len(points), dtype=int)
     gradient = CrammerSingerLoss(0.0)._envelope(points, y, np.zeros_like(points), 1.0).gradient
-    # Conditions of optimality of the nearest point: what is left was lowered by one number, the rest by less.
+    # Optimality of the nearest point: positive flows were lowered by one common number, others by less.
     flows = gradient[:, 1:]
     lowered = points[:, 1:] - flows
     common = lowered.max(axis=1, initial=0)
@@ -461,7 +461,7 @@ def test_one_number_is_the_margin_of_every_pair(loss, n_classes):
 
 @pytest.mark.parametrize("loss", [SoftmaxLoss(), WestonWatkinsLoss(), CrammerSingerLoss()])
 def test_a_class_for_each_row(loss):
-    """One row is not broadcast to several classes."""
+    """One row of scores is not broadcast to several classes in y."""
     methods = loss.value, loss.gradient, loss.value_and_gradient, loss.curvature, loss.conjugate, loss.leeway
     for method in methods:
         name = "gradient" if method in (loss.conjugate, loss.leeway) else "scores"
@@ -485,7 +485,7 @@ def test_no_samples(loss):
 
 
 def test_shares_of_float32_may_add_up_to_one_but_for_their_rounding():
-    """Their sum then stays where it is, and the curvature is that among them."""
+    """Their sum is then constant, and the curvature is among these classes alone."""
     gradient = np.array([[-1, 0.07, 0.21, 0.16, 0.35, 0.21]])
     rounded = gradient.astype(np.float32)
     assert rounded[:, 1:].sum() < 1

@@ -11,7 +11,7 @@ from sk_linear_losses._low_rank import CHUNK, LARGEST_CURVATURE, OuterProducts, 
 from sk_linear_losses._shifted_rows import ShiftedRows
 
 N_ROWS, N_FEATURES, N_CODES = 7, 12, 3
-# The rows that factors go with: one, several or a single one each.
+# The row of each factor: rows have one factor or several.
 OWNERS = np.array([0, 0, 1, 2, 2, 2, 3, 4, 5, 5, 6])
 
 
@@ -68,7 +68,7 @@ def test_the_root_makes_the_curvature_the_identity(added, size):
     matrix = curvature(of, added)
     root = low_rank_root(of, added)
     T, transposed = (dense(solve, len(matrix)) for solve in (root.solve_transposed, root.solve))
-    # As many digits are lost of the identity as the curvature beside it has more.
+    # The identity loses as many digits as the curvature is larger.
     assert_allclose(T.T @ matrix @ T, np.eye(len(matrix)), rtol=0, atol=1e-12 * (1 + size**2))
     assert_allclose(transposed, T.T, rtol=1e-12, atol=1e-12)
 
@@ -111,7 +111,7 @@ def test_the_longest_vector_decides_whether_there_is_a_root(share, enough):
 
 
 def test_what_a_shift_leaves_little_of_has_no_root():
-    """Its Gram matrix has the round-off of what is subtracted."""
+    """The Gram matrix has the round-off of the large numbers that are subtracted."""
     of = products()
     far = np.full(N_FEATURES, 1e6)
     assert low_rank_root(of, None) is not None

@@ -1,4 +1,4 @@
-"""The main job: what it says of losses and objectives is what the package computes."""
+"""The main job prints the losses and objectives that the package computes."""
 
 import runpy
 import sys
@@ -99,7 +99,7 @@ def test_compared_classifiers_have_the_accuracies_and_objectives_of_independent_
     }
     for name in NAMES:
         assert float(lines_of(out, name)[0][-1]) == pytest.approx(expected[name], rel=1e-4)
-    # In folds of one size the mean accuracy is that of all samples.
+    # With folds of equal size, the mean accuracy is that of all samples.
     folds = StratifiedKFold(10, shuffle=True, random_state=0)
     fit = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-8, max_iter=10_000))
     accuracy = np.mean(cross_val_predict(fit, X, y, cv=folds) == y)

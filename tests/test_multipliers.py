@@ -21,7 +21,7 @@ TOL = 1e-8
 
 @pytest.fixture(scope="module")
 def objective():
-    """A hinge objective, smoothed as a fit starts."""
+    """A hinge objective with the smoothing with which a fit starts."""
     X, y = generated(0, 400, 5, 3)
     rows = Rows(X, y, np.ones(len(y)), 3, 1)
     statistics = statistics_of(rows, True)
@@ -30,7 +30,7 @@ def objective():
 
 
 def moved(objective, theta, certified=False, solved=True, **state):
-    """The smoothing after one outer step from theta, over that before."""
+    """Ratio of the smoothing after one outer step from theta to that before."""
     at = objective.evaluate(theta)
     run = Run(TOL, 1000, (), at, 0.0, bound=at.objective if certified else -np.inf)
     method = _MethodOfMultipliers(run, objective, at)
@@ -46,7 +46,7 @@ def test_smoothing_shrinks_towards_the_optimum(objective):
 
 
 def test_smoothing_grows_where_round_off_alone_keeps_multipliers_from_a_certificate(objective):
-    """Theirs grows as smoothing shrinks, so that one that is too small would never certify anything."""
+    """Round-off of multipliers grows as smoothing shrinks: with too little, nothing would be certified."""
     theta = solve(objective, [np.zeros(objective.shape)], TOL, 1000, 0.0).theta
     rounded = objective.with_smoothing(1e-7)
     at = rounded.evaluate(theta)
@@ -66,7 +66,7 @@ def test_smoothing_grows_after_subproblems_that_are_not_solved_up_to_that_of_the
 
 
 def test_smoothing_shrinks_after_slow_steps_where_curvature_is_exact(objective):
-    """Where it is not, subproblems are hard enough as they are."""
+    """With other curvature, subproblems are hard enough already."""
     theta, hard = np.zeros(objective.shape), {"iterations": EASY + 1}
     assert moved(objective, theta, slow=True, **hard) == SHRINK
     assert moved(objective, theta, slow=True, exact=False, **hard) == 1
@@ -83,7 +83,7 @@ def solve_subproblem(method):
 
 @pytest.fixture
 def unbalanced(objective):
-    """The method near the optimum, a point that is solved but for the intercept, and a small decrement."""
+    """The method near the optimum, a point solved except for the intercept, and a small decrement."""
     at = objective.evaluate(np.zeros(objective.shape))
     method = _MethodOfMultipliers(Run(TOL, 1000, (), at, 0.0), objective, at)
     for _ in range(20):
@@ -110,7 +110,7 @@ def test_a_subproblem_counts_as_solved_where_only_the_intercept_is_left(unbalanc
 
 @pytest.mark.parametrize("succeeds", [True, False])
 def test_the_intercept_is_balanced_once_in_each_outer_step(unbalanced, succeeds, monkeypatch):
-    """Where its own steps do not help, the subproblem is solved as before."""
+    """If its own steps do not help, the subproblem is solved as before."""
     method, off, decrement = unbalanced
     if not succeeds:
         monkeypatch.setattr(_multipliers, "balance_intercept", lambda run, objective, at: at)
@@ -129,7 +129,7 @@ def test_the_intercept_is_balanced_once_in_each_outer_step(unbalanced, succeeds,
 
 
 def test_fits_of_many_classes_take_fewer_iterations_where_the_intercept_moves_alone(monkeypatch):
-    """Their curvature is that of each class alone, which knows little of how intercepts move together."""
+    """Their curvature is that of each class alone, which says little of how intercepts move together."""
     rng, K = np.random.default_rng(0), 40
     y = np.r_[np.arange(K), rng.integers(K, size=1500)]
     X = rng.normal(size=(K, 30))[y] + 1.5 * rng.normal(size=(len(y), 30))
@@ -145,7 +145,7 @@ def test_fits_of_many_classes_take_fewer_iterations_where_the_intercept_moves_al
 
 @pytest.mark.parametrize("seed", range(3))
 def test_without_an_intercept_none_is_balanced(seed):
-    """Also not where the parts that it is compared to are round-off, less than zero."""
+    """This also holds where the parts compared with the imbalance are round-off below zero."""
     X, y = generated(seed, 60, 4, 3)
     with counted(_multipliers, "balance_intercept") as balanced:
         for C in (0.01, 1.0, 100.0):
@@ -158,7 +158,7 @@ def test_without_an_intercept_none_is_balanced(seed):
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
 def test_hard_margins_do_not_wait_for_subproblems_that_no_curvature_solves(loss, monkeypatch):
-    """Where memory allows none that is exact. With multipliers that waited for it gaps stayed above 1e-4."""
+    """Memory allows no exact curvature. When multipliers waited for solutions, gaps stayed above 1e-4."""
     for name in "MAX_ENTRIES", "LATE_MAX_ENTRIES":
         monkeypatch.setattr(_cost, name, 2**16)
     X, y = word_counts(0, 1050, 2000, 6)

@@ -19,7 +19,7 @@ MARGIN = 1 + np.arange(9.0).reshape(3, 3)
 
 
 def class_weights(curvature):
-    """Curvature in the score of each class; none in that of the last."""
+    """Curvature in the score of each class, set to zero for the last class."""
     weights = curvature.diagonal - curvature.left * curvature.right
     return weights * [1, 1, 0]
 
@@ -59,7 +59,7 @@ def test_gram_matrices_of_the_classes(storage, n_threads, fit_intercept):
 
 
 def test_gram_matrices_in_single_precision():
-    """Products of large float32 rows are made in float32, which shows in the last digits."""
+    """Products of large float32 rows are made in float32, as the last digits show."""
     rows = Rows(INTEGERS.astype(np.float32), Y, WEIGHT, N_CLASSES, 1)
     statistics = statistics_of(rows, True)
     objective = Objective(rows, SmoothTerm(SoftmaxLoss()), C, 1.0, True, statistics, False)

@@ -1,4 +1,4 @@
-"""The package as a whole: its layers, what it imports, what it says of itself."""
+"""The package as a whole: its layers, its imports, and its statements about itself."""
 
 import ast
 import importlib
@@ -71,7 +71,7 @@ def imports_of(source):
 
 
 def layer_of(dotted):
-    """Module of the package that holds what a dotted name stands for."""
+    """Module of the package that holds the object with a dotted name."""
     module = dotted.split(".")[1:2]
     return module[0] if module and module[0] in LAYERS else "__init__"
 
@@ -117,7 +117,7 @@ def test_nothing_private_of_others_is_imported(module):
 
 
 def test_callbacks_of_scikit_learn_are_known_in_one_place():
-    """Their interface is experimental."""
+    """The interface of callbacks is experimental."""
     sources = {module: (PACKAGE / f"{module}.py").read_text(encoding="utf-8") for module in LAYERS}
     knowing = [
         module

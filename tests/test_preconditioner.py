@@ -122,7 +122,7 @@ def hinge_objective(loss, storage=np.asarray, fit_intercept=True, penalty=1.0, u
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("loss", HINGES.values(), ids=HINGES)
 def test_curvature_by_way_of_the_active_samples_is_exact(storage, fit_intercept, loss, monkeypatch):
-    """Some samples have none, some have it between two classes and some between all three."""
+    """Some samples have no curvature, some have it between two classes, and some between all three."""
     monkeypatch.setattr(CostModel, "counts_active", True)
     objective = hinge_objective(loss, storage, fit_intercept)
     theta = objective.coded_parameters(COEF / 8, INTERCEPT / 8)
@@ -178,7 +178,7 @@ def test_rows_of_active_samples_that_stay_sparse_are_centred_in_products(dtype, 
     assert sp.issparse(selected.stored)
     dense = objective.centred_rows(rows, chosen)[:, :400]
     assert_allclose(selected.multiply(np.eye(400)), dense, rtol=1e-6, atol=1e-6)
-    # Of a constant not even round-off is left.
+    # Nothing is left of a constant, not even round-off.
     assert_allclose(selected.multiply(np.eye(400))[:, 7], dense[:, 7], rtol=0, atol=0)
     assert selected.stored.dtype == np.float64
     monkeypatch.setattr(CostModel, "counts_active", True)
@@ -208,7 +208,7 @@ def test_the_active_samples_are_taken_where_they_are_few():
 
 
 def test_the_active_samples_are_not_counted_where_that_cannot_help(monkeypatch):
-    """Where there are no coefficients, all samples are active; of few parameters the matrix is small."""
+    """Without coefficients all samples are active. With few parameters the matrix is small."""
     objective, theta = many_parameters()
     small = hinge_objective(WestonWatkinsLoss())
     with counted(CurvatureAt, "ranks") as ranks:
@@ -222,7 +222,7 @@ def test_the_active_samples_are_not_counted_where_that_cannot_help(monkeypatch):
 
 @pytest.mark.parametrize("few_features", [0, 1000])
 def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
-    """Near enough for steps: no direction is off by more than a factor of two."""
+    """It is near enough for steps: no direction is off by more than a factor of two."""
     monkeypatch.setattr(_cost, "FEATURES_PER_PAIR", 1000)
     monkeypatch.setattr(_cost, "FEW_FEATURES", few_features)
     X, y = generated(0, 8000, 6, 4)
@@ -244,7 +244,7 @@ def test_rows_without_curvature_are_none_to_choose_from(few_features, monkeypatc
     weight = (np.arange(len(y)) < 200).astype(float)
     objective = softmax_objective(X, y, weight, 3)
     theta = np.ones(objective.shape)
-    # Those of each pair of classes.
+    # The number of rows with curvature, or the total over pairs of classes.
     enough = 200 if few_features else 600
     factor, sampled = hessian_factor(objective, theta, enough)
     assert not sampled
@@ -255,7 +255,7 @@ def test_rows_without_curvature_are_none_to_choose_from(few_features, monkeypatc
 
 
 def test_as_many_rows_are_drawn_as_are_asked_for():
-    """Of those with curvature; nine tenths in proportion to it, one tenth from all alike."""
+    """Rows are drawn from those with curvature: nine tenths in proportion to it, one tenth uniformly."""
     X, y = generated(0, 160_000, 4, 3)
     weight = (np.arange(len(y)) % 2).astype(float)
     objective = softmax_objective(X, y, weight, 3)
@@ -351,7 +351,7 @@ def test_dear_curvature_waits_for_as_many_iterations_as_it_costs_half(start):
     assert second.renewal_cost / 2 >= _cost.START_ITERATIONS
     assert not isinstance(second.root, DiagonalRoot)
     assert stage_length(first) == int(second.renewal_cost / 2)
-    # What costs little beside the whole that it is to save evaluations of waits for nothing.
+    # Curvature does not wait if it is cheap beside evaluations of the whole objective that it is to save.
     assert not isinstance(precondition(objective, theta, whole=objective).root, DiagonalRoot)
 
 
@@ -383,7 +383,7 @@ def test_rows_with_few_entries_are_multiplied_as_they_are(monkeypatch):
 
 
 def test_sparse_columns_far_from_zero_are_centred_before_they_are_multiplied():
-    """Afterwards nothing would be left of how they vary."""
+    """If they were centred afterwards, nothing would be left of their variation."""
     X = few_entries().toarray()
     X[:, 0] = 1e8 + np.arange(300) % 2
     y = np.arange(300) % 3
@@ -400,7 +400,7 @@ def test_sparse_columns_far_from_zero_are_centred_before_they_are_multiplied():
 
 
 def test_constant_sparse_columns_leave_no_trace_in_curvature():
-    """Their products with the others are round-off, which a large constant would blow up."""
+    """Their products with other columns are round-off, which grows with the constant."""
     X = few_entries().toarray()
     y = np.arange(300) % 3
     inverses = []
@@ -460,7 +460,7 @@ def test_matrices_take_128_megabytes_at_most_and_four_times_that_late_in_a_fit(n
 
 
 def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
-    """Until then the classes share one Gram matrix."""
+    """Until iterations have paid for it, the classes share one Gram matrix."""
     X, y = generated(0, 300, 40, 12)
     objective = softmax_objective(X, y, np.ones(len(y)), 12)
     theta = np.ones(objective.shape)
@@ -484,7 +484,7 @@ def test_other_coordinates_wait_for_the_iterations_that_they_cost_but_not_for_mo
 
 
 def test_sparse_rows_wait_for_dense_coordinates_until_there_are_no_iterations_left():
-    """Those that evaluations take longer to read: that have less than a sixth of their entries stored."""
+    """These are rows that store less than a sixth of their entries: dense ones are dearer to evaluate."""
     n_samples, n_features = 60, 13
     y, ones = np.arange(n_samples) % N_CLASSES, np.ones(n_samples)
     for n_stored, expected in ((2, 1000), (3, 250)):

@@ -33,7 +33,7 @@ HOUSING = np.array(
 HOUSING_LOG_LIKELIHOOD = -1735.041933
 
 # Households by contact (Low, High), type (Tower, Apartment, Atrium, Terrace), influence (Low, Medium, High)
-# and satisfaction (Low, Medium, High), the last running fastest.
+# and satisfaction (Low, Medium, High); the last varies fastest.
 HOUSEHOLDS = [
     *(21, 21, 28, 34, 22, 36, 10, 11, 36, 61, 23, 17, 43, 35, 40, 26, 18, 54),
     *(13, 9, 10, 8, 8, 12, 6, 7, 9, 18, 6, 7, 15, 13, 13, 7, 5, 11),
@@ -61,7 +61,7 @@ def housing():
 
 
 def against_first(parameters):
-    """Parameters of the classes less those of the first."""
+    """Parameters of the other classes less those of the first."""
     return parameters[1:] - parameters[0]
 
 
@@ -102,6 +102,6 @@ def test_housing_with_a_row_for_each_household(housing):
 
 
 def test_housing_table_is_the_published_one(housing):
-    """Margins that can be checked by eye against R's `xtabs(Freq ~ Sat, MASS::housing)`."""
+    """Marginal sums, to check by eye against R's `xtabs(Freq ~ Sat, MASS::housing)`."""
     _, y, households = housing
     np.testing.assert_array_equal(np.bincount(y, weights=households), [567, 446, 668])

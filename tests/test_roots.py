@@ -23,14 +23,14 @@ def factor_of(matrix):
 
 
 def dense_root(root, size):
-    """L itself, from the solutions for all units."""
+    """L itself, from the solutions for all unit vectors."""
     return np.linalg.inv(np.column_stack([root.solve(unit) for unit in np.eye(size)]))
 
 
 @pytest.mark.parametrize("units", [np.ones(5), np.logspace(-8, 8, 5)], ids=["good units", "bad units"])
 @pytest.mark.parametrize("shape", [(5,), (1, 5), (7, 5)])
 def test_solutions_are_those_of_the_cholesky_factor(units, shape):
-    """It is the only lower root with a positive diagonal, so that scales leave no freedom."""
+    """It is the only lower root with a positive diagonal, so scaling must not change it."""
     matrix = units[:, None] * positive_definite(0, 5) * units
     factor = factor_of(matrix)
     rows = np.random.default_rng(1).normal(size=shape)
@@ -62,7 +62,7 @@ def test_inverse_is_that_of_the_unscaled_matrix(size):
 
 @pytest.mark.parametrize("curvature", [0.0, -1e-12, -1e-9, -1e-5])
 def test_a_matrix_with_no_or_negative_curvature_is_changed_as_little_as_it_takes(curvature):
-    """On its scaled diagonal alone, and not by orders of magnitude more than round-off or that curvature."""
+    """Only its scaled diagonal changes, not by orders of magnitude more than round-off or that curvature."""
     size, units = 6, np.logspace(-3, 3, 6)
     flat = np.array([1.0, -1.0, 1.0, 1.0, -1.0, 1.0]) / np.sqrt(size)
     correlations = (size * np.eye(size) - (size - curvature) * np.outer(flat, flat)) / (size - 1)
@@ -79,7 +79,7 @@ def test_a_matrix_with_no_or_negative_curvature_is_changed_as_little_as_it_takes
 
 
 def test_equal_inputs_still_have_a_root_that_promises_what_the_matrix_does():
-    """The root of a Gram matrix is as long as the matrix says along every vector that this knows."""
+    """Along every vector in the range of a Gram matrix, the root agrees with the matrix."""
     rows = np.random.default_rng(5).normal(size=(8, 3))[:, [0, 1, 2, 0, 1]]
     gram = rows.T @ rows
     assert np.linalg.matrix_rank(gram) == 3
@@ -123,7 +123,7 @@ def test_block_roots_are_block_diagonal_matrices_whose_blocks_may_share_a_root()
 
 
 def test_what_is_not_a_number_has_an_end(monkeypatch):
-    """LAPACK may say that it fails, whatever is added to the diagonal, or not."""
+    """LAPACK may or may not report failure, whatever is added to the diagonal. Either way the loop ends."""
     matrix = np.full((3, 3), np.nan)
     for failed in (0, 1):
         monkeypatch.setattr(_roots, "dpotrf", lambda a, *, failed=failed, **options: (a, failed))

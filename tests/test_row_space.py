@@ -1,4 +1,4 @@
-"""Coordinates of few rows in the space that they span."""
+"""Coordinates of few rows in the space that the rows span."""
 
 import tracemalloc
 
@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 WEIGHT = RNG.uniform(0.5, 2, 12)
 
 
-# Well and badly conditioned, and of fewer dimensions than rows.
+# Rows that are well and badly conditioned, and rows that span fewer dimensions than there are rows.
 WIDE = {
     "gram": RNG.normal(size=(12, 30)),
     "qr": RNG.normal(size=(12, 30)) * np.logspace(-4, 4, 30),
@@ -31,7 +31,7 @@ def row_space(X, weight, fit_intercept):
 
 
 def assert_same_scores_and_norm(space, X):
-    """Coordinates are as good as features: scores and norms agree, and coefficients come back."""
+    """Assert that scores and norms agree with those of features, and that coefficients come back."""
     inner = space.basis.T @ RNG.normal(size=(X.shape[1], 3))
     intercept = RNG.normal(size=3)
     coef, outer_intercept = space.expand(inner, intercept)
@@ -61,7 +61,7 @@ def test_few_rows(name, fit_intercept, storage):
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_round_off_is_that_of_each_feature(fit_intercept):
-    """A fill value, an identifier and a time stamp do not cost the others their digits."""
+    """A fill value, an identifier and a time stamp cost the other features no digits."""
     X = RNG.normal(size=(12, 30))
     X[3:6, 7] = 1e30
     X[:, 9] = RNG.integers(0, 10**18, 12)
@@ -141,7 +141,7 @@ def test_large_dense_rows_are_not_copied(most, monkeypatch):
 
 @pytest.mark.parametrize("distance", [0, 10, 1e3, 9e3])
 def test_sparse_rows_far_from_zero(distance):
-    """Centring what is summed costs digits, and what it costs too many is not taken."""
+    """Centring sums costs digits. Where it costs too many, the Gram matrix is not used."""
     X = RNG.normal(size=(12, 30)) + distance
     assert_same_scores_and_norm(row_space(sp.csr_array(X), WEIGHT, True), X)
 
@@ -155,7 +155,7 @@ def test_multiples_among_sparse_columns_are_merged(dtype):
     empty = sp.csr_array((n_rows, 50))
     X = sp.csr_array(sp.hstack([columns, columns * factors, empty]), dtype=dtype)
     space = row_space(X, np.ones(n_rows), True)
-    # Columns of opposite direction are left apart.
+    # Columns of opposite direction are not merged.
     assert space.rows.shape[1] == 800
     assert_same_scores_and_norm(space, X)
     opposite = sp.csr_array(sp.hstack([columns, -columns]), dtype=dtype)
@@ -163,7 +163,7 @@ def test_multiples_among_sparse_columns_are_merged(dtype):
 
 
 def test_terms_of_scores_are_known_unless_features_are_mixed_or_moved():
-    """Merged columns share the terms of their coordinate: their sum of sizes is the same."""
+    """Merged columns share the terms of their coordinate, so the sum of sizes is the same."""
     n_rows = MAX_ROWS + 1
     columns = sparse_rows(n_rows, 2 * MAX_ROWS)
     X, weight = sp.csr_array(sp.hstack([columns, 3 * columns])), np.ones(n_rows)
@@ -178,7 +178,7 @@ def test_terms_of_scores_are_known_unless_features_are_mixed_or_moved():
 
 
 def test_offset_of_sparse_columns():
-    """Of those that every row with weight stores, far from zero beside how much they vary."""
+    """Columns that all rows with weight store, and that are far from zero for their spread, have one."""
     weight = np.array([1.0, 2.0, 1.0, 0.0])
     far, near, constant = [1e6, 1e6 + 1, 1e6 + 2, 0], [1.0, 2.0, 3.0, 4.0], [1e6, 1e6, 1e6, 0]
     absent = [0, 1e6, 1e6 + 1, 0]
@@ -208,7 +208,7 @@ def test_columns_that_differ_in_few_digits_or_places_are_not_merged(dtype, diffe
 
 @pytest.mark.parametrize("rows", [[10], [11], [10, 11]])
 def test_columns_that_differ_in_tiny_entries_are_not_merged(rows):
-    """Too small for their products with random vectors to tell."""
+    """The entries are too small to show in the products with random vectors."""
     n_rows = MAX_ROWS + 1
     pair = np.zeros((n_rows, 2))
     pair[:10] = 1.0
@@ -238,14 +238,14 @@ def test_large_sparse_rows_are_copied_only_to_merge_columns(monkeypatch):
 
 
 def test_the_work_of_huge_sparse_rows_has_room():
-    """Their coordinates would take more multiply-adds than an integer of 64 bits counts."""
+    """Their coordinates would take more multiply-adds than a 64-bit integer can count."""
     n = 2 * 10**6
     X = sp.csr_array((np.ones(3), (np.arange(3), np.arange(3))), shape=(n, n))
     assert list(row_spaces(X, None, np.ones(n), True, 2)) == [(None, np.inf)]
 
 
 def test_few_rows_with_weight_among_many_are_left_in_their_features():
-    """Orthonormal coordinates are dense, and there is a row of them for each row."""
+    """Orthonormal coordinates are dense, with a row for each row of X, with or without weight."""
     X = sp.csr_array(np.eye(40, 30))
     assert row_space(X, (np.arange(40) < 5).astype(float), True) is None
 
@@ -281,7 +281,7 @@ def test_means_do_not_decide_whether_the_gram_matrix_serves():
 
 
 class TestLastCoordinates:
-    """Those for a fit that converges slowly."""
+    """The coordinates for a fit that converges slowly."""
 
     @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
     @pytest.mark.parametrize("n_features", [40, 300])
@@ -308,7 +308,7 @@ class TestLastCoordinates:
 
 @pytest.mark.parametrize("n_weighted", [40, 200])
 def test_dense_rows_without_weight_are_none(n_weighted):
-    """Few rows with weight among many are as wide as they would be alone, and the same fit."""
+    """Few rows with weight among many count as few rows, and their fit is the same as alone."""
     X, y = generated(0, 300, 120, 3)
     weight = np.zeros(300)
     weight[:n_weighted] = 1

@@ -28,7 +28,7 @@ STORAGES = {
     "csr": sp.csr_array(INTEGERS),
     "csr-float32": sp.csr_array(INTEGERS.astype(np.float32)),
 }
-# Those of the last class are zero, whatever its coefficients.
+# Scores of the last class are zero, whatever its coefficients.
 SCORES = np.column_stack([INTEGERS @ COEF[:, :-1] + INTERCEPT[:-1], np.zeros(N_SAMPLES)])
 
 
@@ -148,7 +148,7 @@ def test_empty_rows_and_columns(sparse):
 
 
 def in_a_thread(function):
-    """What the function returns, called in a thread of its own."""
+    """The result of the function in a thread of its own."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function).result()
 
@@ -311,7 +311,7 @@ def test_thinned_rows_stand_for_all(storage):
     expected = [counts[0] / 8, 100, 5]
     assert_allclose(np.bincount(kept_y), expected, atol=5 * np.sqrt(expected[0]))
     assert np.count_nonzero(kept_y == 2) == 5
-    # Four standard errors or less.
+    # The tolerance is four standard errors or less.
     (sums,) = rows.sum(lambda block: (block.pull_back(block.weight[:, None]),))
     assert_allclose(sums[:, 0], X.T @ weight, atol=4 * np.sqrt(8 * (weight**2 @ X**2).max()))
     (again,) = rows.thinned(1.0, 0).sum(lambda block: (block.pull_back(block.weight[:, None]),))
@@ -320,7 +320,7 @@ def test_thinned_rows_stand_for_all(storage):
 
 @pytest.mark.parametrize("seed", [0, 1, 42])
 def test_draws_do_not_go_with_data_made_with_a_small_seed(seed):
-    """With the seed of the data a sample of an eighth could be one class alone."""
+    """If drawn with the seed of the data, a sample of an eighth could hold one class alone."""
     y = np.random.default_rng(seed).choice(3, 6000, p=[1 / 3] * 3)
     sample = Rows(np.zeros((6000, 1)), y, np.ones(6000), 3, 1).thinned(1 / 8, 10)
     assert np.bincount(sample.y, minlength=3).min() > 200

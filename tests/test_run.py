@@ -1,4 +1,4 @@
-"""What a solve keeps of the points that it sees, and when it takes them for the optimum."""
+"""What a solve keeps of the points that it meets, and when it takes one for the optimum."""
 
 import math
 from dataclasses import replace
@@ -33,7 +33,7 @@ def start(objective):
 
 @pytest.fixture(scope="module")
 def near(objective):
-    """A point so near the optimum that its bound certifies it to five digits."""
+    """A point near the optimum, which its bound certifies to five digits."""
     coef, intercept = softmax_newton(X, Y, C)
     return objective.evaluate(objective.coded_parameters(1.001 * coef.T, intercept))
 
@@ -116,16 +116,16 @@ def test_a_restart_keeps_one_point_however_good_the_others_seemed(objective, sta
 
 
 def test_a_certificate_is_relative_to_the_bound(start):
-    """Which the optimum is not below, as it may be below any share of the objective."""
+    """The optimum is not below the bound, but it may be below any share of the objective."""
     run = new_run(start._replace(objective=2.0), tol=1.0)
     for bound, certified in ((-np.inf, False), (0.0, False), (0.9, False), (1.0, True), (1.9, True)):
         run.bound = bound
         assert run.is_certified == certified
-    # Where nothing is known, nothing is certified, not even with a tolerance of zero.
+    # Without a bound nothing is certified, not even with a tolerance of zero.
     run.tol, run.bound = 0.0, -np.inf
     assert not run.is_certified
     run.tol = 1.0
-    # An estimate is none, so that a bound may be far below.
+    # An estimate is no certificate: by the estimate the point is near enough, but the bound is far below.
     run.bound, run.estimate = 0.0, 2.0
     assert run.is_within(1.0)
     assert not run.is_certified
@@ -170,7 +170,7 @@ def test_iterations_tell_of_their_own_point_and_milestones_of_the_best(objective
 
 
 def test_one_reporter_that_asks_for_the_end_is_enough(objective, start):
-    """However many have no objection, and none is left out."""
+    """Other reporters do not matter, and all are told."""
     recorders = [Recorder(), Recorder(ends=True), Recorder()]
     run = new_run(start, reporters=tuple(recorders))
     assert run.iterations_left == 10
@@ -189,7 +189,7 @@ def test_a_history_from_before_counts_and_may_be_longer_than_allowed(objective, 
 
 
 def test_a_gap_that_is_less_than_round_off_is_not_claimed(objective, start):
-    """Nor one below zero, which takes a bound that round-off lifts above the objective."""
+    """Neither is a gap below zero, where round-off lifts the bound above the objective."""
     for bound in (start.objective, start.objective * (1 + 1e-15)):
         run = new_run(start, bound=bound)
         assert run.distance == 0
@@ -215,13 +215,13 @@ def test_what_other_coordinates_could_bring_decides_whether_a_result_is_final(ob
 
     without_penalty = replace(objective, penalty=0.0)
     assert not is_final()
-    # By an estimate or by a gap alone, unless there is no certificate to be had.
+    # An estimate or a gap alone is not final, unless no certificate is possible.
     assert not is_final(converged=True)
     assert not is_final(certified=True)
     assert is_final(converged=True, certified=True)
     assert is_final(without_penalty, converged=True)
     assert not is_final(without_penalty)
-    # To the last digit, at the end of the world or as somebody wants, whatever the tolerance.
+    # A gap of the last digit, an optimum at infinity and a stop on request are final, whatever the tolerance.
     assert is_final(gap=FINEST_GAP)
     assert not is_final(gap=2 * FINEST_GAP)
     assert is_final(unbounded=True)

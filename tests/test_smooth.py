@@ -1,4 +1,4 @@
-"""Why stages end and others follow, and what is done between them."""
+"""Why stages end and others follow, and what happens between stages."""
 
 import math
 from types import SimpleNamespace
@@ -65,14 +65,14 @@ def new_run(best, tol=TOL, max_iter=1000, **known):
 
 
 def new_stages(limit=NO_LIMIT, theta=None, penalty=1.0, **known):
-    """Stages of the objective, of a run whose best point is at theta, by default zero."""
+    """Stages of the objective, and an evaluation at theta, by default zero, the best point of their run."""
     objective = softmax_objective(penalty=penalty)
     at = objective.evaluate(np.zeros(objective.shape) if theta is None else theta)
     return _Stages(new_run(at, **known), objective, limit), at
 
 
 class Script:
-    """Stands for stages of one iteration: each changes the value, and says how near the optimum it is."""
+    """Replaces stages by single iterations, which change the value and report a decrement by a script."""
 
     def __init__(self, monkeypatch, *steps):
         self.steps, self.preconditioners = list(steps), []
@@ -101,7 +101,7 @@ def test_stages_say_why_they_end():
 
 @pytest.mark.parametrize("last", [(0.0, 0.2), (1e-9, 0.2), (math.nan, math.nan)])
 def test_stages_that_bring_nothing_are_not_followed_by_others(last, monkeypatch):
-    """The value does not show all that they bring: a tenth of the decrement is progress too."""
+    """The value does not show all progress: reducing the decrement to a tenth is progress too."""
     script = Script(monkeypatch, (-1.0, 2.0), (1e-9, 0.15), (-1e-9, 1.0), last)
     stages, at = new_stages()
     assert stages.minimise(at, None).why is Stop.STALLED
@@ -133,7 +133,7 @@ def test_beyond_so_many_iterations_stages_go_on_only_while_the_optimum_seems_nea
     script = Script(monkeypatch, (-1.0, far), (-1.0, near), (-1.0, near), (-1.0, far))
     assert stages.minimise(at, None).why is Stop.LIMIT
     assert script.steps == []
-    # No stage has been made since, and nothing says that it was not curvature of each feature alone.
+    # Without a stage since, the latest curvature may be that of each feature alone.
     stages.run.estimate = near
     assert stages.minimise(at, None).why is Stop.LIMIT
     script.steps.append((-1.0, far))
@@ -147,7 +147,7 @@ def test_beyond_so_many_iterations_stages_go_on_only_while_the_optimum_seems_nea
         (EXACT, 3, 1.1 * IMPLAUSIBLE, False),
         (EXACT, 3, 0.9 * IMPLAUSIBLE, True),
         (EXACT, 2, 1.1 * IMPLAUSIBLE, True),
-        # Other curvature promises more without meaning it.
+        # What other curvature promises is not reliable.
         (TRUSTED, 3, 1.1 * IMPLAUSIBLE, True),
     ],
 )
@@ -191,7 +191,7 @@ def test_beyond_so_many_iterations_there_may_be_no_more(monkeypatch):
 )
 def test_what_is_promising_depends_on_the_curvature(latest, share):
     stages, at = new_stages(IterationLimit(0))
-    # A gap would say less.
+    # The gap does not count.
     stages.run.bound = at.objective
     for factor in (0.9, 1.1):
         stages.run.estimate = factor * share * at.objective
@@ -221,7 +221,7 @@ def test_exact_curvature_is_doubted_where_sums_are_rounded():
 
 
 def test_exact_curvature_asks_for_a_certificate_but_of_the_last_digit():
-    """As far as the gradient is from one, however small the decrement is."""
+    """The excess is the gradient's distance from a certificate, however small the decrement is."""
     stages, at = new_stages(theta=1.1 * optimum())
     excess = stages.objective.stationarity(at) / (TOL * at.objective)
     assert excess > 10
@@ -266,7 +266,7 @@ def test_the_intercept_is_balanced_again_when_the_optimum_is_so_many_times_neare
 @pytest.mark.parametrize(
     ("off", "factor", "tol", "n_steps"),
     [
-        # The limit, a certificate, coefficients that keep the bound low, and a step that goes too far.
+        # Ended by the limit, a certificate, coefficients that keep the bound low, a step that goes too far.
         (1.0, 1.0, 1e-12, BALANCING_STEPS),
         (0.01, 1.0, 1e-3, 1),
         (1.0, 1.3, 1e-12, 2),
@@ -293,7 +293,7 @@ def test_steps_of_the_intercept_alone_are_few(off, factor, tol, n_steps):
 
 
 def test_certificates_are_sought_only_where_they_may_be_had(monkeypatch):
-    """In the order of what they cost."""
+    """Certificates are sought in the order of their cost."""
     sought = []
     monkeypatch.setattr(_smooth, "balance_intercept", lambda run, objective, at: sought.append("steps") or at)
     monkeypatch.setattr(
@@ -314,7 +314,7 @@ def test_certificates_are_sought_only_where_they_may_be_had(monkeypatch):
 
 @pytest.mark.parametrize("latest", [TRUSTED, ALONE])
 def test_estimates_without_a_certificate_are_doubted_more_each_time(latest, monkeypatch):
-    """In the end with every means, and where features are known alone with the best curvature."""
+    """In the end all means are tried and, where features are known alone, the best curvature."""
     stages, at = new_stages(tol=1e-12)
     attempts, thorough = [], []
 
@@ -380,13 +380,13 @@ def test_estimates_are_forgotten_where_they_cannot_be_trusted(
     monkeypatch.setattr(_smooth, "certify", lambda *args, thoroughly: thorough.append(thoroughly))
     stages.minimise_and_certify(at, None)
     assert np.isfinite(stages.run.estimate) == is_trusted
-    # What follows from the last point, and the most that can be done for a certificate.
+    # The bound is that of the last point, and all is tried for a certificate.
     assert stages.run.bound == lower_bound(stages.objective, at)
     assert thorough == [True]
 
 
 class Trial:
-    """Stands for the stage on a sample: keeps what it was given, and ends where it is told."""
+    """Replaces the stage on a sample: keeps its arguments, and ends at a given change of theta."""
 
     def __init__(self, monkeypatch, change):
         self.change = change
@@ -400,7 +400,7 @@ class Trial:
 
 @pytest.fixture(scope="module")
 def large():
-    """An objective large enough for a sample of its rows, at zero."""
+    """An objective large enough for a sample of its rows, and its evaluation at zero."""
     objective = softmax_objective(X_LARGE, Y_LARGE)
     return objective, objective.evaluate(np.zeros(objective.shape))
 
@@ -410,7 +410,7 @@ def test_a_sample_leads_to_a_better_start_or_to_none(large, monkeypatch):
     moved, preconditioner = _warm_start(new_run(at), objective, at)
     assert moved.objective < at.objective / 2
     assert preconditioner is not None
-    # With the same parameters nothing is gained either.
+    # The same parameters are no better start either.
     for change in (0.0, 100.0):
         trial = Trial(monkeypatch, change)
         start, preconditioner = _warm_start(new_run(at), objective, at)
@@ -441,14 +441,14 @@ def test_a_sample_is_solved_in_few_iterations_to_few_digits_and_unseen(large, mo
     assert trial.run.max_iter == SAMPLE_ITERATIONS
     assert trial.run.tol == 0
     assert trial.run.reporters == ()
-    # Neither its points nor its bounds are any of all rows.
+    # The sample's points and bounds do not hold for all rows.
     assert run.best is at
     assert run.bound == -np.inf
     ((kind, progress, detail),) = told
     assert (kind, detail) == ("sample", f" of {n_samples} rows")
     assert progress.gap == pytest.approx(trial.run.gap)
     assert np.isfinite(progress.gap)
-    # The sample's noise, or a share of the objective where that is less.
+    # The goal is the sample's noise or, if less, a share of the objective.
     noise = SAMPLE_DIGITS * C * len(Y_LARGE) * objective.n_parameters / n_samples
     for value, goal in ((trial.start.value, noise), (1e-3, SAMPLE_DIGITS * 1e-3)):
         point = trial.start._replace(value=value)

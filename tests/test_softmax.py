@@ -17,7 +17,7 @@ from sk_linear_losses import SoftmaxClassifier
 from .oracles import bundled, generated, primal, relative_error, softmax_loss, softmax_newton
 
 BUNDLED = ["iris", "wine", "breast_cancer", "digits"]
-# Samples, features, classes: few and many of each, and fewer samples than features.
+# Numbers of samples, features and classes: few and many of each, and fewer samples than features.
 SHAPES = [(60, 4, 2), (90, 5, 3), (150, 12, 10), (300, 6, 26), (25, 60, 2), (30, 100, 3), (40, 45, 5)]
 
 
@@ -36,7 +36,7 @@ def badly_scaled(shape):
 
 
 def assert_solution(model, coef, intercept, X, tolerance=1e-6):
-    """Coefficients agree in their own units and in those of the scores, to which each column contributes."""
+    """Assert that coefficients agree in their own units and in those of each column's part of the scores."""
     spread = X.std(axis=0)
     assert relative_error(model.coef_, coef) <= tolerance
     assert relative_error(model.coef_ * spread, coef * spread) <= tolerance
@@ -131,7 +131,7 @@ def test_maximum_likelihood(shape, scale, fit_intercept):
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_maximum_likelihood_with_a_constant_column(fit_intercept, storage, weight):
-    """The mean of a constant column is rounded by weights; what that leaves is not a feature."""
+    """Weights round the mean of a constant column. The remainder after centring is not a feature."""
     X, y = generated(0, 20_000, 4, 3, noise=2.0)
     with_constant = np.hstack([X, np.full((len(y), 1), 0.1)])
     sample_weight = np.full(len(y), weight)
@@ -159,7 +159,7 @@ def test_float32_rows(name, storage, C):
 
 @cache
 def large():
-    """So many samples that products are made in float32 first, Gram matrices too, and the solutions."""
+    """So many samples that products and Gram matrices are made in float32 first, and their solutions."""
     X, y = generated(0, 20_000, 60, 6, noise=0.5)
     X = (X * np.logspace(0, -2, 60)).astype(np.float32)
     return X, y, {C: softmax_newton(X.astype(np.float64), y, C) for C in (100.0, np.inf)}
@@ -178,21 +178,21 @@ def test_float32_rows_and_weights_in_any_unit(storage, C, unit, weight):
     wanted, _ = solutions[C]
     assert relative_error(model.coef_[:, :-1] * unit, wanted) <= 1e-3
     np.testing.assert_allclose(model.coef_[:, -1] * unit, 0, atol=1e-6)
-    # Sums that are not finite, or zero, cost iterations.
+    # Sums that overflow or underflow would cost iterations.
     assert model.n_iter_ <= (18 if np.isinf(C) else 10)
 
 
 def test_a_constant_float32_column_where_the_penalty_is_tiny():
     X, y, solutions = large()
     with_constant = np.hstack([X, np.full((len(y), 1), np.float32(7))])
-    # At such a C the bound is rounding.
+    # At such a C the bound is round-off.
     with pytest.warns(ConvergenceWarning):
         model = SoftmaxClassifier(1e90).fit(with_constant, y)
     assert relative_error(model.coef_[:, :-1], solutions[np.inf][0]) <= 1e-3
 
 
 def test_large_float32_entries_of_samples_without_weight():
-    """Too many times the spread of the features for the square to fit in."""
+    """The entries are so many times the spread of the features that their squares do not fit into float32."""
     X, y, _ = large()
     X = X * np.float32(1e-6)
     weight = (np.arange(len(y)) >= 50).astype(float)
@@ -209,7 +209,7 @@ def test_label_smoothing(n_classes, smoothing, fit_intercept):
     X, y = generated(0, 80, 3, n_classes)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(y))
     targets = (1 - smoothing) * np.eye(n_classes)[y] + smoothing / n_classes
-    # The binary model is the symmetric one at half the C.
+    # The binary model is the symmetric model at half the C.
     C = 0.35 if n_classes == 2 else 0.7
     rows = np.hstack([X, np.full((len(y), 1), float(fit_intercept))])
     penalised = np.array([1, 1, 1, 0])
@@ -233,7 +233,7 @@ def test_label_smoothing(n_classes, smoothing, fit_intercept):
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("name", ["iris", "breast_cancer", "wine"])
 def test_label_smoothing_bounds_the_scores_without_a_penalty(name, n_classes):
-    """Separable classes have a maximum once no target is certain."""
+    """Separable classes have a finite optimum once no target is certain."""
     X, y = bundled(name)
     X, y = X[y < n_classes], y[y < n_classes]
     model = SoftmaxClassifier(np.inf, label_smoothing=0.1).fit(X, y)
@@ -244,7 +244,7 @@ def test_label_smoothing_bounds_the_scores_without_a_penalty(name, n_classes):
 @pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize(("seed", "n_samples"), [(3, 200), (5, 5000)])
 def test_dummy_columns_without_penalty(seed, n_samples, storage):
-    """Of which no level is dropped, so that coefficients may move without moving a score."""
+    """No level is dropped, so coefficients may change without a change of scores."""
     rng = np.random.default_rng(seed)
     levels = [rng.integers(0, n, n_samples) for n in (3, 4, 5)]
     dummies = [np.eye(n)[level] for n, level in zip((3, 4, 5), levels, strict=True)]
@@ -252,7 +252,7 @@ def test_dummy_columns_without_penalty(seed, n_samples, storage):
     y = ((X - X.mean(axis=0)) @ rng.normal(size=14) / X.std() + rng.logistic(size=n_samples) > 0).astype(int)
     model = SoftmaxClassifier(np.inf).fit(storage(X), y)
     assert model.converged_
-    # Of each factor one level is dropped.
+    # One level of each factor is dropped.
     reduced = np.delete(X, [0, 3, 7], axis=1)
     coef, intercept = softmax_newton(reduced, y, np.inf)
     assert model.objective_ == pytest.approx(
@@ -275,7 +275,7 @@ def test_class_parameters_sum_to_zero(name):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_newton_is_logistic_regression(seed):
-    """The oracle of this module against scikit-learn, on data that suit both."""
+    """Compare the oracle of this module with scikit-learn, on data that suit both."""
     n_classes = 2 + seed
     X, y = generated(seed, 100, 4, n_classes)
     weight = np.random.default_rng(seed).uniform(0, 2, len(y))

@@ -21,7 +21,7 @@ from .oracles import generated
 TOL = 1e-6
 X, Y = generated(0, 60, 4, 3)
 ROWS = Rows(X, Y, np.ones(len(Y)), 3, 1)
-# Without an intercept, of which steps alone would follow the last iteration.
+# There is no intercept: with one, steps of the intercept alone would follow the last iteration.
 STATISTICS = statistics_of(ROWS, False)
 SOFTMAX = Objective(ROWS, SmoothTerm(SoftmaxLoss()), 1.0, 1.0, False, STATISTICS, False)
 ZERO, ONES = np.zeros(SOFTMAX.shape), np.ones(SOFTMAX.shape)
@@ -34,13 +34,13 @@ def hinge_objective(loss):
 
 
 def start_of(*starts, objective=SOFTMAX):
-    """The point that a solve without iterations keeps of so many starts."""
+    """The point that a solve without iterations takes of these starts."""
     return solve(objective, list(starts), TOL, 0, 0.0).theta
 
 
 @pytest.mark.parametrize("loss", [None, WestonWatkinsLoss()])
 def test_the_best_start_is_taken(loss):
-    """By the loss itself: the envelope of a hinge makes shorter coefficients look better."""
+    """The loss itself decides: the envelope of a hinge makes shorter coefficients look better."""
     objective = SOFTMAX if loss is None else hinge_objective(loss)
     best, *others = (share * BEFORE.theta for share in (1.0, 0.3, -1.0, 0.0))
     for starts in ((best, *others), (*others, best)):
@@ -48,7 +48,7 @@ def test_the_best_start_is_taken(loss):
 
 
 def test_of_equally_good_starts_the_first_is_taken():
-    """Which is what is known from before."""
+    """The first start is the one known from before."""
     shifted = ZERO.copy()
     assert start_of(shifted, ZERO) is shifted
     assert start_of(ZERO, shifted) is ZERO
@@ -79,12 +79,12 @@ def test_a_solve_goes_on_with_what_another_has_proven_and_spent():
     assert len(result.history) == 5 + left
     assert result.bound == pytest.approx(BEFORE.objective, rel=1e-12)
     assert len(previous.history) == 5
-    # Its point is not among the starts.
+    # The point of the previous solve is not among the starts.
     assert solve(SOFTMAX, [ZERO], TOL, 0, 0.0, (), previous).theta is ZERO
 
 
 def test_hinges_go_on_with_multipliers_and_only_with_those_of_a_hinge(monkeypatch):
-    """A squared hinge may have been minimised without."""
+    """A squared hinge may have been minimised without multipliers."""
     given = []
     monkeypatch.setattr(
         _solver, "minimise_hinge", lambda run, objective, plain, at: given.append(objective) or objective

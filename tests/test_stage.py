@@ -20,7 +20,7 @@ from .oracles import generated, relative_error, slopes, softmax_newton
 
 N_CLASSES, C = 3, 0.2
 X, Y = generated(0, 60, 4, N_CLASSES)
-# Two features that are nearly equal: the curvature of each alone tells nothing of their difference.
+# Two features are nearly equal: the curvature of each alone says nothing of their difference.
 X_ALIKE = np.column_stack([X, X[:, 0] + 0.05 * np.random.default_rng(1).normal(size=60)])
 
 
@@ -46,7 +46,7 @@ def optimum(X=X, C=C):
 
 
 def new_run(start, max_iter=1000, reporters=()):
-    """One that has made no iteration yet and knows no bound."""
+    """A run that has made no iteration yet and knows no bound."""
     return Run(tol=0.0, max_iter=max_iter, reporters=reporters, best=start, started=time.perf_counter())
 
 
@@ -56,7 +56,7 @@ def never(at, decrement):
 
 
 def end_of_stage(curvature=exact, planned=100, assess=never, run=None, objective=None, theta=None):
-    """Where a stage from theta, by default zero, ends; with the curvature there."""
+    """The end of a stage from theta, by default zero, with the curvature there."""
     objective = objective or softmax_objective()
     start = objective.evaluate(np.zeros(objective.shape) if theta is None else theta)
     preconditioner = curvature(objective, start.theta)
@@ -65,7 +65,7 @@ def end_of_stage(curvature=exact, planned=100, assess=never, run=None, objective
 
 @pytest.mark.parametrize("distance", [1e-4, 0.1, 3.0])
 def test_the_first_step_with_exact_curvature_is_newtons(distance):
-    """Where it brings the value down, that is: of a weak loss everywhere."""
+    """This holds where Newton's step lowers the value: for a weak loss everywhere."""
     objective = softmax_objective(C=0.01)
     theta = optimum(C=0.01) + distance * np.random.default_rng(2).normal(size=objective.shape)
     hessian = slopes(lambda theta: objective.evaluate(theta).gradient.ravel(), theta)
@@ -74,7 +74,7 @@ def test_the_first_step_with_exact_curvature_is_newtons(distance):
     end = end_of_stage(planned=1, objective=objective, theta=theta)
     assert end.iterations == 1
     assert relative_error(end.at.theta - theta, step) < 1e-6
-    # The gradient there is that of the point.
+    # The gradient at the end is that of its point.
     assert_array_equal(end.at.gradient, objective.evaluate(end.at.theta).gradient)
 
 
@@ -86,7 +86,7 @@ def test_a_stage_goes_on_to_digits_that_the_value_does_not_show(curvature):
 
 
 def test_changes_that_the_value_does_not_show_are_known_from_slopes():
-    """In units in which the first step has length 1 and the curvature is near the identity."""
+    """Units are such that the first step has length 1 and the curvature is near the identity."""
     objective = softmax_objective()
     start = objective.evaluate(optimum() * (1 + 1e-9))
     stage = Stage(new_run(start), objective, exact(objective, start.theta), start, never)
@@ -108,7 +108,7 @@ def test_a_goal_that_is_met_ends_the_stage(curvature):
     end = end_of_stage(curvature, assess=assess)
     assert end.finished
     assert end.decrement <= 1e-6 < assessed[-2][1]
-    # Other curvature than the exact one promises nothing before a step has been made.
+    # Curvature that is not exact promises nothing before a step has been made.
     assert end.iterations == len(assessed) - (curvature is exact) > 1
     assert end.at is assessed[-1][0]
 
@@ -138,7 +138,7 @@ def test_a_stage_from_the_optimum_itself_ends_there_whatever_the_curvature():
 
 @pytest.mark.parametrize("curvature", [exact, by_feature])
 def test_the_decrement_is_no_less_than_the_distance_to_the_optimum(curvature):
-    """Or hardly, once steps have met what two features do together where the curvature misses that."""
+    """Where curvature misses what two features do together, this holds nearly, once steps have met that."""
     objective = softmax_objective(X_ALIKE, C=5.0)
     best = optimum(X_ALIKE, 5.0)
     least = objective.evaluate(best).value
@@ -158,7 +158,7 @@ def test_the_decrement_is_no_less_than_the_distance_to_the_optimum(curvature):
 
 
 class Observer:
-    """A reporter that counts, and asks for the end after so many iterations."""
+    """A reporter that counts, and asks for the end after `last` iterations."""
 
     def __init__(self, last=math.inf):
         self.last, self.begun, self.ended = last, 0, []
@@ -185,7 +185,7 @@ def test_iterations_end_at_the_limit_and_where_a_reporter_asks_for_it():
 
 
 def test_iterations_go_on_after_the_plan_only_where_the_goal_is_near():
-    """Nearer, at the rate of the last ones, than curvature taken anew is cheap."""
+    """The goal, at the rate of the last iterations, must take no more than curvature taken anew costs."""
     goal = 1e-9
 
     def assess(at, decrement):
@@ -203,7 +203,7 @@ def test_iterations_go_on_after_the_plan_only_where_the_goal_is_near():
 
 
 def misleading(objective, theta, form=Form.EXACT, factors=(0.5, 3.0)):
-    """What may be given for exact, but is far too large along some parameters and too small along others."""
+    """Curvature, by default declared exact, too small along some parameters and too large along others."""
     hessian = slopes(lambda theta: objective.evaluate(theta).gradient.ravel(), theta)
     scales = np.sqrt(hessian.diagonal()).reshape(theta.shape).T.ravel()
     scales *= np.resize(factors, scales.size)
@@ -231,7 +231,7 @@ def test_exact_curvature_that_brings_less_than_it_promises_is_given_up_once_trie
     assert iterations(1) == iterations(aged[0]) == aged[0]
     assert iterations(aged[0] + 1) == aged[1]
     assert iterations(1, form=Form.SHARED) == 8
-    # What is too large everywhere brings more than it promises.
+    # Curvature that is too large everywhere brings more than it promises.
     assert iterations(1, factors=(3.0, 3.0)) == 8
 
 
@@ -245,7 +245,7 @@ def test_stages_last_as_long_as_their_curvature_costs_but_within_bounds():
     assert lengths(Form.SHARED) == [15, 15, 30, 200]
     dear = Preconditioner(None, None, Form.EXACT, 1e9)
     assert stage_length(dear) == SMOOTH.exact[1]
-    # Curvature of a loss with kinks ages sooner.
+    # The curvature of a loss with kinks ages sooner.
     assert all(kinked < smooth for kinked, smooth in zip(KINKED.exact, SMOOTH.exact, strict=True))
     assert KINKED.other[0] < SMOOTH.other[0]
 
@@ -254,7 +254,7 @@ def test_stages_of_each_feature_alone_last_as_long_as_all_before_them():
     alone = Preconditioner(None, None, Form.DIAGONAL, 1.0)
     least, _ = SMOOTH.other
     assert [stage_length(alone, made=made) for made in (0, least, 400)] == [least, least, 400]
-    # In the place of better curvature they last half as long as that costs, but some iterations.
+    # In place of better curvature they last half as long as that costs, but at least START_ITERATIONS.
     costs = (START_BUDGET + 1, 30.0)
     instead = [stage_length(Preconditioner(None, None, Form.DIAGONAL, cost)) for cost in costs]
     assert instead == [START_ITERATIONS, 15]

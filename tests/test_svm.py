@@ -1,4 +1,4 @@
-"""MulticlassSVMClassifier against libsvm, liblinear and an interior-point method of our own."""
+"""MulticlassSVMClassifier against libsvm, liblinear and the interior-point method of `oracles`."""
 
 import warnings
 
@@ -41,7 +41,7 @@ def two_classes(name):
 
 
 def pair_margins(n_classes, seed=0):
-    """A margin for each pair of classes, some of them zero, with a diagonal that must not matter."""
+    """A margin for each pair of classes, of which some are zero. The diagonal must not matter."""
     margins = np.random.default_rng(seed).uniform(0, 2, (n_classes, n_classes))
     margins[0, 1] = 0
     margins[np.diag_indices(n_classes)] = 7
@@ -129,7 +129,7 @@ def test_quadratic_program(variant, seed, n_classes, fit_intercept, margins):
 @pytest.mark.parametrize("margin", [1.0, "pairs"])
 @each_variant
 def test_quadratic_program_is_slsqp(variant, margin):
-    """The oracle of this module against scipy's sequential least squares, which knows the losses alone."""
+    """Compare the oracle of this module with scipy's SLSQP, which is given the losses alone."""
     _, options, loss = VARIANTS[variant]
     X, y = generated(0, 12, 2, 3)
     margin = pair_margins(3) if margin == "pairs" else margin
@@ -194,7 +194,7 @@ def test_storage_does_not_matter(variant, name, storage):
 @pytest.mark.parametrize("n_classes", [2, 4])
 @each_variant
 def test_margin_is_a_unit_of_the_scores(variant, n_classes, margin):
-    """Coefficients scale with the margin, at C / margin for the hinges and at the same C for the square."""
+    """Coefficients scale with the margin, at C / margin for hinges and at the same C for squares."""
     parameters = VARIANTS[variant][0]
     X, y = generated(3, 40, 3, n_classes)
     C = 0.5 if variant == "squared" else 0.5 * margin
@@ -224,7 +224,7 @@ def test_both_hinges_are_the_same_for_two_classes(seed, fit_intercept, margin):
     sums = MulticlassSVMClassifier(**settings).fit(X, y, weight)
     worst = MulticlassSVMClassifier(multi_class="crammer_singer", **settings).fit(X, y, weight)
     np.testing.assert_allclose(sums.objective_, worst.objective_, rtol=1e-9)
-    # Where nothing is worth a coefficient there is only round-off.
+    # Where no feature is worth a coefficient, there is only round-off.
     error = np.linalg.norm(sums.coef_ - worst.coef_)
     assert error <= max(1e-6 * np.linalg.norm(worst.coef_), 1e-12)
 

@@ -1,4 +1,4 @@
-"""Types as a user's strict mypy sees them: a program that it accepts, and mistakes that it finds."""
+"""Types as a user's strict mypy sees them: programs that it accepts, and mistakes that it finds."""
 
 import re
 import subprocess
@@ -58,7 +58,7 @@ LossDisplay.from_losses({"softmax": SoftmaxLoss()}, margins=[-1, 0, 1], ax=axes[
 plt.close("all")
 """
 
-# Each line ends in the code of the error that is to be found there.
+# Each line ends with the code of the error that mypy must find there.
 REJECTED = """
 from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier
 from sk_linear_losses.display import ConvergenceDisplay, LossDisplay
@@ -79,7 +79,7 @@ LossDisplay.from_losses({"hinge": "hinge"})  # dict-item
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory):
-    """Line and code of each error that mypy finds in a program, away from this package's settings."""
+    """A function that returns line and code of each error of mypy, run without this package's settings."""
     folder = tmp_path_factory.mktemp("typing")
     command = [
         "-m",

@@ -1,4 +1,4 @@
-"""Weights are repeated rows and parts of C, and those of classes are those of their samples."""
+"""Weights are repeated rows and parts of C, and class weights are weights of the class's samples."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ VARIANTS = {
     "crammer_singer": MulticlassSVMClassifier(multi_class="crammer_singer"),
 }
 each_variant = pytest.mark.parametrize("model", VARIANTS.values(), ids=VARIANTS)
-# What scikit-learn's own checks of weights ask of a fit at default parameters.
+# The tolerance of scikit-learn's own checks of weights, for fits at default parameters.
 TOLERANCE = 1e-7
 
 
@@ -33,7 +33,7 @@ def fitted(model, X, y, weight=None, **parameters):
 
 
 def assert_same(found, wanted):
-    """Two fits have the same solution."""
+    """Assert that two fits have the same solution."""
     np.testing.assert_allclose(found.objective_, wanted.objective_, rtol=1e-9)
     assert relative_error(found.coef_, wanted.coef_) <= TOLERANCE
 
@@ -61,7 +61,7 @@ def test_weight_zero_removes_a_row(spoil, model, data):
     X, y = data
     kept = np.random.default_rng(1).random(len(y)) < 0.7
     kept[np.unique(y, return_index=True)[1]] = True
-    # What stands in a row without weight must not matter, however large.
+    # Entries of a row without weight must not matter, however large.
     spoilt = np.where(kept[:, None], X, spoil(X))
     assert_same(fitted(model, spoilt, y, kept.astype(float)), fitted(model, X[kept], y[kept]))
 
@@ -121,7 +121,7 @@ def test_maximum_likelihood_does_not_know_the_scale_of_weights():
 
 @each_variant
 def test_one_weight_far_above_the_others(model):
-    """A heavy row dominates; the rest still decides what it leaves open."""
+    """A heavy row dominates, and the other rows still decide what it leaves open."""
     X, y = generated(9, 40, 3, 3)
     weight = np.ones(len(y))
     weight[5] = 1e6
