@@ -154,7 +154,8 @@ def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:
     # of the entries that are not stored. A sum of n terms may have n roundings.
     round_off = rows.n_samples * np.finfo(float).eps
     suspects = np.flatnonzero((variance > 0) & (variance <= round_off * mean**2))
-    variance[suspects[_are_constant(rows, suspects)]] = 0
+    if len(suspects):
+        variance[suspects[_are_constant(rows, suspects)]] = 0
     return Statistics(mean, variance, totals, (sums / totals).T - mean)
 
 

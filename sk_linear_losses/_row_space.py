@@ -278,18 +278,18 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     merging removes few columns, or if all columns are zero.
     """
     n_features = X.shape[1]
-    by_column = X.tocsc()
-    lengths = np.sqrt(_column_sums(by_column, np.square(by_column.data, dtype=np.float64)))
+    lengths = np.sqrt(_column_sums(X, np.square(X.data, dtype=np.float64)))
     kept = np.flatnonzero(lengths)
     if len(kept) == 0:
         return None
-    first, group = np.unique(_first_multiples(by_column, lengths)[kept], return_inverse=True)
+    leaders = _first_multiples(X, lengths)[kept]
+    first = kept[leaders == kept]
     if len(first) > (1 - WORTH_MERGING) * n_features and X.nnz > MAX_SPARSE_ENTRIES:
         return None
-    order = np.argsort(-np.diff(by_column.indptr)[first], kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    first, group = first[order], place[group]
+    first = first[np.argsort(-np.bincount(X.indices, minlength=n_features)[first], kind="stable")]
+    place = np.empty(n_features, X.indices.dtype)
+    place[first] = np.arange(len(first))
+    group = place[leaders]
     length = np.sqrt(np.bincount(group, weights=lengths[kept] ** 2))
     rows = X[:, first]
     # Longer columns are in float64. In float32 they would be rounded, and the certificate would be for
@@ -297,34 +297,33 @@ def _merged_columns(X: sp.csr_array) -> RowSpace | None:
     if len(first) < len(kept):
         rows.data = rows.data * (length / lengths[first])[rows.indices]
     shares = (lengths[kept] / length[group]).astype(rows.dtype)
-    basis = sp.csr_array(
-        (shares, (kept.astype(X.indices.dtype), group.astype(X.indices.dtype))),
-        shape=(n_features, len(first)),
-    )
+    basis = sp.csr_array((shares, (kept.astype(group.dtype), group)), shape=(n_features, len(first)))
     return RowSpace(rows, basis, np.zeros(n_features), np.zeros(len(first)))
 
 
-def _column_sums(X: sp.csc_array, values: Array) -> Array:
+def _column_sums(X: sp.csr_array, values: Array) -> Array:
     """Sums by column of `values`, which take the place of the stored entries."""
-    sums, stored = np.zeros(X.shape[1]), np.flatnonzero(np.diff(X.indptr))
-    if len(stored):
-        sums[stored] = np.add.reduceat(values, X.indptr[stored])
-    return sums
+    transposed = sp.csc_array((values, X.indices, X.indptr), shape=X.shape[::-1])
+    return np.asarray(transposed @ np.ones(X.shape[0]))
 
 
-def _first_multiples(X: sp.csc_array, lengths: Array) -> Array:
+def _first_multiples(X: sp.csr_array, lengths: Array) -> Array:
     """For each column, the index of the first column that it is a positive multiple of, perhaps itself.
 
     Columns are compared if their products with a random vector, divided by their lengths, agree.
     """
     kept, first = np.flatnonzero(lengths), np.arange(X.shape[1])
     probe = generator().standard_normal(X.shape[0])
-    products = _column_sums(X, X.data * probe[X.indices])[kept] / lengths[kept]
-    _, leaders, place = np.unique(np.round(products, PROBE_DIGITS), return_index=True, return_inverse=True)
-    leaders = leaders[place]
+    products = (X.T @ probe)[kept] / lengths[kept]
+    _, leaders, values = np.unique(np.round(products, PROBE_DIGITS), return_index=True, return_inverse=True)
+    leaders = leaders[values]
     alike = leaders != np.arange(len(kept))
     columns, others = kept[alike], kept[leaders[alike]]
-    agree = _are_multiples(X, lengths, columns, others)
+    compared = np.zeros(len(first), bool)
+    compared[columns] = compared[others] = True
+    place = np.cumsum(compared) - 1
+    by_column = X[:, np.flatnonzero(compared)].tocsc()
+    agree = _are_multiples(by_column, lengths[compared], place[columns], place[others])
     first[columns[agree]] = others[agree]
     return first
 
