@@ -33,10 +33,10 @@ RATE = 10
 # iteration that leaves more than GAP_LEFT ends ascent. The method of multipliers removes such an imbalance
 # sooner (20 newsgroups at C = 1/64 in a fourth of the time), and a larger one up to six times later.
 GAP_LEFT, BALANCED = 0.5, 0.1
-# A block's steps suppose, to start with, CURVATURE times the curvature of single samples. A step that meets
-# more than it supposed is made again and supposes MORE times what was met. After other steps the next one
-# supposes what was met, but no less than LESS times what was supposed.
-CURVATURE, MORE, LESS = 2.0, 1.2, 0.9
+# A block's steps suppose, to start with, SUPPOSED_FACTOR times the curvature of single samples. A step that
+# meets more than it supposed is made again and supposes MORE times what was met. After other steps the next
+# one supposes what was met, but no less than LESS times what was supposed.
+SUPPOSED_FACTOR, MORE, LESS = 2.0, 1.2, 0.9
 # Curvature that the intercept's imbalance adds to a typical block, in units of a typical sample's curvature.
 # More would make it the block's stiffest direction; with less the intercept takes longer.
 BALANCE = 8.0
@@ -69,13 +69,13 @@ def ascend(run: Run, objective: HingeObjective, start: Array, n_blocks: int) -> 
         is_nearly_balanced = parts.imbalance <= BALANCED * abs(at.objective)
         if is_solved and is_nearly_balanced and not _has_fallen(gaps[-2], gaps[-1]):
             break
-        if len(gaps) > RATE and _left(gaps[-1 - RATE], gaps[-1], run) > run.max_iter:
+        if len(gaps) > RATE and _iterations_to_goal(gaps[-1 - RATE], gaps[-1], run) > run.max_iter:
             break
     run.milestone("ascent")
     return objective if _has_fallen(gaps[0], gaps[-1]) else initial
 
 
-def _left(before: float, gap: float, run: Run) -> float:
+def _iterations_to_goal(before: float, gap: float, run: Run) -> float:
     """Iterations to the goal at the rate of the last RATE ones, which brought the gap down from `before`."""
     if not gap < before < math.inf:
         return math.inf
@@ -103,30 +103,30 @@ class _DualBlock:
     Parameters
     ----------
     block : Block
-    columns : array
+    features : array
         Indices of the features that its rows store.
     gram : array of shape (n_samples, n_samples)
         Gram matrix of its centred rows, plus what the intercept's imbalance adds.
     means : array of shape (n_samples,)
         Products of its rows with the mean.
     smoothing : array of shape (n_samples,)
-        Smoothing of each sample at a `curvature` of one.
+        Smoothing of each sample at a `supposed_factor` of one.
     flows : array of shape (n_samples, n_classes)
         The multipliers.
     pull : array of shape (n_codes, n_samples)
         Pull of each sample, times C and its weight.
-    curvature : float
+    supposed_factor : float
         Curvature that steps suppose, in units of that of single samples.
     """
 
     block: Block
-    columns: Array
+    features: Array
     gram: Array
     means: Array
     smoothing: Array
     flows: Array
     pull: Array
-    curvature: float = CURVATURE
+    supposed_factor: float = SUPPOSED_FACTOR
 
 
 class _Ascent:
@@ -140,12 +140,12 @@ class _Ascent:
         # Minus the pull of the uncentred rows, its product with the mean, and the sum of all pulls.
         self.coef = np.zeros((objective.rows.n_features, n_codes))
         self.along_mean, self.total = np.zeros(n_codes), np.zeros(n_codes)
-        self.intercept, self.stiffness = np.zeros(n_codes), 0.0
+        self.intercept, self.imbalance_stiffness = np.zeros(n_codes), 0.0
         # Rows that do not vary have no curvature but what the intercept's imbalance adds.
         self.typical = _typical_square(objective) or 1.0
         if objective.fit_intercept:
             self.intercept += theta[-1]
-            self.stiffness = BALANCE * self.typical * n_blocks / objective.rows.n_samples
+            self.imbalance_stiffness = BALANCE * self.typical * n_blocks / objective.rows.n_samples
         self.blocks = [self._dual_block(*each) for each in objective.rows.interleaved(n_blocks)]
         self.n_passes = 0
 
@@ -168,23 +168,23 @@ class _Ascent:
         self.n_passes += 1
         for k in order:
             self._move(self.blocks[k])
-        self.intercept -= self.stiffness * self.total
+        self.intercept -= self.imbalance_stiffness * self.total
 
-    def _dual_block(self, columns: Array, block: Block) -> _DualBlock:
+    def _dual_block(self, features: Array, block: Block) -> _DualBlock:
         """What a block needs for its turn; the parameters then account for its multipliers."""
         ready = block.ready()
-        means = ready.X @ self.mean[columns]
+        means = ready.X @ self.mean[features]
         stored = ready.X.astype(np.float64, copy=False)
         product = stored @ stored.T
         gram = product.toarray() if sp.issparse(product) else product
-        gram += self.squared_mean + self.stiffness - means - means[:, None]
+        gram += self.squared_mean + self.imbalance_stiffness - means - means[:, None]
         squared_norm = np.maximum(gram.diagonal(), FLOOR * self.typical)
         # Proportional to the weights, as the envelope's smoothing is.
         weight = np.where(block.weight > 0, block.weight, 1)
         smoothing = np.maximum(self.initial.C * weight * squared_norm, TINY)
         flows = np.asfortranarray(self.initial.term.flows[block.places])
-        dual = _DualBlock(block, columns, gram, means, smoothing, flows, self._pull(block, flows))
-        self._account(ready, dual, dual.pull, self.coef.take(columns, axis=0))
+        dual = _DualBlock(block, features, gram, means, smoothing, flows, self._pull(block, flows))
+        self._account(ready, dual, dual.pull, self.coef.take(features, axis=0))
         return dual
 
     def _pull(self, block: Block, flows: Array) -> Array:
@@ -195,7 +195,7 @@ class _Ascent:
     def _account(self, ready: Block, dual: _DualBlock, change: Array, coef: Array) -> None:
         """Account in the parameters for a change of a block's pulls, given its features' coefficients."""
         coef -= ready.pull_back(change.T)
-        self.coef[dual.columns] = coef
+        self.coef[dual.features] = coef
         self.total += change.sum(axis=1)
         self.along_mean -= change @ dual.means
 
@@ -203,14 +203,15 @@ class _Ascent:
         """Make some steps of a block's multipliers, and account for them in the parameters."""
         block, loss = dual.block.ready(), self.initial.term.loss
         weight = self.initial.C * block.weight
-        common = self.intercept - self.along_mean - (self.squared_mean + self.stiffness) * self.total
+        stiffness = self.squared_mean + self.imbalance_stiffness
+        common = self.intercept - self.along_mean - stiffness * self.total
         coded = np.empty_like(dual.pull)
-        coef = self.coef.take(dual.columns, axis=0)
+        coef = self.coef.take(dual.features, axis=0)
         block.multiply(coef, coded)
         coded += np.outer(self.total, dual.means) + common[:, None]
         flows, pull = dual.flows, dual.pull
         for _ in range(ASCENT_STEPS):
-            smoothing = dual.curvature * dual.smoothing
+            smoothing = dual.supposed_factor * dual.smoothing
             scores = (self.coding @ coded).T
             new = loss._envelope_flows(scores, block.y, flows, smoothing[:, None])
             new_pull = self._pull(block, new)
@@ -221,9 +222,9 @@ class _Ascent:
             if not supposed > 0 or not math.isfinite(met):
                 break
             if met > supposed:
-                dual.curvature *= MORE * met / supposed
+                dual.supposed_factor *= MORE * met / supposed
                 continue
-            dual.curvature *= max(LESS, met / supposed)
+            dual.supposed_factor *= max(LESS, met / supposed)
             flows, pull = new, new_pull
             coded -= moved
         self._account(block, dual, pull - dual.pull, coef)

@@ -139,7 +139,7 @@ def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
     that a weight of two and a repeated row are the same.
     """
     loss = cast(HingeLoss, objective.term.loss)
-    margin = loss._unit
+    margin = loss._score_unit
     all_weight = objective.rows.weight
     n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
     flows, spreads, distances, weight = _flows_and_distances(objective, theta)
@@ -175,7 +175,7 @@ def _flows_and_distances(objective: Objective, theta: Array) -> tuple[Array, Arr
 
 def _kink_width(objective: Objective, distances: Array, counts: Array) -> float:
     """Width over which to spread kinks, given each sample's distance to one and the rows it stands for."""
-    margin, n_samples = objective.term.loss._unit, float(counts.sum())
+    margin, n_samples = objective.term.loss._score_unit, float(counts.sum())
     n_inputs = np.count_nonzero(objective.statistics.variance) + objective.fit_intercept
     near = min(CONTACTS * n_inputs * (objective.n_classes - 1) / n_samples, 1.0)
     reached = min(2 * weighted_quantile(distances, counts, near), margin)
@@ -191,7 +191,7 @@ def _share_that_holds(loss: HingeLoss, flows: Array, weight: Array) -> float:
     pulls = weight * flows
     if not pulls.any():
         return 1.0
-    most = 1.0 if loss.has_kinks else loss._unit
+    most = 1.0 if loss.has_kinks else loss._score_unit
     # Flows are weighted by their pull, so that multipliers that are round-off do not count.
     return min(HELD * weighted_quantile(flows, pulls, 0.5) / most, 1.0)
 

@@ -34,8 +34,8 @@ from .losses import CrammerSingerLoss, HingeLoss, Loss, SoftmaxLoss, WestonWatki
 # a copy of all of X.
 SCORED_ENTRIES = 2**19
 # NO_BOUND: relative gap from which on a warning no longer quotes the gap as a bound.
-# LAST_DIGITS: relative gap below which only float64 keeps the fit from more digits.
-NO_BOUND, LAST_DIGITS = 0.5, 1e-10
+# FLOAT64_LIMITED_GAP: relative gap below which only float64 keeps the fit from more digits.
+NO_BOUND, FLOAT64_LIMITED_GAP = 0.5, 1e-10
 
 
 class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -49,7 +49,7 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
     _doc_link_template = "https://sk-linear-losses.readthedocs.io/en/stable/api/generated/{estimator_module}.{estimator_name}.html"
 
     # What else than a number C may be, for the error message.
-    _other_strength = ""
+    _other_C_values = ""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
@@ -220,7 +220,7 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
             "C",
             self.C,
             lambda value: LARGEST**-2 <= value <= LARGEST**2 or value == np.inf,
-            f"a number from {LARGEST**-2:g} to {LARGEST**2:g}{self._other_strength}",
+            f"a number from {LARGEST**-2:g} to {LARGEST**2:g}{self._other_C_values}",
         )
         check_number("tol", self.tol, lambda tol: 0 <= tol < np.inf, "a finite number >= 0")
         check_integer("max_iter", self.max_iter, lambda most: most >= 1, "an integer of at least 1")
@@ -354,7 +354,7 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
                 reason = "could not get closer, at the limit of float64 arithmetic or of the method"
                 advice = " Increase tol."
                 # Without a penalty there is no gap, so `tol` decides which advice is given.
-                if not (self.tol if np.isinf(float(self.C)) else gap) < LAST_DIGITS:
+                if not (self.tol if np.isinf(float(self.C)) else gap) < FLOAT64_LIMITED_GAP:
                     advice = (
                         " Increase tol or, where that is far off, scale the columns, replace one of two "
                         "nearly identical columns by their difference or decrease C."
@@ -463,7 +463,7 @@ class SoftmaxClassifier(LinearClassifier):
     True
     """
 
-    _other_strength = " (or np.inf for no penalty)"
+    _other_C_values = " (or np.inf for no penalty)"
 
     def __init__(
         self,

@@ -89,10 +89,11 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
     coordinates = _coordinates(objective, features)
     if coordinates is None:
         return None
-    multipliers = _Multipliers(objective, at.theta)
+    multipliers = _MovableMultipliers(objective, at.theta)
     matrix, pull, squares = multipliers.sums(coordinates)
-    n, m = pull.shape
-    inverse = _inverse(objective.C * matrix.transpose(0, 2, 1, 3).reshape(n * m, n * m))
+    n_coordinates, n_codes = pull.shape
+    n_unknowns = n_coordinates * n_codes
+    inverse = _inverse(objective.C * matrix.transpose(0, 2, 1, 3).reshape(n_unknowns, n_unknowns))
     if inverse is None:
         return None
     gradient = objective.C * pull
@@ -102,11 +103,11 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
     weight = objective.C * objective.statistics.total_weight
     if not math.isfinite(weight * ceiling):
         return None
-    round_off = math.sqrt(weight * ceiling) * np.repeat(coordinates.round_off, m)
+    round_off = math.sqrt(weight * ceiling) * np.repeat(coordinates.round_off, n_codes)
 
-    change = (inverse @ gradient).reshape(n, m) @ objective.coding.T
-    doubt = (np.abs(inverse) @ round_off).reshape(n, m) @ np.abs(objective.coding).T
-    changed, largest, stiffness = multipliers.extremes(coordinates, change)
+    change = (inverse @ gradient).reshape(n_coordinates, n_codes) @ objective.coding.T
+    doubt = (np.abs(inverse) @ round_off).reshape(n_coordinates, n_codes) @ np.abs(objective.coding).T
+    changed, largest, most_leeway = multipliers.extremes(coordinates, change)
     # Entries of a product differ by at most twice the largest of them.
     share, doubtful = 2 * changed, 2 * float((largest @ doubt).max())
     if not share + doubtful <= 1:
@@ -116,7 +117,7 @@ def correct(objective: Objective, at: Evaluation, features: Array) -> Correction
     # The conjugate is convex: a share of the way adds at most that share of what the whole way adds.
     conjugate = at.conjugate + share * (end - at.conjugate) + doubtful * (ceiling - at.conjugate)
     # No eigenvalue of a leeway is more than twice the largest entry of its diagonal.
-    energy = math.sqrt(2 * stiffness * float(round_off @ np.abs(inverse) @ round_off))
+    energy = math.sqrt(2 * most_leeway * float(round_off @ np.abs(inverse) @ round_off))
     # The gradient has round-off too, and so has the change.
     return Correction(conjugate, share * pull, energy + 2 * ROUND_OFF * math.sqrt(ceiling))
 
@@ -139,7 +140,7 @@ def _coordinates(objective: Objective, features: Array) -> _Coordinates | None:
     return _Coordinates(objective, features, root)
 
 
-class _Multipliers:
+class _MovableMultipliers:
     """Gradients of the losses at theta, and their leeway."""
 
     def __init__(self, objective: Objective, theta: Array) -> None:
@@ -209,8 +210,8 @@ class _Multipliers:
             diagonal = self.of(block)[1].diagonal
             return changed, largest, float(diagonal[block.weight > 0].max(initial=0))
 
-        changed, largest, stiffness = zip(*self.objective.rows.map(of_block), strict=True)
-        return max(changed), np.max(largest, axis=0), max(stiffness)
+        changed, largest, most_leeway = zip(*self.objective.rows.map(of_block), strict=True)
+        return max(changed), np.max(largest, axis=0), max(most_leeway)
 
 
 def _inverse(matrix: Array) -> Array | None:

@@ -222,7 +222,7 @@ class CostModel:
         if active_entries(self.objective, n_active, n_factors) > self._most_entries:
             return np.inf
         rows, sparse = self.objective.rows, rows_stay_sparse(self.objective)
-        per_pair = COMMON_ENTRY * rows.common_entries if sparse else rows.n_features / 2
+        per_pair = COMMON_ENTRY * rows.mean_common_entries if sparse else rows.n_features / 2
         work = n_factors**3 / 6 + n_active**2 * per_pair + FACTOR_PAIR * n_factors**2
         return COUNTING + work / self._evaluation
 
@@ -262,7 +262,7 @@ class CostModel:
     def _product(self) -> float:
         """Cost of a row's outer product."""
         if gram_stays_sparse(self.objective):
-            work = STORED_PAIR * max(self.objective.rows.stored_pairs, 1)
+            work = STORED_PAIR * max(self.objective.rows.mean_stored_pairs, 1)
         else:
             work = (self.objective.n_inputs + FORMING) ** 2 / 2
         return work / self._evaluation
@@ -361,7 +361,7 @@ def gram_stays_sparse(objective: Objective) -> bool:
     rows = objective.rows
     if not rows.is_sparse or objective.statistics.is_far_from_zero():
         return False
-    return STORED_PAIR * rows.stored_pairs < objective.n_inputs**2 / 2
+    return STORED_PAIR * rows.mean_stored_pairs < objective.n_inputs**2 / 2
 
 
 def rows_stay_sparse(objective: Objective) -> bool:

@@ -81,7 +81,7 @@ def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics)
     """
     mean_weight = statistics.total_weight / np.count_nonzero(rows.weight)
     comparable = C * float(statistics.variance.sum())
-    margin = 2 * loss._unit / mean_weight
+    margin = 2 * loss._score_unit / mean_weight
     flows = np.zeros((rows.n_samples, rows.n_classes), order="F")
     return EnvelopeTerm(loss, flows, max(margin, comparable) or 1.0, min(margin, comparable))
 
@@ -125,7 +125,7 @@ class HingeObjective(Objective):
         loss = self.term.loss
         if not loss.has_kinks:
             return 0.0
-        return float(np.finfo(float).eps) * self.C * self.statistics.total_weight * loss._unit
+        return float(np.finfo(float).eps) * self.C * self.statistics.total_weight * loss._score_unit
 
     def with_smoothing(self, factor: float) -> HingeObjective:
         """The same objective with `factor` times the smoothing, but no less than LEAST_SMOOTHING allows."""

@@ -18,7 +18,7 @@ from ._typing import Array
 
 # Rows of the elementwise product of two Gram matrices that are made at a time.
 CHUNK = 256
-# Largest squared length of a vector, as `largest` takes it: beside this the identity has six digits left.
+# Most that `largest_square` of the vectors may be: beside this the identity has six digits left.
 LARGEST_CURVATURE = 1e10
 
 
@@ -50,7 +50,7 @@ class OuterProducts:
             by_row = np.add.reduceat(weights[:, None] * self.factors, starts, axis=0)
         return self.rows.pull_back(by_row)
 
-    def largest(self) -> float:
+    def largest_square(self) -> float:
         """Largest squared length of a vector, with those of its stored row and of the shift added up."""
         squares = np.einsum("ij,ij->i", self.factors, self.factors)
         return float((self.rows.squares()[self.owners] * squares).max(initial=0.0))
@@ -138,7 +138,7 @@ def low_rank_root(products: OuterProducts, added: Array | None) -> LowRankRoot |
     `added` (n_codes,) is the curvature that each code's intercept has beside that of the vectors; None stands
     for no intercept.
     """
-    if not products.largest() <= LARGEST_CURVATURE:
+    if not products.largest_square() <= LARGEST_CURVATURE:
         return None
     gram = products.gram()
     gram.flat[:: len(gram) + 1] += 1

@@ -359,14 +359,14 @@ class Objective:
         """
         statistics = self.statistics
         moved = (self.C * given)[:, None] * (shares @ self.coding - self.coding)
-        flows = np.outer(given / statistics.class_totals, shares)
+        class_gradients = np.outer(given / statistics.class_totals, shares)
         # A class that gives receives nothing, so its diagonal entry is free for what it gives.
-        np.fill_diagonal(flows, -given / statistics.class_totals)
-        return statistics.centroids.T @ moved, self._class_conjugate(flows)
+        np.fill_diagonal(class_gradients, -given / statistics.class_totals)
+        return statistics.centroids.T @ moved, self._class_conjugate(class_gradients)
 
-    def _class_conjugate(self, flows: Array) -> float:
-        """C times the weighted sum of the conjugates, if all samples of class k have flows ``flows[k]``."""
-        conjugate = self.term.loss._conjugate(flows, np.arange(self.n_classes))
+    def _class_conjugate(self, class_gradients: Array) -> float:
+        """C times the weighted sum of the conjugates, if samples of class k have ``class_gradients[k]``."""
+        conjugate = self.term.loss._conjugate(class_gradients, np.arange(self.n_classes))
         return self.C * float(self.statistics.class_totals @ conjugate)
 
     def centred_rows(

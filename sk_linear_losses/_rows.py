@@ -106,12 +106,12 @@ class Rows:
         return self.is_sparse or bool(self._X.strides[1] == self._X.itemsize)
 
     @cached_property
-    def stored_pairs(self) -> float:
+    def mean_stored_pairs(self) -> float:
         """Mean number of ordered pairs of stored entries in a sparse row."""
         return float(np.square(np.diff(self._X.indptr), dtype=np.float64).mean())
 
     @cached_property
-    def common_entries(self) -> float:
+    def mean_common_entries(self) -> float:
         """Mean number of entries that two sparse rows both store; pairs of a row with itself count too."""
         return n_common_entries(self._X) / self.n_samples**2
 
@@ -143,10 +143,10 @@ class Rows:
                 X = X if self.by_row else np.ascontiguousarray(X)
                 yield np.arange(self.n_features), DenseBlock(index, part, X, y, weight, offset)
                 continue
-            columns, indices = np.unique(X.indices, return_inverse=True)
-            shape = X.shape[0], len(columns)
+            features, indices = np.unique(X.indices, return_inverse=True)
+            shape = X.shape[0], len(features)
             X = sp.csr_array((X.data, indices.astype(X.indices.dtype), X.indptr), shape)
-            yield columns, SparseBlock(index, part, X, y, weight)
+            yield features, SparseBlock(index, part, X, y, weight)
 
     def thinned(self, share: float, least: int) -> Rows:
         """A random sample of the rows with weight, weighted to stand for all of them.

@@ -34,11 +34,11 @@ SMALLEST_GAP = float(np.finfo(np.float64).eps)
 # Inches: width of a template's tile, height of its title, width of a character and height of a line of tick
 # labels.
 TILE, TITLE, CHARACTER, LINE = 1.3, 0.3, 0.09, 0.17
-# LARGE_TITLE: how many times larger titles are than tick labels. SMALLEST_TITLE: least factor on the size of
-# titles, which are made smaller until they take at most half of a tile.
-LARGE_TITLE, SMALLEST_TITLE = 1.2, 0.4
+# LARGE_TITLE: how many times larger titles are than tick labels. LEAST_TITLE_FACTOR: least factor on the size
+# of titles, which are made smaller until they take at most half of a tile.
+LARGE_TITLE, LEAST_TITLE_FACTOR = 1.2, 0.4
 # Inches: greatest width and height of a figure made by default, and its least height, for the colour bar.
-LARGEST_FIGURE, LOWEST = 12.0, 1.6
+LARGEST_FIGURE, LEAST_HEIGHT = 12.0, 1.6
 # Dashes tell curves apart that coincide or are printed in grey.
 DASHES = "-", "--", "-.", ":"
 
@@ -432,7 +432,8 @@ class CoefficientsDisplay:
         tile = max(TILE, 4.0 / n_across)
         title = _title_height(longest, tile)
         cell = title + max(title, tile * stretch)
-        return min(tile * n_across + 1.0, LARGEST_FIGURE), min(max(cell * n_down, LOWEST), LARGEST_FIGURE)
+        total = max(cell * n_down, LEAST_HEIGHT)
+        return min(tile * n_across + 1.0, LARGEST_FIGURE), min(total, LARGEST_FIGURE)
 
     def _draw_tiles(self, image_shape: tuple[int, int], style: dict[str, Any]) -> None:
         """Draw a titled image for each row."""
@@ -751,8 +752,9 @@ def _title_height(title: str, width: float, size: float = 1.0) -> float:
 
 def _title_size(title: str, width: float, height: float) -> float:
     """Factor on the size of a title so that it takes at most half of the height of its tile."""
-    sizes = np.arange(1, SMALLEST_TITLE, -0.1)
-    return next((size for size in sizes if _title_height(title, width, size) <= height / 2), SMALLEST_TITLE)
+    sizes = np.arange(1, LEAST_TITLE_FACTOR, -0.1)
+    fitting = (size for size in sizes if _title_height(title, width, size) <= height / 2)
+    return next(fitting, LEAST_TITLE_FACTOR)
 
 
 def _covers(image_shape: Any, n_features: int) -> bool:

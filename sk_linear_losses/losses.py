@@ -27,7 +27,7 @@ __all__ = [
 
 # Round-off allowed at the boundary of a conjugate's domain: an absolute amount, or this many machine epsilons
 # of the values' dtype where that is more.
-DOMAIN_SLACK, DOMAIN_UNITS = 1e-12, 16
+DOMAIN_SLACK, DOMAIN_EPSILONS = 1e-12, 16
 
 
 class Curvature(NamedTuple):
@@ -124,7 +124,7 @@ class Loss:
     """
 
     @property
-    def _unit(self) -> float:
+    def _score_unit(self) -> float:
         """The unit of the scores."""
         return 1.0
 
@@ -493,7 +493,7 @@ class HingeLoss(Loss):
         return as_numbers("margin", self.margin, but_diagonal=True)
 
     @property
-    def _unit(self) -> float:
+    def _score_unit(self) -> float:
         """The unit of the scores: the largest margin, or 1 if all margins are zero."""
         return float(self._margin_array.max()) or 1.0
 
@@ -528,7 +528,7 @@ class HingeLoss(Loss):
         new = self._best_flows(shortfalls, flows, smoothing)
         total = new.sum(axis=1)
         penalty = self._flow_penalty(new)
-        conjugate = penalty - self._margin_gain(new, total, y)
+        conjugate = penalty - self._margin_term(new, total, y)
         step = new - flows
         value = np.einsum("ij,ij->i", new, shortfalls) - penalty
         value -= np.ravel(smoothing) / 2 * np.einsum("ij,ij->i", step, step)
@@ -546,7 +546,7 @@ class HingeLoss(Loss):
 
     def _conjugate(self, gradient: Array, y: Array) -> Array:
         flows = _flows_of(gradient, y)
-        cost = self._flow_penalty(flows) - self._margin_gain(flows, flows.sum(axis=1), y)
+        cost = self._flow_penalty(flows) - self._margin_term(flows, flows.sum(axis=1), y)
         return np.where(self._feasible(flows) & sums_to_zero(gradient), cost, np.inf)
 
     def _leeway(self, gradient: Array, y: Array) -> Curvature:
@@ -577,7 +577,7 @@ class HingeLoss(Loss):
         margin = self._margin_array
         return margin if margin.ndim == 0 else margin.T[:, y].T
 
-    def _margin_gain(self, flows: Array, total: Array, y: Array) -> Array:
+    def _margin_term(self, flows: Array, total: Array, y: Array) -> Array:
         """``<a, margin[y]>`` of each sample, for flows a with the sum `total`."""
         margins = self._margins(y)
         if margins.ndim == 0:
@@ -666,43 +666,43 @@ class WestonWatkinsLoss(HingeLoss):
         return not self.squared
 
     def _balancing_flow(self, n_classes: int, mean_objective: float) -> float:
-        return self._cost.balancing_flow(mean_objective)
+        return self._shortfall_cost.balancing_flow(mean_objective)
 
     @property
-    def _cost(self) -> _LinearCost | _SquaredCost:
+    def _shortfall_cost(self) -> _LinearCost | _SquaredCost:
         """The cost of each shortfall."""
         return _SquaredCost() if self.squared else _LinearCost()
 
     def _curvature(self, scores: Array, y: Array) -> Curvature:
-        return _independent_flows(self._cost.curvature(self._shortfalls(scores, y)[0]), y)
+        return _independent_flows(self._shortfall_cost.curvature(self._shortfalls(scores, y)[0]), y)
 
     def _envelope_curvature(self, flows: Array, y: Array, smoothing: Array | float) -> Curvature:
-        return _independent_flows(self._cost.envelope_curvature(flows, smoothing), y)
+        return _independent_flows(self._shortfall_cost.envelope_curvature(flows, smoothing), y)
 
     def _spread_kinks(self, shortfalls: Array, y: Array, width: float) -> Curvature:
-        rates = self._cost.spread_curvature(shortfalls, width)
+        rates = self._shortfall_cost.spread_curvature(shortfalls, width)
         rates[np.arange(len(y)), y] = 0
         return _independent_flows(rates, y)
 
     def _value(self, shortfalls: Array) -> Array:
-        return self._cost.total(np.maximum(shortfalls, 0))
+        return self._shortfall_cost.total(np.maximum(shortfalls, 0))
 
     def _flows(self, shortfalls: Array) -> Array:
-        return self._cost.slope(shortfalls)
+        return self._shortfall_cost.slope(shortfalls)
 
     def _best_flows(self, shortfalls: Array, flows: Array, smoothing: Array | float) -> Array:
-        return self._cost.best_flows(shortfalls, flows, smoothing)
+        return self._shortfall_cost.best_flows(shortfalls, flows, smoothing)
 
     def _flow_penalty(self, flows: Array) -> Array:
-        return self._cost.flow_penalty(flows)
+        return self._shortfall_cost.flow_penalty(flows)
 
     def _feasible(self, flows: Array) -> Array:
         slack = _slack(flows)
-        most = self._cost.most_flow + slack
+        most = self._shortfall_cost.most_flow + slack
         return np.asarray((flows.min(axis=1) >= -slack) & (flows.max(axis=1) <= most))
 
     def _leeway_of(self, flows: Array, y: Array) -> Curvature:
-        return _independent_flows(self._cost.leeway(flows), y)
+        return _independent_flows(self._shortfall_cost.leeway(flows), y)
 
 
 class _LinearCost:
@@ -876,7 +876,7 @@ def _own_entries(by_class: Array, y: Array) -> Array:
 
 def _slack(values: Array) -> float:
     """Round-off allowed at the boundary of a conjugate's domain, for values of this dtype."""
-    return max(DOMAIN_SLACK, DOMAIN_UNITS * float(np.finfo(values.dtype).eps))
+    return max(DOMAIN_SLACK, DOMAIN_EPSILONS * float(np.finfo(values.dtype).eps))
 
 
 def sums_to_zero(gradient: Array) -> Array:

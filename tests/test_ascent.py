@@ -122,9 +122,9 @@ def test_sparse_rows_in_single_precision_have_products_in_double():
     ascent = _Ascent(case.objective, case.start, N_BLOCKS)
     for dual in ascent.blocks:
         rows = np.zeros((len(dual.block.y), N_FEATURES))
-        rows[:, dual.columns] = dual.block.X.toarray()
+        rows[:, dual.features] = dual.block.X.toarray()
         rows -= case.objective.statistics.mean
-        expected = rows @ rows.T + ascent.stiffness
+        expected = rows @ rows.T + ascent.imbalance_stiffness
         assert_allclose(dual.gram, expected, atol=1e-12 * np.abs(expected).max())
 
 
@@ -132,12 +132,12 @@ def test_steps_that_suppose_too_little_curvature_are_not_made():
     case = Case("Weston-Watkins", fit_intercept=False)
     ascent = _Ascent(case.objective, case.start, N_BLOCKS)
     for dual in ascent.blocks:
-        dual.curvature = 1e-6
+        dual.supposed_factor = 1e-6
     best = 0.0
     for dual in ascent.blocks:
         ascent._move(dual)
         # The first step met more curvature than supposed; the other steps made up for it.
-        assert dual.curvature > 1e-2
+        assert dual.supposed_factor > 1e-2
         flows = ascent.objective().term.flows
         gain = C * case.weight @ (flows * case.margin[case.y]).sum(axis=1)
         dual = gain - (pull_of(case.objective, flows)[0] ** 2).sum() / 2
@@ -491,9 +491,9 @@ def test_interleaved_rows(storage):
     y, weight = np.arange(10) % 3, 1.0 + np.arange(10)
     rows = Rows(storage(X), y, weight, 3, 1)
     seen = np.zeros(10, dtype=int)
-    for columns, block in rows.interleaved(4):
+    for features, block in rows.interleaved(4):
         whole = np.zeros((len(block.y), 7))
-        whole[:, columns] = block.X.toarray() if sp.issparse(block.X) else block.X
+        whole[:, features] = block.X.toarray() if sp.issparse(block.X) else block.X
         assert_array_equal(whole, X[block.places])
         assert sp.issparse(block.X) or block.X.strides[1] == block.X.itemsize
         assert_array_equal(block.y, y[block.places])

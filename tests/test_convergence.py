@@ -416,7 +416,7 @@ def test_rounding_is_said_to_be_what_keeps_a_fit_from_its_tolerance(monkeypatch)
     assert not model.converged_
     assert model.n_iter_ < model.max_iter
     # At a larger distance, nearly identical columns could be the reason.
-    monkeypatch.setattr(_classifiers, "LAST_DIGITS", 0)
+    monkeypatch.setattr(_classifiers, "FLOAT64_LIMITED_GAP", 0)
     with pytest.warns(
         ConvergenceWarning, match=r"Increase tol or, .* nearly identical columns.* decrease C\.$"
     ):

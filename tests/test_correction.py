@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sk_linear_losses import _correction
-from sk_linear_losses._correction import _coordinates, _Multipliers, correct
+from sk_linear_losses._correction import _coordinates, _MovableMultipliers, correct
 from sk_linear_losses._envelope import HingeObjective, smoothed_term
 from sk_linear_losses._numerics import ROUND_OFF
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
@@ -45,7 +45,7 @@ def evaluated(name, fit_intercept=True):
 @each_loss
 def test_conjugates_within_the_leeway_are_below_the_ceiling(name):
     objective, at = evaluated(name)
-    multipliers, rng = _Multipliers(objective, at.theta), np.random.default_rng(1)
+    multipliers, rng = _MovableMultipliers(objective, at.theta), np.random.default_rng(1)
     *_, squares = multipliers.sums(_coordinates(objective, np.array([2, 3])))
     (block,) = objective.rows.blocks
     gradient, leeway = multipliers.of(block)
@@ -58,7 +58,7 @@ def test_conjugates_within_the_leeway_are_below_the_ceiling(name):
 def test_a_squared_hinge_that_is_large_has_a_ceiling_above_zero():
     """Flows of twice the size cost more than no flows."""
     objective, at = evaluated("squared")
-    multipliers = _Multipliers(objective, 500 * at.theta)
+    multipliers = _MovableMultipliers(objective, 500 * at.theta)
     *_, squares = multipliers.sums(_coordinates(objective, np.array([2, 3])))
     (block,) = objective.rows.blocks
     gradient, _ = multipliers.of(block)
@@ -71,7 +71,7 @@ def test_a_squared_hinge_that_is_large_has_a_ceiling_above_zero():
 def test_round_off_of_the_gradient_is_less_than_allowed_for(name, fit_intercept):
     objective, at = evaluated(name, fit_intercept)
     features = np.array([2, 3])
-    coordinates, multipliers = _coordinates(objective, features), _Multipliers(objective, at.theta)
+    coordinates, multipliers = _coordinates(objective, features), _MovableMultipliers(objective, at.theta)
     _, pull, squares = multipliers.sums(coordinates)
     (block,) = objective.rows.blocks
     gradient, _ = multipliers.of(block)
@@ -88,7 +88,7 @@ def test_round_off_of_the_gradient_is_less_than_allowed_for(name, fit_intercept)
 
 def step_of(objective, at, features, error):
     """Multipliers, and their step from the linear system with this error on its right side."""
-    coordinates, multipliers = _coordinates(objective, features), _Multipliers(objective, at.theta)
+    coordinates, multipliers = _coordinates(objective, features), _MovableMultipliers(objective, at.theta)
     matrix, pull, squares = multipliers.sums(coordinates)
     n, m = pull.shape
     system = C * matrix.transpose(0, 2, 1, 3).reshape(n * m, n * m)
@@ -142,7 +142,7 @@ def test_conjugates_of_corrected_hinges_are_exact(name):
 @pytest.mark.parametrize("share", [0.9, 1.1])
 def test_there_is_no_correction_beyond_the_leeway(share, monkeypatch):
     objective, at = evaluated("softmax")
-    monkeypatch.setattr(_Multipliers, "extremes", lambda *arguments: (share / 2, np.zeros(3), 1.0))
+    monkeypatch.setattr(_MovableMultipliers, "extremes", lambda *arguments: (share / 2, np.zeros(3), 1.0))
     assert (correct(objective, at, np.array([2, 3])) is None) == (share > 1)
 
 

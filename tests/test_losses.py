@@ -553,4 +553,4 @@ class TestMarginOfALoss:
             margin = np.where(np.eye(3), nothing, 2.0)
             assert_allclose(loss(margin).value(scores, y), loss(2.0).value(scores, y))
             assert_allclose(loss(margin).gradient(scores, y), loss(2.0).gradient(scores, y))
-            assert loss(margin)._unit == 2.0
+            assert loss(margin)._score_unit == 2.0
