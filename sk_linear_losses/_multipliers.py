@@ -9,7 +9,6 @@ Knows an objective with an envelope, its preconditioners and stages.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,12 +20,12 @@ from ._envelope import GapParts, HingeObjective
 from ._objective import Evaluation, Objective
 from ._preconditioner import precondition
 from ._run import FINEST_DECREMENT, FINEST_GAP, Run
-from ._smooth import IterationLimit, Stop, balance_intercept, certify, minimise_smooth
-from ._stage import KINKED, LINE_SEARCH, Assessment, Stage, StageEnd, stage_length
+from ._smooth import IterationLimit, Stop, balance_intercept, minimise_smooth, tighten_bound
+from ._stage import ENVELOPE, LINE_SEARCH, Assessment, Stage, StageEnd, stage_length
 
 # Iterations of a stage after which exact curvature may be found to have aged. Without this, fits took twice
 # as many iterations.
-TRIED = 2
+TRIED_AFTER = 2
 # SHRINK: factor on the smoothing after a subproblem that took at most EASY iterations or, with exact
 # curvature, left more than the share SLOW of the distance from the optimum that the one before had left.
 SHRINK, EASY, SLOW = 0.3, 10, 0.7
@@ -44,7 +43,7 @@ INEXACT, INCOMPLETE = 0.01, 0.01
 # Farther off, where the margin is hard, going on without them takes up to fourteen times as long. Multipliers
 # may begin after twenty iterations already if exact curvature shows a hard margin then: hard margins took 0.7
 # to 1 of the time.
-BEFORE_MULTIPLIERS = IterationLimit(50, tried=20)
+BEFORE_MULTIPLIERS = IterationLimit(50, tried_after=20)
 # The same where there may be ascent of the dual, and never beyond this limit. On texts this is up to four
 # times as fast as ascent alone where C is small, and takes up to 1.4 times as long where C is large. Going on
 # without ascent could take three times as long.
@@ -54,9 +53,9 @@ BEFORE_ASCENT = IterationLimit(25, is_soft=False)
 # NO_ASCENT: relative gap up to which a start, from an earlier fit, needs no ascent of the dual.
 GRADIENT_TELLS, NO_ASCENT = 0.5, 0.1
 # FINE: largest tolerance at which a small problem with kinks is solved to the last digit.
-# LAST_STEPS: stages that it then makes beyond the finest gap. Sums no longer show their gain, but each
+# LAST_STAGES: stages that it then makes beyond the finest gap. Sums no longer show their gain, but each
 # squares the error of the coefficients.
-FINE, LAST_STEPS = 1e-6, 2
+FINE, LAST_STAGES = 1e-6, 2
 # WIDEN: factor on the smoothing at which curvature is taken, each time that a stage brings nothing.
 # WIDEST: most that these factors may reach together.
 WIDEN, WIDEST = 10.0, 1e8
@@ -77,7 +76,7 @@ def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None,
     not from a start that is near, nor in a fit that has made iterations in other coordinates. Last comes the
     method of multipliers. `at` is an evaluation of `plain` or, without it, of `objective`.
     """
-    run.round_off = objective.loss_round_off()
+    run.loss_round_off = objective.loss_round_off()
     may_ascend = not run.history and run.gap > NO_ASCENT * run.best.objective
     n_blocks = ascent_blocks(objective) if may_ascend else 0
     if plain is not None:
@@ -97,7 +96,7 @@ def minimise_hinge(run: Run, objective: HingeObjective, plain: Objective | None,
         run.note(objective, at)
     minimised = _MethodOfMultipliers(run, objective, at).minimise()
     if not run.is_credible:
-        run.estimate = math.inf
+        run.distrust_estimate()
     return minimised
 
 
@@ -133,17 +132,17 @@ class _MethodOfMultipliers:
     def minimise(self) -> Objective:
         """Make outer steps until nothing is left to gain; return the objective as it was minimised last."""
         run = self.run
-        last_steps = LAST_STEPS if self.thorough else 0
+        last_stages = LAST_STAGES if self.thorough else 0
         while True:
             before, subproblem = self.at.value, self.subproblem
             end = self._stage()
-            self._certify_near_goal()
+            self._tighten_bound_near_goal()
             reached = run.is_within(FINEST_GAP) if self.thorough else run.is_certified
             spent = self.patience.idle >= (LAST_PATIENCE if run.is_certified else PATIENCE)
-            if (reached and last_steps == 0) or spent or run.iterations_left == 0:
+            if (reached and last_stages == 0) or spent or run.iterations_left == 0:
                 break
             if reached:
-                last_steps -= 1
+                last_stages -= 1
             stuck = end.at.value >= before - FINEST_GAP * abs(before)
             nothing_left = end.iterations == 0 and end.decrement <= FINEST_GAP * abs(end.at.objective)
             if end.finished or nothing_left or subproblem.widening >= WIDEST:
@@ -155,7 +154,7 @@ class _MethodOfMultipliers:
             else:
                 subproblem.widening = max(subproblem.widening / WIDEN, 1.0)
         if not run.is_certified:
-            self._certify_smoothed()
+            self._tighten_bound_with_smoothing()
         return self.objective
 
     def _stage(self) -> StageEnd:
@@ -164,9 +163,9 @@ class _MethodOfMultipliers:
         # Where an envelope is flat its own curvature tells nothing, but that of a smoother envelope does.
         smoother = objective.with_smoothing(subproblem.widening)
         preconditioner = precondition(smoother, self.at.theta, len(run.history))
-        most = stage_length(preconditioner, KINKED)
+        most = stage_length(preconditioner, ENVELOPE)
         assess = partial(_assess, run, objective, subproblem.may_balance)
-        end = Stage(run, objective, preconditioner, self.at, assess, TRIED).minimise(most)
+        end = Stage(run, objective, preconditioner, self.at, assess, TRIED_AFTER).minimise(most)
         subproblem.exact = preconditioner.exact
         if end.finished and not _assess(run, objective, False, end.at, end.decrement).is_met:
             subproblem.may_balance = False
@@ -178,10 +177,10 @@ class _MethodOfMultipliers:
         self.patience.note(run.distance, end, LAST_DISTANCE_LEFT if run.is_certified else DISTANCE_LEFT)
         return end
 
-    def _certify_near_goal(self) -> None:
+    def _tighten_bound_near_goal(self) -> None:
         """Raise the bound where only a certificate may be lacking, unless stages bring all digits anyway."""
         if not self.thorough and self.run.is_within(self.run.tol):
-            certify(self.run, self.objective, self.at, thoroughly=self.patience.idle > 0)
+            tighten_bound(self.run, self.objective, self.at, thoroughly=self.patience.idle > 0)
 
     def _move_multipliers(self, solved: bool = True) -> None:
         """Take the multipliers that the present point implies, and adapt the smoothing.
@@ -208,12 +207,12 @@ class _MethodOfMultipliers:
         run.milestone("outer step")
         self.subproblem = _Subproblem()
 
-    def _certify_smoothed(self) -> None:
+    def _tighten_bound_with_smoothing(self) -> None:
         """Raise the bound with more smoothing: with little, rounding violates the intercept's condition."""
         smoother = self.objective.with_multipliers(self.at.theta).at_rest()
         at = smoother.evaluate(self.at.theta)
         self.run.note(smoother, at)
-        certify(self.run, smoother, at, thoroughly=True)
+        tighten_bound(self.run, smoother, at, thoroughly=True)
 
 
 def _assess(
@@ -225,7 +224,7 @@ def _assess(
     moving the multipliers, and where the intercept is balanced or may yet be by steps of its own.
     """
     parts = objective.gap_parts(at)
-    run.estimate = decrement + parts.complementarity
+    run.note_estimate(decrement + parts.complementarity)
     if decrement <= FINEST_DECREMENT * abs(at.objective):
         return Assessment(True)
     if decrement <= INEXACT * parts.proximity and parts.complementarity > INCOMPLETE * abs(at.objective):

@@ -115,8 +115,8 @@ class Reporter(Protocol):
 class Run:
     """The best point and bound so far, the estimated distance from the optimum, and the history.
 
-    Whoever looks for points sets ``estimate``, that distance; it is infinite while there is none to believe.
-    ``round_off`` is the round-off of the objective.
+    ``estimate`` is that distance; it is infinite while there is none to believe. ``loss_round_off`` is the
+    round-off of the weighted sum of the losses.
     """
 
     tol: float
@@ -126,7 +126,7 @@ class Run:
     started: float
     bound: float = -np.inf
     estimate: float = np.inf
-    round_off: float = 0.0
+    loss_round_off: float = 0.0
     sums_are_rounded: bool = False
     stopped: bool = False
     history: list[Iteration] = field(default_factory=list)
@@ -139,6 +139,14 @@ class Run:
     def raise_bound(self, bound: float) -> None:
         """Take a bound into account."""
         self.bound = max(self.bound, bound)
+
+    def note_estimate(self, distance: float) -> None:
+        """Take this estimate of the best point's distance from the optimum in place of the last one."""
+        self.estimate = distance
+
+    def distrust_estimate(self) -> None:
+        """Drop the estimate: only the certified gap then tells how far the optimum is."""
+        self.estimate = math.inf
 
     def round_sums(self) -> None:
         """Note that points and bounds come from rounded sums until `restart`."""
@@ -240,4 +248,4 @@ class Run:
 
     def _negligible(self, tol: float, objective: float) -> float:
         """`tol` times the objective or, if larger, the round-off, which counts up to LARGEST_ROUND_OFF."""
-        return max(tol * objective, min(self.round_off, LARGEST_ROUND_OFF * objective))
+        return max(tol * objective, min(self.loss_round_off, LARGEST_ROUND_OFF * objective))

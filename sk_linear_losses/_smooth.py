@@ -36,7 +36,7 @@ BALANCING_STEPS, REBALANCING = 3, 10
 SAMPLE_ITERATIONS, SAMPLE_DIGITS = 100, 0.01
 # Largest estimated distance from the optimum, as a share of the objective, at which going on is promising.
 # The second is for curvature that does not couple all features: by it the estimate is less reliable.
-PROMISING, ALONE_PROMISING = 0.5, 0.1
+PROMISING, UNCOUPLED_PROMISING = 0.5, 0.1
 # Share of the objective above which the decrease that exact curvature promises is not believed: the step ends
 # near other samples, which do not curve yet. With soft margins at most 0.6 was promised after twenty
 # iterations.
@@ -53,20 +53,21 @@ class Stop(Enum):
 
     MET = "The goal is met, as far as this curvature can tell."
     STALLED = "A stage made no progress."
-    LIMIT = "No iterations are left, or the optimum does not seem near."
+    LIMIT = "No iterations are left, the optimum does not seem near, or too much of a decrease is promised."
     UNBOUNDED = "The optimum is at infinity."
 
 
 class IterationLimit(NamedTuple):
     """Iterations after which no stage begins; a soft limit is passed as long as the optimum seems near.
 
-    After a hard limit another method goes on, so no time is spent on a thorough certificate. After `tried`
-    iterations, a stage does not begin either if its exact curvature promises an implausible decrease.
+    After a hard limit another method goes on, so no time is spent on a thorough certificate. After
+    `tried_after` iterations, a stage does not begin either if its exact curvature promises an implausible
+    decrease.
     """
 
     iterations: float = math.inf
     is_soft: bool = True
-    tried: float = math.inf
+    tried_after: float = math.inf
 
 
 NO_LIMIT = IterationLimit()
@@ -98,10 +99,10 @@ def minimise_smooth(
         preconditioner = stages.minimise(at, preconditioner).preconditioner
         at = objective.evaluate(run.best.theta)
         run.restart(objective, at)
-    return _Stages(run, objective, limit).minimise_and_certify(at, preconditioner)
+    return _Stages(run, objective, limit).minimise_and_bound(at, preconditioner)
 
 
-def certify(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) -> None:
+def tighten_bound(run: Run, objective: Objective, at: Evaluation, thoroughly: bool) -> None:
     """Raise the bound of a run by steps of the intercept alone; `thoroughly` also by corrected multipliers.
 
     Neither moves the coefficients. Corrections take as long as many evaluations, and bring nothing as long as
@@ -191,7 +192,7 @@ class _Stages:
         # Estimated relative distance from the optimum at which the intercept is balanced next.
         self.balanced_at = run.tol / CAUTION
 
-    def minimise_and_certify(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
+    def minimise_and_bound(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
         """Run stages, and again with more caution as long as that may bring a certificate; return the end."""
         end = self._attempt(at, preconditioner)
         for caution in CAUTIONS[1:]:
@@ -200,11 +201,11 @@ class _Stages:
             self.caution = caution
             end = self._attempt(end.at, end.preconditioner)
         # Where estimates have failed, the best curvature is taken at any cost.
-        if self._rests_on_estimate(end) and _is_blind(end.preconditioner):
+        if self._rests_on_estimate(end) and _may_miss_directions(end.preconditioner):
             self.at_any_cost = True
             end = self._attempt(end.at, None)
         if not self.run.is_certified and not self._is_trusted(end.preconditioner):
-            self.run.estimate = math.inf
+            self.run.distrust_estimate()
         return end
 
     def _attempt(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
@@ -214,7 +215,7 @@ class _Stages:
             self.run.note(self.objective, end.at)
             no_more = self.limit.is_soft and not self._rests_on_estimate(end)
             thoroughly = no_more or self.caution == CAUTIONS[-1]
-            certify(self.run, self.objective, end.at, thoroughly=thoroughly)
+            tighten_bound(self.run, self.objective, end.at, thoroughly=thoroughly)
         return end
 
     def minimise(self, at: Evaluation, preconditioner: Preconditioner | None) -> SmoothEnd:
@@ -229,7 +230,7 @@ class _Stages:
             assess = partial(self._assess, preconditioner)
             most = stage_length(preconditioner, made=len(run.history))
             stage = Stage(run, objective, preconditioner, at, assess)
-            tried = preconditioner.exact and len(run.history) >= self.limit.tried
+            tried = preconditioner.exact and len(run.history) >= self.limit.tried_after
             if tried and stage.end.decrement > IMPLAUSIBLE * abs(at.objective):
                 return SmoothEnd(at, Stop.LIMIT, preconditioner)
             end = stage.minimise(most)
@@ -251,7 +252,7 @@ class _Stages:
         coefficients, whose squared error the decrement bounds, are as accurate as the objective.
         """
         run = self.run
-        run.estimate = decrement
+        run.note_estimate(decrement)
         scale = float(abs(run.best.objective)) or SMALLEST
         if not preconditioner.exact or run.sums_are_rounded:
             tol = run.tol / self.caution
@@ -276,7 +277,7 @@ class _Stages:
         """
         if len(self.run.history) < self.limit.iterations:
             return True
-        share = PROMISING if latest is not None and latest.couples_features else ALONE_PROMISING
+        share = PROMISING if latest is not None and latest.couples_features else UNCOUPLED_PROMISING
         return self.limit.is_soft and self.run.estimate <= share * abs(self.run.best.objective)
 
     def _balance(self, at: Evaluation, distance: float) -> None:
@@ -303,12 +304,12 @@ class _Stages:
 
         Without a penalty there is no certificate, and the estimate is all there is.
         """
-        if self.objective.penalty and (_is_blind(preconditioner) or not self.run.is_credible):
+        if self.objective.penalty and (_may_miss_directions(preconditioner) or not self.run.is_credible):
             return False
         return self.run.is_within(self.run.tol / CAUTION)
 
 
-def _is_blind(preconditioner: Preconditioner | None) -> bool:
+def _may_miss_directions(preconditioner: Preconditioner | None) -> bool:
     """Whether the curvature may hide a direction that moves the objective.
 
     Curvature that does not couple all features may hide the difference of two that are nearly equal.

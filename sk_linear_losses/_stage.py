@@ -41,11 +41,12 @@ class StageLengths(NamedTuple):
 # word counts this took 0.5 to 0.9 of the iterations, and stages twice as long took no fewer. With the same
 # rule for the other forms of curvature, raw MNIST did not converge in twice the iterations.
 SMOOTH = StageLengths((5, 30), (25, 100))
-# Stage lengths for a loss with kinks. Exact curvature ages sooner there: longer stages save no time and take
-# more iterations in all, and a few times as many evaluations where line searches stumble over the kinks. With
-# other curvature the multipliers move after each stage: where the least length was 40 iterations, fits of
-# sparse rows were left with 10 to 1000 times the gap.
-KINKED = StageLengths((2, 10), (10, 100))
+# Stage lengths for the envelope of a hinge, squared or not, around its multipliers. Exact curvature ages
+# sooner there: longer stages save no time and take more iterations in all, and a few times as many
+# evaluations where line searches stumble over kinks. With other curvature the multipliers move after each
+# stage: where the least length was 40 iterations, fits of sparse rows were left with 10 to 1000 times the
+# gap.
+ENVELOPE = StageLengths((2, 10), (10, 100))
 
 
 class Assessment(NamedTuple):
@@ -99,8 +100,8 @@ class Stage:
     early.
 
     `assess` receives each iterate and its decrement. It notes the estimated distance from the optimum in the
-    run, and tells whether the goal of the stage is met. After `tried` iterations, the stage also ends once
-    its exact curvature is found to have aged.
+    run, and tells whether the goal of the stage is met. After `tried_after` iterations, the stage also
+    ends once its exact curvature is found to have aged.
     """
 
     def __init__(
@@ -110,10 +111,10 @@ class Stage:
         preconditioner: Preconditioner,
         start: Evaluation,
         assess: Callable[[Evaluation, float], Assessment],
-        tried: float = math.inf,
+        tried_after: float = math.inf,
     ) -> None:
         self.run, self.objective, self.preconditioner = run, objective, preconditioner
-        self.start, self.assess, self.tried = start, assess, tried
+        self.start, self.assess, self.tried_after = start, assess, tried_after
         slope = preconditioner.gradient(start.gradient)
         self.length = math.sqrt(slope @ slope)
         self.end = StageEnd(start, self.length**2 / 2, 0, False)
@@ -211,5 +212,5 @@ class Stage:
     def _curvature_has_aged(self) -> bool:
         """Whether exact curvature has gained less than it promised, and promises more than at the start."""
         promised, brought = self.length**2 / 2, self.start.value - self.end.at.value
-        tried = self.preconditioner.exact and self.end.iterations >= self.tried
+        tried = self.preconditioner.exact and self.end.iterations >= self.tried_after
         return tried and brought < promised < self.end.decrement

@@ -126,14 +126,16 @@ def test_a_certificate_is_relative_to_the_bound(start):
     assert not run.is_certified
     run.tol = 1.0
     # An estimate is no certificate: by the estimate the point is near enough, but the bound is far below.
-    run.bound, run.estimate = 0.0, 2.0
+    run.bound = 0.0
+    run.note_estimate(2.0)
     assert run.is_within(1.0)
     assert not run.is_certified
 
 
 def test_round_off_is_taken_for_the_end_but_no_more_than_is_plausible(start):
-    def ends(gap, round_off):
-        run = new_run(start._replace(objective=1 + gap), tol=0.0, bound=1.0, round_off=round_off)
+    def ends(gap, loss_round_off):
+        at = start._replace(objective=1 + gap)
+        run = new_run(at, tol=0.0, bound=1.0, loss_round_off=loss_round_off)
         assert run.is_certified == run.is_within(0.0)
         return run.is_certified
 

@@ -15,7 +15,6 @@ from sk_linear_losses._preconditioner import Preconditioner
 from sk_linear_losses._rows import Rows
 from sk_linear_losses._run import FINEST_DECREMENT, Run
 from sk_linear_losses._smooth import (
-    ALONE_PROMISING,
     BALANCING_STEPS,
     CAUTION,
     CAUTIONS,
@@ -25,14 +24,15 @@ from sk_linear_losses._smooth import (
     REBALANCING,
     SAMPLE_DIGITS,
     SAMPLE_ITERATIONS,
+    UNCOUPLED_PROMISING,
     IterationLimit,
     SmoothEnd,
     Stop,
     _Stages,
     _warm_start,
     balance_intercept,
-    certify,
     minimise_smooth,
+    tighten_bound,
 )
 from sk_linear_losses._stage import StageEnd
 from sk_linear_losses.losses import SoftmaxLoss
@@ -82,7 +82,7 @@ class Script:
         change, decrement, *rest = self.steps.pop(0)
         self.preconditioners.append(preconditioner)
         at = start._replace(value=start.value + change)
-        run.estimate = decrement
+        run.note_estimate(decrement)
         run.end(objective, at)
         end = StageEnd(at, decrement, 1, finished=bool(rest))
         return SimpleNamespace(minimise=lambda planned: end)
@@ -91,7 +91,7 @@ class Script:
 def test_stages_say_why_they_end():
     for known, why in (({}, Stop.MET), ({"max_iter": 1}, Stop.LIMIT)):
         stages, at = new_stages(**known)
-        end = stages.minimise_and_certify(at, None)
+        end = stages.minimise_and_bound(at, None)
         assert end.why is why
         assert stages.run.is_certified == (why is Stop.MET)
     separable = softmax_objective(np.arange(60.0)[:, None], np.arange(60) // 20, penalty=0.0)
@@ -134,7 +134,7 @@ def test_beyond_so_many_iterations_stages_go_on_only_while_the_optimum_seems_nea
     assert stages.minimise(at, None).why is Stop.LIMIT
     assert script.steps == []
     # Without a stage since, the latest curvature may be that of each feature alone.
-    stages.run.estimate = near
+    stages.run.note_estimate(near)
     assert stages.minimise(at, None).why is Stop.LIMIT
     script.steps.append((-1.0, far))
     assert stages.minimise(at, TRUSTED).why is Stop.LIMIT
@@ -154,7 +154,7 @@ def test_beyond_so_many_iterations_stages_go_on_only_while_the_optimum_seems_nea
 def test_once_tried_no_stage_begins_that_promises_what_is_not_plausible(
     preconditioner, made, share, begins, monkeypatch
 ):
-    stages, at = new_stages(IterationLimit(50, tried=3))
+    stages, at = new_stages(IterationLimit(50, tried_after=3))
     stages.run.history.extend([None] * made)
     planned = []
 
@@ -173,8 +173,8 @@ def test_no_time_is_taken_for_a_certificate_where_others_go_on(is_soft, monkeypa
     stages, at = new_stages(IterationLimit(2, is_soft))
     monkeypatch.setattr(stages, "minimise", lambda at, known: SmoothEnd(at, Stop.LIMIT, None))
     thorough = []
-    monkeypatch.setattr(_smooth, "certify", lambda *args, thoroughly: thorough.append(thoroughly))
-    stages.minimise_and_certify(at, None)
+    monkeypatch.setattr(_smooth, "tighten_bound", lambda *args, thoroughly: thorough.append(thoroughly))
+    stages.minimise_and_bound(at, None)
     assert thorough == [is_soft]
 
 
@@ -187,14 +187,14 @@ def test_beyond_so_many_iterations_there_may_be_no_more(monkeypatch):
 
 @pytest.mark.parametrize(
     ("latest", "share"),
-    [(TRUSTED, PROMISING), (EXACT, PROMISING), (ALONE, ALONE_PROMISING), (None, ALONE_PROMISING)],
+    [(TRUSTED, PROMISING), (EXACT, PROMISING), (ALONE, UNCOUPLED_PROMISING), (None, UNCOUPLED_PROMISING)],
 )
 def test_what_is_promising_depends_on_the_curvature(latest, share):
     stages, at = new_stages(IterationLimit(0))
     # The gap does not count.
     stages.run.bound = at.objective
     for factor in (0.9, 1.1):
-        stages.run.estimate = factor * share * at.objective
+        stages.run.note_estimate(factor * share * at.objective)
         assert stages._may_go_on(latest) == (factor < 1)
 
 
@@ -303,7 +303,7 @@ def test_certificates_are_sought_only_where_they_may_be_had(monkeypatch):
     def all_sought(thoroughly, penalty=1.0, **known):
         stages, at = new_stages(penalty=penalty, **known)
         sought.clear()
-        certify(stages.run, stages.objective, at, thoroughly)
+        tighten_bound(stages.run, stages.objective, at, thoroughly)
         return list(sought)
 
     assert all_sought(thoroughly=True) == ["steps", "correction"]
@@ -324,9 +324,9 @@ def test_estimates_without_a_certificate_are_doubted_more_each_time(latest, monk
 
     monkeypatch.setattr(stages, "minimise", minimise)
     monkeypatch.setattr(
-        _smooth, "certify", lambda run, objective, at, thoroughly: thorough.append(thoroughly)
+        _smooth, "tighten_bound", lambda run, objective, at, thoroughly: thorough.append(thoroughly)
     )
-    stages.minimise_and_certify(at, None)
+    stages.minimise_and_bound(at, None)
     known = [None, *(len(CAUTIONS) - 1) * [latest]]
     expected = [(each, caution, False) for each, caution in zip(known, CAUTIONS, strict=True)]
     if latest is ALONE:
@@ -374,11 +374,11 @@ def test_estimates_are_forgotten_where_they_cannot_be_trusted(
 ):
     stages, at = new_stages(penalty=penalty)
     monkeypatch.setattr(_run, "CREDIBLE", credible)
-    stages.run.estimate = factor * TOL / CAUTION * at.objective
+    stages.run.note_estimate(factor * TOL / CAUTION * at.objective)
     monkeypatch.setattr(stages, "minimise", lambda at, known: SmoothEnd(at, Stop.STALLED, latest))
     thorough = []
-    monkeypatch.setattr(_smooth, "certify", lambda *args, thoroughly: thorough.append(thoroughly))
-    stages.minimise_and_certify(at, None)
+    monkeypatch.setattr(_smooth, "tighten_bound", lambda *args, thoroughly: thorough.append(thoroughly))
+    stages.minimise_and_bound(at, None)
     assert np.isfinite(stages.run.estimate) == is_trusted
     # The bound is that of the last point, and all is tried for a certificate.
     assert stages.run.bound == lower_bound(stages.objective, at)

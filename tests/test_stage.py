@@ -13,7 +13,7 @@ from sk_linear_losses._preconditioner import Preconditioner, precondition_by_cla
 from sk_linear_losses._roots import DiagonalRoot
 from sk_linear_losses._rows import Rows
 from sk_linear_losses._run import Run
-from sk_linear_losses._stage import KINKED, SMOOTH, Assessment, Stage, StageLengths, stage_length
+from sk_linear_losses._stage import ENVELOPE, SMOOTH, Assessment, Stage, StageLengths, stage_length
 from sk_linear_losses.losses import SoftmaxLoss
 
 from .oracles import generated, relative_error, slopes, softmax_newton
@@ -220,9 +220,10 @@ def test_exact_curvature_that_brings_less_than_it_promises_is_given_up_once_trie
         decrements.append(decrement)
         return Assessment(False)
 
-    def iterations(tried, assess=never, **options):
+    def iterations(tried_after, assess=never, **options):
         preconditioner = misleading(objective, start.theta, **options)
-        return Stage(new_run(start), objective, preconditioner, start, assess, tried).minimise(8).iterations
+        stage = Stage(new_run(start), objective, preconditioner, start, assess, tried_after)
+        return stage.minimise(8).iterations
 
     assert iterations(math.inf, record) == 8
     promised = decrements[0]
@@ -245,9 +246,9 @@ def test_stages_last_as_long_as_their_curvature_costs_but_within_bounds():
     assert lengths(Form.SHARED) == [15, 15, 30, 200]
     dear = Preconditioner(None, None, Form.EXACT, 1e9)
     assert stage_length(dear) == SMOOTH.exact[1]
-    # The curvature of a loss with kinks ages sooner.
-    assert all(kinked < smooth for kinked, smooth in zip(KINKED.exact, SMOOTH.exact, strict=True))
-    assert KINKED.other[0] < SMOOTH.other[0]
+    # The curvature of an envelope ages sooner.
+    assert all(envelope < smooth for envelope, smooth in zip(ENVELOPE.exact, SMOOTH.exact, strict=True))
+    assert ENVELOPE.other[0] < SMOOTH.other[0]
 
 
 def test_stages_of_each_feature_alone_last_as_long_as_all_before_them():
