@@ -70,12 +70,14 @@ DAMPING = 1e-12
 # Temperature, in margins, of the softmax whose curvature weights the trace. Half and twice this gave
 # temperatures some per cent apart on usps and MNIST, with more noise for half.
 SOFTNESS = 1 / 4
-# RESIDUAL, ALONE_RESIDUAL: relative residual at which conjugate gradients stop, where the preconditioner
+# RESIDUAL, UNCOUPLED_RESIDUAL: relative residual at which conjugate gradients stop, where the preconditioner
 # knows the curvature of each class, and where it knows only that of each feature. MOST_ITERATIONS: most
 # iterations of one solve. A third of RESIDUAL moved temperatures by 3 % at most. With RESIDUAL in place of
-# ALONE_RESIDUAL, temperatures were down to a thirtieth of the best ones on separable correlated features, and
-# the log-loss was above that of no model: what few samples determine contributes little to the residual.
-RESIDUAL, ALONE_RESIDUAL, MOST_ITERATIONS = 0.03, 0.01, 300
+# UNCOUPLED_RESIDUAL, temperatures were down to a thirtieth of the best ones on separable correlated features,
+# and the log-loss was above that of no model: what few samples determine contributes little to the residual.
+RESIDUAL, UNCOUPLED_RESIDUAL, MOST_ITERATIONS = 0.03, 0.01, 300
+# Most evaluations that the curvature of each class may cost, to precondition conjugate gradients.
+PRECONDITIONER_BUDGET = 300
 # Further vectors are drawn to estimate a trace until Student's interval with this CONFIDENCE for the mean of
 # the estimates extends at most NOISE times the mean to either side. MOST_PROBES: most vectors. After
 # ENOUGH_ITERATIONS iterations of conjugate gradients in all, no further vector is drawn.
@@ -84,7 +86,7 @@ CONFIDENCE, NOISE, MOST_PROBES, ENOUGH_ITERATIONS = 0.95, 0.1, 10, 150
 # digits.
 STIFFEST = 1e10
 # Least share of the weight of its class that the others must have to take over a sample's weight.
-ALONE = 1e-9
+LEAST_OTHERS = 1e-9
 # Significant digits of a temperature in margins, two more than are certain. So temperatures that differ by
 # round-off alone, as of fits to repeated and to weighted rows, become the same.
 DIGITS = 4
@@ -92,15 +94,16 @@ DIGITS = 4
 # unit for the least, the larger for the greatest. Where C is small, scores are far smaller than the margin.
 COLDEST, HOTTEST = 1 / 30, 100.0
 # The scores of a sample left out are shrunk if they differ by more than the scores of the fit do for a share
-# MOST of the samples. Otherwise one outlying row, or one that alone holds a direction, would outweigh all
-# others, as a likelihood is linear in wrong scores. With twice this limit, temperatures of a hinge on one-hot
-# tables were up to half too high. Up to the margin, the share is ALMOST_ALL, since only so few rows may tell
-# anything.
-MOST, ALMOST_ALL = 0.95, 0.99
-# Where most multipliers are less than 1 / HELD of their maximum, curvature is taken to be that at a C at
-# which they are 1 / HELD of it. Over the width of a kink, curvature then pulls about as much as the
-# multipliers do. 2 and 5 did as well; with a thousand, temperatures of hard margins were too low.
-HELD = 3
+# SPREAD_SHARE of the samples. Otherwise one outlying row, or one that alone holds a direction, would outweigh
+# all others, as a likelihood is linear in wrong scores. With twice this limit, temperatures of a hinge on
+# one-hot tables were up to half too high. Up to the margin, the share is SPREAD_SHARE_WITHIN_MARGIN, since
+# only so few rows may tell anything.
+SPREAD_SHARE, SPREAD_SHARE_WITHIN_MARGIN = 0.95, 0.99
+# Largest ratio of the maximum of multipliers to the typical one. Where the ratio is larger, curvature is
+# taken to be that at a smaller C, at which the ratio is this. Over the width of a kink, curvature then pulls
+# about as much as the multipliers do. 2 and 5 did as well; with a thousand, temperatures of hard margins were
+# too low.
+LARGEST_MULTIPLIER_RATIO = 3
 # Number of further samples that are wrong, by the root mean square of scores less their mean. On real data
 # sets with a hundred rows, those that look separable gain by more, up to one sample, and others lose.
 WRONG = 0.1
@@ -132,26 +135,27 @@ class _HeldTerm:
         return Curvature(self.share * diagonal, self.share * left, right)
 
 
-def fit_temperature(objective: Objective, theta: Array, unit: Array) -> float:
+def fit_temperature(objective: Objective, theta: Array, unit_weight: Array) -> float:
     """Temperature for the scores of a solved objective with a hinge.
 
-    `unit` (n_samples,) is the part of each sample's weight that is left out: the weight of a single row, so
-    that a weight of two and a repeated row are the same.
+    `unit_weight` (n_samples,) is the part of each sample's weight that is left out: the weight of a single
+    row, so that a weight of two and a repeated row are the same.
     """
     loss = cast(HingeLoss, objective.term.loss)
     margin = loss._score_unit
     all_weight = objective.rows.weight
-    n_samples = float((all_weight[unit > 0] / unit[unit > 0]).sum())
+    n_samples = float((all_weight[unit_weight > 0] / unit_weight[unit_weight > 0]).sum())
     flows, spreads, distances, weight = _flows_and_distances(objective, theta)
-    width = _kink_width(objective, distances, weight / unit[unit > 0])
+    width = _kink_width(objective, distances, weight / unit_weight[unit_weight > 0])
     share = _share_that_holds(loss, flows, weight)
-    most, almost_all = (weighted_quantile(spreads, weight, part) for part in (MOST, ALMOST_ALL))
+    most_spread = weighted_quantile(spreads, weight, SPREAD_SHARE)
+    most_within_margin = weighted_quantile(spreads, weight, SPREAD_SHARE_WITHIN_MARGIN)
     objective = replace(objective, term=_HeldTerm(objective.term, loss, width, share))
     if may_be_inverted(objective, n_samples, min(n_samples, MOST_SAMPLES)):
-        scores, y, weight = _left_out_scores(objective, theta, unit, _drawn(objective, theta))
+        scores, y, weight = _left_out_scores(objective, theta, unit_weight, _drawn(objective, theta))
     else:
-        scores, y, weight = _roughly_left_out_scores(objective, theta, unit, SOFTNESS * margin)
-    scores = _limited(scores, max(most, min(almost_all, margin)))
+        scores, y, weight = _roughly_left_out_scores(objective, theta, unit_weight, SOFTNESS * margin)
+    scores = _limited(scores, max(most_spread, min(most_within_margin, margin)))
     size = float(np.sqrt(weight @ scores.var(axis=1))) or margin
     coldest, hottest = COLDEST * min(margin, size), HOTTEST * max(margin, size)
     temperature = _likeliest(scores, y, weight, WRONG / n_samples * size, coldest, hottest)
@@ -193,7 +197,7 @@ def _share_that_holds(loss: HingeLoss, flows: Array, weight: Array) -> float:
         return 1.0
     most = 1.0 if loss.has_kinks else loss._score_unit
     # Flows are weighted by their pull, so that multipliers that are round-off do not count.
-    return min(HELD * weighted_quantile(flows, pulls, 0.5) / most, 1.0)
+    return min(LARGEST_MULTIPLIER_RATIO * weighted_quantile(flows, pulls, 0.5) / most, 1.0)
 
 
 def _likeliest(scores: Array, y: Array, weight: Array, wrong: float, coldest: float, hottest: float) -> float:
@@ -240,7 +244,7 @@ def _drawn(objective: Objective, theta: Array) -> Array:
 
 
 def _left_out_scores(
-    objective: Objective, theta: Array, unit: Array, drawn: Array
+    objective: Objective, theta: Array, unit_weight: Array, drawn: Array
 ) -> tuple[Array, Array, Array]:
     """Scores (n, n_classes) that samples would have if left out, their classes and shares of the weight."""
     n_inputs, n_codes = objective.shape
@@ -259,9 +263,10 @@ def _left_out_scores(
         selected = np.flatnonzero(drawn[places])
         # A sample without a slope has no part in the gradient and keeps its scores.
         for chosen in chunks(selected[slope[selected].any(axis=1)]):
-            rows, y, left = objective.centred_rows(block, chosen), block.y[chosen], unit[places][chosen]
+            rows, y = objective.centred_rows(block, chosen), block.y[chosen]
+            left = unit_weight[places][chosen]
             others = totals[y] - left
-            share = np.divide(left, others, out=np.zeros_like(left), where=others > ALONE * totals[y])
+            share = np.divide(left, others, out=np.zeros_like(left), where=others > LEAST_OTHERS * totals[y])
             left, share = objective.C * left[:, None, None], share[:, None, None]
             leverage = _leverages(inverse, rows, objective.n_classes)
             # The product multiplies the rows of J by B, which gives J B, as B is symmetric.
@@ -317,7 +322,7 @@ def _leverages(inverse: Array, rows: Array, n_classes: int) -> Array:
 
 
 def _roughly_left_out_scores(
-    objective: Objective, theta: Array, unit: Array, softness: float
+    objective: Objective, theta: Array, unit_weight: Array, softness: float
 ) -> tuple[Array, Array, Array]:
     """The same as `_left_out_scores`, roughly, from products with the curvature alone."""
     softmax = SoftmaxLoss()
@@ -331,7 +336,7 @@ def _roughly_left_out_scores(
         curvature = objective.term.curvature(scores, block)
         return _Pulls(
             objective.C * block.weight * squared_norm,
-            (objective.C * unit[block.places] * squared_norm)[:, None],
+            (objective.C * unit_weight[block.places] * squared_norm)[:, None],
             curvature,
             softmax._curvature(scores / softness, block.y).diagonal,
         )
@@ -391,8 +396,8 @@ def _softmax_trace(objective: Objective, theta: Array, softness: float) -> float
     of the parameters themselves, neither the noise of an estimate nor the effect of an error of the solution
     would have a bound where features are correlated or of different scales.
     """
-    preconditioner = precondition_by_class(objective, theta, MOST_ITERATIONS)
-    residual = RESIDUAL if preconditioner.couples_features else ALONE_RESIDUAL
+    preconditioner = precondition_by_class(objective, theta, PRECONDITIONER_BUDGET)
+    residual = RESIDUAL if preconditioner.couples_features else UNCOUPLED_RESIDUAL
     multiply = CurvatureAt(objective, theta).product()
     # Scores are linear in theta, so dividing theta divides the scores.
     soft = replace(objective, term=SmoothTerm(SoftmaxLoss()), penalty=0.0)

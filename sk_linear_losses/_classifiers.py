@@ -698,7 +698,7 @@ class MulticlassSVMClassifier(LinearClassifier):
         # A single class has probability 1 at any temperature.
         self.temperature_ = 1.0
         if result is not None:
-            self.temperature_ = fit_temperature(result.minimised, result.theta, problem.unit)
+            self.temperature_ = fit_temperature(result.minimised, result.theta, problem.unit_weight)
 
     def _loss(self, problem: Problem) -> HingeLoss:
         margin = self._margin(problem)

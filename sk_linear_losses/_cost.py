@@ -36,7 +36,7 @@ FORMING, STORED_PAIR = 8, 150
 # Multiply-adds to weight and draw one row where each pair of classes draws rows of its own (30 to 70
 # nanoseconds measured). This counts when deciding whether to take curvature. It does not count in the length
 # of stages: stages that lasted as much longer would cost more.
-DRAWING = 400
+DRAWN_ROW = 400
 # A sample is active if its loss has curvature. COUNTING: cost in evaluations of the pass over the rows that
 # counts the active samples. The pass is made where factors of all second derivatives cost more. FACTOR_PAIR:
 # multiply-adds for each pair of the active samples' factors, beside products.
@@ -56,9 +56,9 @@ ACTIVE_BUDGET, ACTIVE_STEP = 30, 2.5
 # for each pair of classes. The single product takes half the multiply-adds and little Python, but the pairs
 # of features have to be formed and leave the cache.
 FEATURES_PER_PAIR, FEW_FEATURES = 4, 40
-# Most that taking curvature may cost: BUDGET in evaluations or SMALL_WORK in multiply-adds (some ten
-# milliseconds), whichever allows more. A fit that has made more iterations may spend as many evaluations.
-BUDGET, SMALL_WORK = 60, 3 * 10**8
+# Most that taking curvature may cost: CURVATURE_BUDGET in evaluations or SMALL_WORK in multiply-adds (some
+# ten milliseconds), whichever allows more. A fit that has made more iterations may spend as many evaluations.
+CURVATURE_BUDGET, SMALL_WORK = 60, 3 * 10**8
 # Where the first curvature of a fit costs more than START_BUDGET evaluations, the fit starts with the
 # diagonal. It keeps the diagonal for half as many iterations as the curvature costs evaluations, but for at
 # least START_ITERATIONS.
@@ -73,8 +73,8 @@ LEAVE_OUT_BUDGET, LEAVE_OUT_WORK = 30, 10**9
 # times as long; with two rows instead of three, hard fits took up to 1.6 times as long.
 EXACT_ROWS, CLASS_ROWS, FEWEST_CLASS_ROWS = 50, 10, 3
 # The sample has at least as many rows as cost this many evaluations. For all second derivatives, in a fit
-# that has made more iterations than BUDGET, it has at least as many rows as cost half as many evaluations as
-# there were iterations.
+# that has made more iterations than CURVATURE_BUDGET, it has at least as many rows as cost half as many
+# evaluations as there were iterations.
 SAMPLE_BUDGET = 5.0
 # Share of the rows from which on a sample counts as good as all rows. Where the pairs of classes share their
 # rows, all rows are then taken: the sample would save little.
@@ -84,7 +84,7 @@ AS_GOOD_AS_ALL = 1 / 4
 # products. The directions are taken once a fit has made as many iterations as they cost evaluations.
 LEADING_DIRECTIONS, LEADING_PRODUCTS = 12, 2
 # Most entries of all matrices that are factorised, in total: 128 MB, and 512 MB in a fit that has made more
-# iterations than BUDGET.
+# iterations than CURVATURE_BUDGET.
 MAX_ENTRIES, LATE_MAX_ENTRIES = 2**24, 2**26
 # ASCENT_ROWS: most samples in a block, whose multipliers move together. ASCENT_PASSES: passes over all blocks
 # in each iteration of ascent, which ends with an evaluation. ASCENT_STEPS: steps of a block at its turn. With
@@ -102,10 +102,10 @@ MUCH_CHEAPER = 0.6
 # Fewest iterations after which a fit goes on in other coordinates, if it may make twice as many in all. There
 # is no such minimum where only the curvature of each feature alone is affordable.
 ROTATION_ITERATIONS = 250
-# L-BFGS keeps as many pairs of vectors as together cost one evaluation. PAIR: multiply-adds of one pair for
-# each parameter (measured in scipy's L-BFGS). LEAST_PAIRS, MOST_PAIRS: limits on the number of pairs; with
-# more, no fit gained.
-PAIR, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
+# L-BFGS keeps as many pairs of vectors as together cost one evaluation. PAIR_WORK: multiply-adds of one pair
+# for each parameter (measured in scipy's L-BFGS). LEAST_PAIRS, MOST_PAIRS: limits on the number of pairs;
+# with more, no fit gained.
+PAIR_WORK, LEAST_PAIRS, MOST_PAIRS = 200, 5, 20
 
 
 class Form(Enum):
@@ -119,11 +119,16 @@ class Form(Enum):
 
 
 class Plan(NamedTuple):
-    """A way to take curvature: its form, its cost in evaluations, and the number of rows it comes from."""
+    """A way to take curvature: its form, its cost in evaluations, and the number of rows it comes from.
+
+    ``n_rows`` is the most rows that each Gram matrix comes from. Where each pair of classes draws rows of its
+    own, ``n_pooled`` is the number of rows that all pairs draw together.
+    """
 
     form: Form
     cost: float
     n_rows: float
+    n_pooled: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class CostModel:
     @property
     def budget(self) -> float:
         """Most that curvature may cost. Finite, since curvature that takes too much memory costs infinity."""
-        return min(max(BUDGET, SMALL_WORK / self._evaluation, self.n_iter), np.finfo(float).max)
+        return min(max(CURVATURE_BUDGET, SMALL_WORK / self._evaluation, self.n_iter), np.finfo(float).max)
 
     @cached_property
     def best(self) -> Plan:
@@ -160,22 +165,23 @@ class CostModel:
     def exact(self) -> Plan:
         """All second derivatives.
 
-        Where each pair of classes draws rows of its own, `n_rows` is the total over pairs. The cost is then
-        infinite if drawing the rows brings it above the budget.
+        Where each pair of classes draws rows of its own, the cost is infinite if drawing the rows brings it
+        above the budget.
         """
         n_samples, n_pairs = self.objective.rows.n_samples, self.objective.n_pairs
         size = self.objective.n_parameters
         budget, least = SAMPLE_BUDGET, self.of_all(0)
-        if self.n_iter > BUDGET and least < np.inf:
+        if self.n_iter > CURVATURE_BUDGET and least < np.inf:
             budget = max(budget, (self.n_iter - least) / 2)
         if pairs_together(self.objective):
             n_rows = self._n_rows(EXACT_ROWS, n_pairs, budget)
             if n_rows >= AS_GOOD_AS_ALL * n_samples:
                 n_rows = n_samples
             return Plan(Form.EXACT, self.of_all(n_rows * n_pairs), n_rows)
-        n_rows = min(max(EXACT_ROWS * size, budget / self._product), n_samples * n_pairs)
-        cost = self.of_all(n_rows)
-        return Plan(Form.EXACT, cost if cost + self._drawing <= self.budget else np.inf, n_rows)
+        n_pooled = min(max(EXACT_ROWS * size, budget / self._product), n_samples * n_pairs)
+        cost = self.of_all(n_pooled)
+        cost = cost if cost + self._drawing <= self.budget else np.inf
+        return Plan(Form.EXACT, cost, n_samples, n_pooled)
 
     def by_class(self) -> Plan:
         """The second derivatives of each class alone, from fewer rows if iterations pay for no more."""
@@ -183,9 +189,10 @@ class CostModel:
         n_rows = self._n_rows(CLASS_ROWS, n_matrices, SAMPLE_BUDGET)
         cost = self.of_classes(n_matrices * n_rows)
         if cost > self.budget:
-            paid = (self.n_iter - self.of_classes(0)) / (n_matrices * self._product)
-            if paid >= FEWEST_CLASS_ROWS * self.objective.n_inputs:
-                n_rows, cost = paid, self.n_iter
+            # So many rows cost as many evaluations as the fit has made iterations.
+            n_paid_rows = (self.n_iter - self.of_classes(0)) / (n_matrices * self._product)
+            if n_paid_rows >= FEWEST_CLASS_ROWS * self.objective.n_inputs:
+                return Plan(Form.BY_CLASS, self.n_iter, n_paid_rows)
         return Plan(Form.BY_CLASS, cost, n_rows)
 
     def shared(self) -> Plan:
@@ -246,12 +253,12 @@ class CostModel:
     @property
     def _drawing(self) -> float:
         """Cost of choosing rows for each pair of classes."""
-        return DRAWING * self.objective.rows.n_samples * self.objective.n_pairs / self._evaluation
+        return DRAWN_ROW * self.objective.rows.n_samples * self.objective.n_pairs / self._evaluation
 
     @property
     def _most_entries(self) -> int:
         """Most entries of all matrices together."""
-        return LATE_MAX_ENTRIES if self.n_iter > BUDGET else MAX_ENTRIES
+        return LATE_MAX_ENTRIES if self.n_iter > CURVATURE_BUDGET else MAX_ENTRIES
 
     @cached_property
     def _evaluation(self) -> float:
@@ -281,7 +288,7 @@ class CostModel:
 
 def n_corrections(objective: Objective) -> int:
     """Number of pairs of vectors that L-BFGS should keep."""
-    pairs = _evaluation(objective) / (PAIR * objective.n_parameters)
+    pairs = _evaluation(objective) / (PAIR_WORK * objective.n_parameters)
     return int(np.clip(pairs, LEAST_PAIRS, MOST_PAIRS))
 
 

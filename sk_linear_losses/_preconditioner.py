@@ -57,7 +57,8 @@ class Preconditioner:
         Form of the curvature. At zero coefficients one Gram matrix for all classes counts as exact: there it
         is exact for the softmax, and near enough to start from for a hinge.
     renewal_cost : float
-        Cost of taking this curvature anew, or the better one that is to follow, in evaluations.
+        Cost in evaluations of the curvature to be taken next: the same taken anew, or the one that is to
+        follow, such as a better one or that of all rows after that of a sample.
     sampled : bool
         Whether the curvature comes from a small part of the samples.
     """
@@ -209,17 +210,20 @@ def _grams(
     return grams, choose.sampled
 
 
-def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -> tuple[Factor, bool]:
+def hessian_factor(
+    objective: Objective, theta: Array, n_rows: float = np.inf, n_pooled: float = np.inf
+) -> tuple[Factor, bool]:
     """Factor of the full Hessian, and whether it comes from a small part of the samples.
 
-    The Hessian is in the coefficients of the scores less the last class's, classes before features.
+    The Hessian is in the coefficients of the scores less the last class's, classes before features. It comes
+    from `n_rows` rows, or from `n_pooled` in all where each pair of classes draws rows of its own.
     """
     grams: Iterable[Array]
     if pairs_together(objective):
         choose = _RowSampler(objective, theta, _curvature_trace, n_rows)
         grams, sampled = CurvatureAt(objective, theta).grams_together(_pair_weights, choose), choose.sampled
     else:
-        grams, sampled = _grams(objective, theta, _pair_weights, n_rows, pooled=True)
+        grams, sampled = _grams(objective, theta, _pair_weights, n_pooled, pooled=True)
     n_inputs, n_codes = objective.shape
     own = np.zeros((n_codes + 1, n_inputs, n_inputs))
     hessian = np.empty((n_codes, n_inputs, n_codes, n_inputs))
@@ -240,7 +244,7 @@ def hessian_factor(objective: Objective, theta: Array, n_rows: float = np.inf) -
 
 def precondition_exactly(objective: Objective, theta: Array, plan: Plan) -> Preconditioner:
     """The preconditioner from the full Hessian: the first step is Newton's."""
-    factor, sampled = hessian_factor(objective, theta, plan.n_rows)
+    factor, sampled = hessian_factor(objective, theta, plan.n_rows, plan.n_pooled)
     return Preconditioner(factor, objective.contrast_decoding, Form.EXACT, plan.cost, sampled)
 
 

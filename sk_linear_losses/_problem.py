@@ -36,12 +36,12 @@ class Problem:
 
     ``present`` has the positions in ``classes`` of the classes that have weight. The classes of ``samples``
     are indices into ``present``; samples of a class without weight carry class 0. A sample's weight is its
-    sample weight times its class weight. ``unit`` is the part of this weight that belongs to a single row: a
-    sample weight above 1 stands for repeated rows.
+    sample weight times its class weight. ``unit_weight`` is the part of this weight that belongs to a single
+    row: a sample weight above 1 stands for repeated rows.
     """
 
     samples: Samples
-    unit: Array
+    unit_weight: Array
     classes: Array
     present: Array
 
@@ -86,7 +86,7 @@ def make_problem(
         )
     weight = _sample_weight(sample_weight, len(y))
     per_class = _class_weight(class_weight, classes, indices, weight)[indices]
-    unit, weight = np.minimum(weight, 1) * per_class, weight * per_class
+    unit_weight, weight = np.minimum(weight, 1) * per_class, weight * per_class
     totals = np.bincount(indices, weights=weight, minlength=len(classes))
     if totals.any() and not 1 / LARGEST <= totals.sum() <= LARGEST:
         raise ValueError(
@@ -109,7 +109,7 @@ def make_problem(
     position = np.zeros(len(classes), dtype=np.intp)
     position[present] = np.arange(len(present))
     samples = Samples(_as_rows(X), position[indices], weight, len(present), _n_threads(n_jobs))
-    return Problem(samples, unit, classes, present)
+    return Problem(samples, unit_weight, classes, present)
 
 
 def refuse_dates(X: Any) -> None:

@@ -164,7 +164,7 @@ def test_multipliers_that_are_round_off_do_not_count():
     assert _calibration._share_that_holds(WestonWatkinsLoss(), flows, np.ones(6)) == 1
     heavy = np.array([1.0, 1.0, 1e18, 0.0, 1.0, 1.0])
     assert _calibration._share_that_holds(WestonWatkinsLoss(), flows, heavy) == pytest.approx(
-        _calibration.HELD * 1e-15, rel=1e-9, abs=0
+        _calibration.LARGEST_MULTIPLIER_RATIO * 1e-15, rel=1e-9, abs=0
     )
 
 

@@ -199,10 +199,11 @@ def test_better_curvature_costs_more_and_comes_from_no_more_rows_than_there_are(
     exact, by_class, shared = model.exact(), model.by_class(), model.shared()
     assert exact.cost > by_class.cost > shared.cost * 0.99
     n_samples = objective.rows.n_samples
-    most = n_samples if pairs_together(objective) else n_samples * objective.n_pairs
-    for plan, most_rows in ((exact, most), (by_class, n_samples), (shared, n_samples)):
+    for plan in (exact, by_class, shared):
         assert 0 < plan.cost < np.inf
-        assert min(10 * objective.n_inputs, n_samples) <= plan.n_rows <= most_rows
+        assert min(10 * objective.n_inputs, n_samples) <= plan.n_rows <= n_samples
+    if not pairs_together(objective):
+        assert min(10 * objective.n_inputs, n_samples) <= exact.n_pooled <= n_samples * objective.n_pairs
     # The best affordable curvature is one of them.
     assert model.best in (exact, by_class, shared)
     assert model.best.cost <= model.budget

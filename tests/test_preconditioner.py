@@ -228,7 +228,7 @@ def test_sampled_curvature_is_near_the_exact_one(few_features, monkeypatch):
     X, y = generated(0, 8000, 6, 4)
     objective = softmax_objective(X, y, np.ones(len(y)), 4)
     theta = np.random.default_rng(0).normal(size=objective.shape)
-    preconditioner = precondition_exactly(objective, theta, Plan(Form.EXACT, 1.0, 1500))
+    preconditioner = precondition_exactly(objective, theta, Plan(Form.EXACT, 1.0, 1500, 1500))
     assert preconditioner.sampled
     T = np.column_stack([preconditioner.step(unit).T.ravel() for unit in np.eye(theta.size)])
     curvature = np.linalg.eigvalsh(T.T @ hessian_in_codes(objective, X, np.ones(len(y)), theta) @ T)
@@ -244,13 +244,13 @@ def test_rows_without_curvature_are_none_to_choose_from(few_features, monkeypatc
     weight = (np.arange(len(y)) < 200).astype(float)
     objective = softmax_objective(X, y, weight, 3)
     theta = np.ones(objective.shape)
-    # The number of rows with curvature, or the total over pairs of classes.
-    enough = 200 if few_features else 600
-    factor, sampled = hessian_factor(objective, theta, enough)
+    # The number of rows with curvature, and the total over pairs of classes.
+    n_rows, n_pooled = 200, 600
+    factor, sampled = hessian_factor(objective, theta, n_rows, n_pooled)
     assert not sampled
     wanted, _ = hessian_factor(objective, theta)
     assert_allclose(factor.inverse(), wanted.inverse(), rtol=1e-9)
-    other, _ = hessian_factor(objective, theta, enough - 1)
+    other, _ = hessian_factor(objective, theta, n_rows - 1, n_pooled - 1)
     assert not np.allclose(other.inverse(), wanted.inverse(), rtol=1e-9)
 
 
@@ -275,7 +275,7 @@ def test_rows_are_drawn_whatever_the_blocks(few_features, monkeypatch):
     for n_rows in (512, 4000):
         monkeypatch.setattr(_blocks, "DENSE_BLOCK_ROWS", n_rows)
         objective = softmax_objective(X, y, np.ones(len(y)), 3)
-        factor, sampled = hessian_factor(objective, np.ones(objective.shape), 500)
+        factor, sampled = hessian_factor(objective, np.ones(objective.shape), 500, 500)
         assert sampled
         inverses.append(factor.inverse())
     assert_allclose(*inverses, rtol=1e-9)
@@ -332,7 +332,7 @@ def test_groups_span_at_most_a_factor():
 
 
 def test_what_was_spent_may_be_spent_again(monkeypatch):
-    monkeypatch.setattr(_cost, "BUDGET", 0)
+    monkeypatch.setattr(_cost, "CURVATURE_BUDGET", 0)
     monkeypatch.setattr(_cost, "SMALL_WORK", 0)
     X, y = generated(0, 300, 40, 4)
     objective = softmax_objective(X, y, np.ones(len(y)), 4)
@@ -425,7 +425,7 @@ def test_drawing_rows_for_each_pair_of_classes_counts_as_a_cost(monkeypatch):
     model = CostModel(objective, objective, 0)
     assert model.exact().cost == np.inf
     assert CostModel(objective, objective, 1000).exact().cost < 1000
-    monkeypatch.setattr(_cost, "DRAWING", 0)
+    monkeypatch.setattr(_cost, "DRAWN_ROW", 0)
     assert model.exact().cost <= model.budget
 
 
@@ -467,7 +467,7 @@ def test_curvature_by_class_waits_until_it_has_paid(monkeypatch):
     monkeypatch.setattr(_cost, "SMALL_WORK", 0)
     monkeypatch.setattr(_cost, "MAX_ENTRIES", 12 * 41**2)
     monkeypatch.setattr(_cost, "LATE_MAX_ENTRIES", 12 * 41**2)
-    monkeypatch.setattr(_cost, "BUDGET", 1)
+    monkeypatch.setattr(_cost, "CURVATURE_BUDGET", 1)
     first, later = precondition(objective, theta), precondition(objective, theta, n_iter=100)
     assert sum(first.root.n_blocks) == 11
     assert len(later.root.roots) == 12

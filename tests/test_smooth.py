@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from sk_linear_losses import _run, _smooth
 from sk_linear_losses._certificate import lower_bound
-from sk_linear_losses._cost import BUDGET, Form
+from sk_linear_losses._cost import CURVATURE_BUDGET, Form
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
 from sk_linear_losses._preconditioner import Preconditioner
 from sk_linear_losses._rows import Rows
@@ -350,11 +350,11 @@ def test_where_estimates_have_failed_curvature_may_cost_anything(at_any_cost, mo
     script = Script(monkeypatch, (-1.0, 0.5, True))
     stages, at = new_stages()
     stages.at_any_cost = at_any_cost
-    stages.run.history.extend([None] * (BUDGET + 1))
+    stages.run.history.extend([None] * (CURVATURE_BUDGET + 1))
     with counted(_smooth, "precondition") as precondition:
         stages.minimise(at, None)
     ((*_, n_iter),) = (call.args for call in precondition.call_args_list)
-    assert n_iter == (math.inf if at_any_cost else BUDGET + 1)
+    assert n_iter == (math.inf if at_any_cost else CURVATURE_BUDGET + 1)
     assert script.steps == []
 
 
