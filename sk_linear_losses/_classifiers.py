@@ -33,7 +33,7 @@ from .losses import CrammerSingerLoss, HingeLoss, Loss, SoftmaxLoss, WestonWatki
 # Entries of a dense X that are scored at a time (4 MB in float64): float32 rows are scored in float64 without
 # a copy of all of X.
 SCORED_ENTRIES = 2**19
-# NO_BOUND: relative gap from which on a warning no longer quotes the gap as a bound.
+# NO_BOUND: relative gap from which on a warning says that nothing near the optimum is certified.
 # FLOAT64_LIMITED_GAP: relative gap below which only float64 keeps the fit from more digits.
 NO_BOUND, FLOAT64_LIMITED_GAP = 0.5, 1e-10
 
@@ -351,23 +351,29 @@ class LinearClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  #
                 reason = f"stopped at max_iter={self.max_iter}"
                 advice = " Increase max_iter or tol, scale the columns or decrease C."
             else:
-                reason = "could not get closer, at the limit of float64 arithmetic or of the method"
+                reason = (
+                    "could not get closer to the optimum, at the limit of float64 arithmetic or of the method"
+                )
                 advice = " Increase tol."
                 # Without a penalty there is no gap, so `tol` decides which advice is given.
                 if not (self.tol if np.isinf(float(self.C)) else gap) < FLOAT64_LIMITED_GAP:
                     advice = (
-                        " Increase tol or, where that is far off, scale the columns, replace one of two "
-                        "nearly identical columns by their difference or decrease C."
+                        " Increase tol or, if the fit is far from the tolerance, scale the columns, replace "
+                        "one of two nearly identical columns by their difference or decrease C."
                     )
             if not np.isfinite(gap):
-                known = "the objective has no certificate and is not estimated to be within"
-            elif gap < NO_BOUND:
                 known = (
-                    f"the objective is certified to be within a relative {gap:.2g} of the optimum, more than"
+                    "the objective has no certificate, and its estimated relative distance from the optimum "
+                    "is"
                 )
+            elif gap < NO_BOUND:
+                known = f"the objective is certified to be within a relative {gap:.2g} of the optimum,"
             else:
-                known = "the objective is not certified to be near the optimum, let alone within"
-            message = f"{type(self).__name__} {reason}: {known} tol={float(self.tol):g}.{advice}"
+                known = (
+                    "the objective is not certified to be near the optimum: its relative duality gap is "
+                    f"{gap:.2g},"
+                )
+            message = f"{type(self).__name__} {reason}: {known} more than tol={float(self.tol):g}.{advice}"
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
@@ -576,9 +582,9 @@ class MulticlassSVMClassifier(LinearClassifier):
         ``"objective"``, ``"gap"`` (certified, but without the cost of rounding the stored coefficients) and
         ``"seconds"`` since `fit` began, after each iteration.
     temperature_ : float
-        The scores divided by this are the logits of `predict_proba`. `fit` finds it at the end. This takes
-        about half of the time of a long fit or less, but can take several times as long as the rest of a fit
-        of some hundredths of a second.
+        The scores divided by this are the logits of `predict_proba`. `fit` finds it at the end. In a fit that
+        takes more than some tenths of a second, this takes at most about half as long as the rest of the fit.
+        In a fit of some hundredths of a second, it can take several times as long.
 
     See Also
     --------
@@ -644,8 +650,8 @@ class MulticlassSVMClassifier(LinearClassifier):
         check_option("multi_class", multi_class, ("weston_watkins", "crammer_singer"))
         if multi_class == "crammer_singer" and self.loss == "squared_hinge":
             raise ValueError(
-                "multi_class='crammer_singer' needs loss='hinge': its squared hinge is not differentiable "
-                "at ties."
+                "multi_class='crammer_singer' cannot take loss='squared_hinge', which is not differentiable "
+                "at ties. Use loss='hinge' or multi_class='weston_watkins'."
             )
         if _is_number(self.margin):
             check_number(
@@ -716,11 +722,12 @@ class MulticlassSVMClassifier(LinearClassifier):
             raise ValueError(
                 f"margin has shape {margin.shape}; expected a number or shape {(n_classes, n_classes)}, one "
                 f"entry for each pair of right and wrong class; the classes are {problem.classes.tolist()}. "
-                "A pandas DataFrame with labels may name more."
+                "Only a pandas DataFrame with labels may have further classes."
             )
         if not ((margin == 0) | (margin >= 1 / LARGEST) & (margin <= LARGEST)).all():
             raise ValueError(
-                f"margin={self.margin!r} must hold zeros and numbers from {1 / LARGEST:g} to {LARGEST:g}."
+                f"margin={self.margin!r} must hold only zeros and numbers from {1 / LARGEST:g} to "
+                f"{LARGEST:g}; the diagonal is ignored."
             )
         return np.asarray(margin[np.ix_(problem.present, problem.present)])
 
@@ -739,14 +746,16 @@ def _in_order_of(classes: Array, margin: Any) -> Any:
             if len(counts) < len(axis) or any(label not in counts for label in labels):
                 raise ValueError(
                     f"margin has the labels {list(axis)}, but the classes are {labels}. Name rows and "
-                    "columns after the classes, each once, or pass margin.to_numpy() in their order."
+                    "columns after the classes, each once, or put them in the order of the classes and pass "
+                    "margin.to_numpy()."
                 )
         return margin.reindex(index=labels, columns=labels)
     # Tables that do not name their rows, such as those of polars, name their columns by strings only.
     if isinstance(names, list) and names != (known := list(map(str, labels))) and set(names) & set(known):
         raise ValueError(
-            f"margin has columns named {names}, but no names of rows by which to put both in the order of "
-            f"the classes {labels}. Pass rows and columns in that order, or a pandas DataFrame with both."
+            f"margin has columns named {names}, but no row labels, so rows and columns cannot be put in the "
+            f"order of the classes {labels}. Pass them in that order, or a pandas DataFrame with labels for "
+            "both."
         )
     return margin
 

@@ -90,21 +90,22 @@ def make_problem(
     totals = np.bincount(indices, weights=weight, minlength=len(classes))
     if totals.any() and not 1 / LARGEST <= totals.sum() <= LARGEST:
         raise ValueError(
-            f"The sum of sample_weight times class_weight is {totals.sum():.3g}, which leaves the range of "
-            "float64 in products. Divide the weights by their maximum."
+            f"The sum of sample_weight times class_weight is {totals.sum():.3g}, so products with it may "
+            f"overflow or underflow float64. It must be from {1 / LARGEST:g} to {LARGEST:g}: divide the "
+            "weights by their maximum."
         )
     present = np.flatnonzero(totals > 0)
     if totals[present].min(initial=np.inf) < LARGEST**-3 * totals.sum():
         rarest = present[totals[present].argmin()]
         raise ValueError(
-            f"The samples of class {classes.tolist()[rarest]!r} have a share of {totals[rarest]:.3g} / "
-            f"{totals.sum():.3g} in the weights, which leaves the range of float64 in quotients. Give them "
-            "weight 0 to leave the class out."
+            f"The sum of sample_weight times class_weight is {totals[rarest]:.3g} for class "
+            f"{classes.tolist()[rarest]!r} and {totals.sum():.3g} for all classes, so quotients of the two "
+            "may overflow or underflow float64. Give the class more weight, or weight 0 to leave it out."
         )
     if len(present) == 0:
         raise ValueError(
-            "sample_weight times class_weight is zero for all samples: nothing is left to fit. Give some a "
-            "weight above 0."
+            "sample_weight times class_weight is zero for all samples: nothing is left to fit. Give some "
+            "samples a weight above 0."
         )
     position = np.zeros(len(classes), dtype=np.intp)
     position[present] = np.arange(len(present))
@@ -119,8 +120,8 @@ def refuse_dates(X: Any) -> None:
         is_temporal = getattr(dtype, "is_temporal", None)
         if getattr(dtype, "kind", None) in ("m", "M") or (callable(is_temporal) and is_temporal()):
             raise ValueError(
-                f"X has dates or durations ({column}{dtype}), which are no numbers: subtract from dates one "
-                "that is the same in fit and predict, and divide by a unit, as in "
+                f"X has dates or durations ({column}{dtype}), which are not numbers. From dates subtract a "
+                "fixed date, the same in fit and predict, and divide durations by a unit, as in "
                 "(t - np.datetime64('2000-01-01')) / np.timedelta64(1, 'D')."
             )
 
@@ -171,7 +172,7 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
         )
     if isinstance(sample_weight, Real) or getattr(sample_weight, "ndim", None) == 0:
         sample_weight = np.full(n_samples, sample_weight)
-    # Checked under assume_finite too: the sum of NaN weights would be reported as leaving the range.
+    # Checked under assume_finite too: the sum of NaN weights would be reported as out of range.
     with config_context(assume_finite=False):
         weight = check_array(_as_weights(sample_weight), ensure_2d=False, input_name="sample_weight")
     if weight.shape != (n_samples,):
@@ -185,7 +186,10 @@ def _sample_weight(sample_weight: Any, n_samples: int) -> Array:
             "Remove these samples or give them weight 0."
         )
     if not weight.any():
-        raise ValueError("sample_weight is zero for all samples: nothing is left to fit.")
+        raise ValueError(
+            "sample_weight is zero for all samples: nothing is left to fit. Give some samples a weight "
+            "above 0."
+        )
     return np.asarray(weight)
 
 
@@ -195,7 +199,7 @@ def _as_weights(sample_weight: Any) -> Array:
         weight = np.asarray(sample_weight)
         if weight.dtype.kind not in "cmM":
             return weight.astype(np.float64)
-        reason = f"these are of type {weight.dtype}"
+        reason = f"its values are of type {weight.dtype}"
     except (TypeError, ValueError, OverflowError) as error:
         reason = str(error)
     raise ValueError(f"sample_weight must hold a real number for each row of X: {reason}.")
@@ -228,7 +232,7 @@ def _class_weight(class_weight: Any, classes: Array, indices: Array, weight: Arr
         reason = f" Keys of type {' and '.join(others)} equal no class of type {kind}." if others else ""
         raise ValueError(
             f"class_weight has the keys {unknown}, which are not among the classes {labels}, and none for "
-            f"{missing}. Give each class a key, 1 for no change.{reason}"
+            f"{missing}. Give each class a key; a weight of 1 changes nothing.{reason}"
         )
     if not all(isinstance(each, Real) and 0 <= as_float(each) < np.inf for each in class_weight.values()):
         raise ValueError(f"class_weight={class_weight!r} must hold finite, non-negative numbers.")
@@ -251,8 +255,9 @@ def _check_values(X: Any, estimator: Any) -> None:
     largest = max(-float(values.min()), float(values.max()))
     if largest > LARGEST or 0 < largest < 1 / LARGEST:
         raise ValueError(
-            f"The largest magnitude in X is {largest:.3g}; the squares of such values leave the range of "
-            "float64. Scale the columns, for example with sklearn.preprocessing.MaxAbsScaler."
+            f"The largest magnitude in X is {largest:.3g}, so squares of values in X may overflow or "
+            f"underflow float64. It must be zero or from {1 / LARGEST:g} to {LARGEST:g}: scale the columns, "
+            "for example with sklearn.preprocessing.MaxAbsScaler."
         )
 
 

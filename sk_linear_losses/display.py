@@ -201,8 +201,8 @@ class ConvergenceDisplay:
         needed = {"objective", quantity, "seconds"} if against == "seconds" else {"objective", quantity}
         if missing := sorted(needed - set(self.history)):
             raise ValueError(
-                f"history has no {' and no '.join(map(repr, missing))}, which quantity={quantity!r} against "
-                f"{against!r} needs. Add it, or draw what there is: {list(self.history)}."
+                f"history has no {' and no '.join(map(repr, missing))}, which quantity={quantity!r} with "
+                f"against={against!r} needs. Add it, or draw what history has: {list(self.history)}."
             )
         objective = np.asarray(self.history["objective"], dtype=np.float64)
         y = objective
@@ -216,7 +216,7 @@ class ConvergenceDisplay:
             reason = (
                 "no gap was certified (C=inf has none). Use quantity='objective'."
                 if len(y)
-                else "the fit made no iteration, for it started at its optimum. "
+                else "the fit made no iteration, because it started at its optimum. "
                 "If that was a warm start, use warm_start=False."
             )
             raise ValueError(f"quantity={quantity!r} has nothing to draw: {reason}")
@@ -289,7 +289,11 @@ class CoefficientsDisplay:
                 "for two classes."
             )
         if not np.isfinite(self.coef).all():
-            raise ValueError("coef has entries that are not finite, which no colour stands for.")
+            value = self.coef[~np.isfinite(self.coef)][0]
+            raise ValueError(
+                f"coef has entries that are not finite, such as {value}, which cannot be drawn. Replace them "
+                "by finite numbers."
+            )
         self.class_names = [str(name) for name in class_names]
         self.feature_names = None if feature_names is None else [str(name) for name in feature_names]
         self.image_shape = image_shape
@@ -583,7 +587,7 @@ class LossDisplay:
         if not isinstance(given, Mapping) or not given:
             raise ValueError(
                 f"losses={losses!r} must be a dict of at least one loss by name, such as {{'hinge': "
-                "WestonWatkinsLoss()}. None takes the usual three."
+                "WestonWatkinsLoss()}. None draws softmax, hinge and squared hinge."
             )
         lead = np.linspace(-2, 3, 501) if margins is None else np.asarray(margins, dtype=np.float64)
         if lead.ndim != 1:
@@ -672,7 +676,10 @@ def _feature_names(estimator: Any) -> Any:
 def _two_class_value(name: str, loss: _ScoreLoss, margins: Array) -> Array:
     """Loss of a sample of class 0, out of two classes, at each margin of its scores."""
     if not hasattr(loss, "value_and_gradient"):
-        raise ValueError(f"losses[{name!r}]={loss!r} must have value_and_gradient(scores, y).")
+        raise ValueError(
+            f"losses[{name!r}]={loss!r} must have a method value_and_gradient(scores, y), as the losses of "
+            "sk_linear_losses.losses have."
+        )
     if isinstance(loss, type):
         raise ValueError(f"losses[{name!r}]={loss!r} is a class. Pass an object: {loss.__name__}().")
     pairs = np.shape(getattr(loss, "margin", 1.0))

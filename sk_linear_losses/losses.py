@@ -291,17 +291,18 @@ class Loss:
         """
         values, y = np.asarray(values), np.asarray(y)
         if values.ndim != 2 or values.shape[1] == 0 or values.shape[:1] != y.shape:
-            one = f" Of one sample, {name}[None, :] and [y]." if values.ndim == 1 and y.size == 1 else ""
+            is_one = values.ndim == 1 and y.size == 1
+            remedy = f" For one sample, pass {name}[None, :] and [y]." if is_one else ""
             raise ValueError(
-                f"{name} has shape {values.shape} and y {y.shape}; pass a row, with a column for each class, "
-                f"and a class index for each sample.{one}"
+                f"{name} has shape {values.shape} and y has shape {y.shape}; expected (n_samples, n_classes) "
+                f"and (n_samples,), with at least one class.{remedy}"
             )
         last = values.shape[1] - 1
         valid = (y >= 0) & (y <= last) if y.dtype.kind in "iu" else np.zeros(y.shape, dtype=bool)
         if not valid.all():
             raise ValueError(
                 f"y holds {y[~valid].tolist()[0]!r}; pass integers from 0 to {last}, the columns of {name}. "
-                "np.unique(y, return_inverse=True)[1] makes them of labels."
+                "np.unique(y, return_inverse=True)[1] converts labels to such integers."
             )
         values = values if values.dtype.kind == "f" else as_numbers(name, values)
         return values, y.astype(np.intp, copy=False)

@@ -483,7 +483,7 @@ def test_coefficients_that_are_none():
     for coef in (np.ones((2, 2, 2)), np.ones((0, 4))):
         with pytest.raises(ValueError, match=re.escape(f"coef has the shape {coef.shape}; expected")):
             CoefficientsDisplay(coef, class_names="ab")
-    with pytest.raises(ValueError, match="coef has entries that are not finite"):
+    with pytest.raises(ValueError, match="coef has entries that are not finite, such as nan"):
         CoefficientsDisplay([[1.0, np.nan], [0.0, 1.0]], class_names="ab")
 
 
@@ -494,7 +494,7 @@ def test_a_history_without_its_columns():
     display = ConvergenceDisplay({"objective": [2.0, 1.0]})
     assert_array_equal(display.plot(quantity="objective").line_.get_ydata(), [2, 1])
     with pytest.raises(
-        ValueError, match=r"history has no 'gap', which .* draw what there is: \['objective'\]"
+        ValueError, match=r"history has no 'gap', which .* draw what history has: \['objective'\]"
     ):
         display.plot()
     with pytest.raises(ValueError, match="history has no 'seconds'"):
@@ -507,7 +507,7 @@ def test_loss_curves_check_what_they_are_given():
             LossDisplay.from_losses(losses)
     with pytest.raises(ValueError, match=r"losses\['a'\]=.* is a class. Pass an object"):
         LossDisplay.from_losses({"a": WestonWatkinsLoss})
-    with pytest.raises(ValueError, match=r"losses\['a'\]=1 must have value_and_gradient"):
+    with pytest.raises(ValueError, match=r"losses\['a'\]=1 must have a method value_and_gradient"):
         LossDisplay.from_losses({"a": 1})
     with pytest.raises(ValueError, match=r"margins has shape \(2, 2\); expected one dimension"):
         LossDisplay.from_losses(margins=np.ones((2, 2)))
