@@ -42,7 +42,7 @@ def time_to(target: float, solver: dict[str, Any]) -> Amount:
 def ratios(entry: dict[str, Any], target: float) -> dict[str, Amount | None]:
     """Each competitor's time over the package's, and the best competitor's."""
     times = {name: time_to(target, solver) for name, solver in entry["solvers"].items()}
-    ours = times.pop(_ours(entry))
+    own = times.pop(_estimator(entry))
     # A solver that stopped by itself short of the target never reaches it, so its time bounds no other's.
     open_ended = [
         time
@@ -50,7 +50,7 @@ def ratios(entry: dict[str, Any], target: float) -> dict[str, Amount | None]:
         if not (time.sign and entry["solvers"][name]["end"] == "stopped by itself")
     ]
     best = min(open_ended or times.values(), key=lambda time: time.value)
-    return {name: time.over(ours) for name, time in {**times, BEST: best}.items()}
+    return {name: time.over(own) for name, time in {**times, BEST: best}.items()}
 
 
 def least(amounts: list[Amount]) -> Amount:
@@ -72,13 +72,13 @@ def ratio_table(entries: list[dict[str, Any]], target: float) -> str:
     rows = []
     for entry in known:
         amounts = ratios(entry, target)
-        ours = time_to(target, entry["solvers"][_ours(entry)])
+        own = time_to(target, entry["solvers"][_estimator(entry)])
         cells = [_cell(amounts.get(name)) for name in names]
-        rows.append([entry["dataset"], f"{entry['C']:g}", entry["scaling"], _seconds(ours), *cells])
+        rows.append([entry["dataset"], f"{entry['C']:g}", entry["scaling"], _seconds(own), *cells])
     for title, summary in (("minimum", least), ("geometric mean", geometric_mean)):
         cells = [_cell(summary(found) if found else None) for found in _columns(known, names, target)]
         rows.append([title, "", "", "", *cells])
-    return table(["data", "C", "features", "ours", *names], rows)
+    return table(["data", "C", "features", _estimator(entries[0]), *names], rows)
 
 
 def ratio_summary(entries: list[dict[str, Any]]) -> str:
@@ -95,7 +95,7 @@ def ratio_summary(entries: list[dict[str, Any]]) -> str:
 
 def competitors(entries: list[dict[str, Any]]) -> list[str]:
     """Names of the other solvers, then the name of the best of them."""
-    names = dict.fromkeys(name for entry in entries for name in entry["solvers"] if name != _ours(entry))
+    names = dict.fromkeys(name for entry in entries for name in entry["solvers"] if name != _estimator(entry))
     return [*names, BEST]
 
 
@@ -121,8 +121,8 @@ def flags(entries: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _ours(entry: dict[str, Any]) -> str:
-    """The name of the package's solver, which comes first."""
+def _estimator(entry: dict[str, Any]) -> str:
+    """The name of the package's estimator, which comes first."""
     return next(iter(entry["solvers"]))
 
 

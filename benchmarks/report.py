@@ -14,12 +14,14 @@ from .tables import megabytes, seconds, table
 Entries = list[dict[str, Any]]
 
 ABOUT_RATIOS = """\
-Times of others over ours: more than 1 means that ours is faster. Summaries give the geometric mean over
-problems and, in brackets, the minimum. The time to a target is the least time of a whole fit that came
-within that relative error of the optimum, out of fits with ever larger budgets, all solvers by turns: ours
-over `tol`, the solvers of LogisticRegression and LinearSVC's primal over `max_iter`, refined around each
-target, the others over ever finer `tol`. ">" marks a lower bound: the solver did not reach the target, in the
-longest time that it was given or before it stopped by itself; "<" marks an upper bound: ours did not."""
+Ratios are times of other solvers over the time of this package's estimator: more than 1 means that the
+estimator is faster. Its column holds its times, the other columns hold ratios. Summaries give the geometric
+mean over problems and, in brackets, the minimum. The time to a target is the least time of a whole fit that
+came within that relative error of the optimum, out of fits with ever larger budgets, all solvers by turns:
+the estimator over `tol`, the solvers of LogisticRegression and LinearSVC's primal over `max_iter`, refined
+around each target, the others over ever finer `tol`. ">" marks a lower bound: the solver did not reach the
+target, in the longest time that it was given or before it stopped by itself; "<" marks an upper bound: the
+estimator did not reach the target."""
 
 
 def markdown(content: dict[str, Any], notes: Sequence[str] = ()) -> str:
@@ -49,7 +51,8 @@ def accuracy(entries: Entries) -> str:
     for threads in sorted({entry["threads"] for entry in entries}):
         chosen = [entry for entry in entries if entry["threads"] == threads]
         parts += [_folded(f"To {t:g}, threads: {threads}", ratio_table(chosen, t)) for t in TARGETS]
-        parts.append(_folded(f"Ours at default parameters, threads: {threads}", _defaults(chosen)))
+        title = f"SoftmaxClassifier at default parameters, threads: {threads}"
+        parts.append(_folded(title, _defaults(chosen)))
     return "\n\n".join([*parts, *flags(entries)])
 
 
@@ -118,11 +121,11 @@ def small(entries: Entries) -> str:
     """Default fits of both classes on the bundled data; an asterisk marks a warning."""
     rows = []
     for entry in entries:
-        (ours, theirs), cells = entry["models"].values(), []
-        for model in (ours, theirs):
+        (own, other), cells = entry["models"].values(), []
+        for model in (own, other):
             mark = " *" if model["warnings"] else ""
             cells += [seconds(model["seconds"]) + mark, f"{model['objective']:.6g}"]
-        ratio = f"{theirs['seconds'] / ours['seconds']:.2f}"
+        ratio = f"{other['seconds'] / own['seconds']:.2f}"
         rows.append([entry["dataset"], entry["scaling"], *cells, ratio])
     names = [part for name in entries[0]["models"] for part in (name, "objective")]
     return table(["data", "features", *names, "ratio"], rows) + "\n\n\\* warned that it did not converge."
@@ -158,10 +161,11 @@ def probabilities(entries: Entries) -> str:
         table(["loss", "data sets", "mean ratio", "worst ratio", "worse than uniform"], _summary(entries))
     ]
     for measure, title in (("log_loss", "Held-out log-loss"), ("ece", "Expected calibration error")):
-        names = list(entries[0][measure])
-        rows = [[*_problem(e), *(f"{e[measure][name]:.3f}" for name in names)] for e in entries]
+        methods = list(entries[0][measure])
+        rows = [[*_problem(e), *(f"{e[measure][method]:.3f}" for method in methods)] for e in entries]
+        names = ["MulticlassSVMClassifier" if method == "ours" else method for method in methods]
         if measure == "log_loss":
-            names += ["uniform", "ours over 5-fold"]
+            names += ["uniform", "ratio to 5-fold"]
             rows = [
                 [*row, f"{e['uniform']:.3f}", f"{_ratio(e):.2f}"]
                 for row, e in zip(rows, entries, strict=True)

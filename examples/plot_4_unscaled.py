@@ -83,7 +83,8 @@ print(f"SoftmaxClassifier():                 {distance:.0e} above the optimum, {
 
 display = ConvergenceDisplay.from_estimator(softmax, name="SoftmaxClassifier, certified")
 display.ax_.plot(budgets, distances, marker="o", label="LogisticRegression")
-display.ax_.set(xscale="log", ylabel="Relative distance from the optimum\n(of ours: its certified bound)")
+label = "Relative distance from the optimum\n(of SoftmaxClassifier: its certified bound)"
+display.ax_.set(xscale="log", ylabel=label)
 display.ax_.legend()
 plt.show()
 

@@ -125,7 +125,8 @@ EXPECTED = [
     (MulticlassSVMClassifier(1 / 64, tol=1e-3, multi_class="crammer_singer"), "float32", 24, 32),
     (MulticlassSVMClassifier(loss="squared_hinge"), "wine", 21, 27),
     (MulticlassSVMClassifier(loss="squared_hinge"), "many rows", 6, 22),
-    # Soft margins that take long, so that they do not.
+    # The margin is soft, so the fit goes on without multipliers, with which it would take longer, although it
+    # takes more than fifty iterations.
     (MulticlassSVMClassifier(0.1, loss="squared_hinge"), "blocks", 93, 96),
     # Iterations of ascent make several passes besides an evaluation. The intercept is far from its optimum
     # when the rest is solved.
