@@ -23,7 +23,8 @@ from ._calibration import fit_temperature
 from ._callbacks import CallbackSupportMixin, reporting, tearing_down
 from ._certificate import relative_gap
 from ._checks import as_numbers, check_boolean, check_integer, check_number, check_option
-from ._fit import Fit, Model
+from ._fit import Fit
+from ._model import Model
 from ._problem import LARGEST, Problem, make_problem, refuse_dates
 from ._run import Iteration, Result
 from ._threads import single_threaded_blas

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _certificate, _fit
+from sk_linear_losses import MulticlassSVMClassifier, SoftmaxClassifier, _certificate, _fit, _model
 from sk_linear_losses._certificate import corrected_bound, lower_bound
 from sk_linear_losses._correction import Correction
 from sk_linear_losses._objective import Objective, SmoothTerm, statistics_of
@@ -160,7 +160,7 @@ def test_history_is_consistent(variant, max_iter):
     assert model.history_["seconds"][0] >= 0
     # The solution is the best point met, with the best bound met, except for what storing it may cost.
     assert model.objective_ <= (1 + 1e-13) * model.history_["objective"].min()
-    assert model.duality_gap_ <= model.history_["gap"].min() + _fit.UNMEASURED * model.objective_
+    assert model.duality_gap_ <= model.history_["gap"].min() + _model.UNMEASURED * model.objective_
 
 
 @each_variant

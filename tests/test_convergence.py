@@ -22,6 +22,7 @@ from sk_linear_losses import (
     _classifiers,
     _cost,
     _fit,
+    _model,
     _multipliers,
     _preconditioner,
     _row_space,
@@ -1220,7 +1221,7 @@ def test_longer_coefficients_share_one_product_of_the_rows():
     """
     rng = np.random.default_rng(0)
     X, y = 1e12 + rng.normal(size=(60, 3)), np.arange(60) % 3
-    with counted(_fit.Fit, "_losses_and_doubts") as measured:
+    with counted(_model._Stored, "losses_and_doubts") as measured:
         model = MulticlassSVMClassifier(100).fit(X, y)
     assert type(model.objective_) is type(model.duality_gap_) is float
     round_offs = [call.args[-1] for call in measured.call_args_list]
@@ -1262,7 +1263,7 @@ def test_coefficients_out_of_merged_columns_need_not_be_measured(variant):
     rng = np.random.default_rng(0)
     X = sp.random(1200, 1500, 0.01, random_state=0, format="csr")
     X, y = sp.csr_array(sp.hstack([X, 3 * X])), rng.integers(0, 3, 1200)
-    with counted(_fit.Fit, "_losses_and_doubts") as measured:
+    with counted(_model._Stored, "losses_and_doubts") as measured:
         model = build(variant, C=0.1).fit(X, y)
     assert not measured.called
     coef, intercept = model.coef_.astype(np.longdouble), model.intercept_.astype(np.longdouble)
@@ -1321,21 +1322,21 @@ def test_ratios_to_a_tolerance_of_zero_do_not_overflow():
 def test_what_is_stored_decides_whether_a_fit_has_converged(monkeypatch):
     """Longer coefficients may meet a hard margin that the solver missed by round-off."""
     missed = 1e-5
-    solve, stored = _fit.solve, _fit.Fit._chosen
+    solve, chosen = _fit.solve, _model._chosen
 
     def solve_to_less(*args):
         result = solve(*args)
         cost = missed * result.objective
         return replace(result, objective=result.objective + cost, gap=result.gap + cost, converged=False)
 
-    def store_no_better(fit, result):
-        return stored(fit, result)._replace(objective=result.objective)
+    def store_no_better(result, *args):
+        return chosen(result, *args)._replace(objective=result.objective)
 
     X, y = generated(0, 60, 4, 3)
     X += 1e6
     monkeypatch.setattr(_fit, "solve", solve_to_less)
     assert MulticlassSVMClassifier().fit(X, y).converged_
-    monkeypatch.setattr(_fit.Fit, "_chosen", store_no_better)
+    monkeypatch.setattr(_model, "_chosen", store_no_better)
     with pytest.warns(ConvergenceWarning, match="certified to be within a relative 1e-05"):
         assert not MulticlassSVMClassifier().fit(X, y).converged_
 

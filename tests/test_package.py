@@ -46,6 +46,7 @@ LAYERS = [
     "_smooth",
     "_multipliers",
     "_solver",
+    "_model",
     "_fit",
     "_callbacks",
     "_calibration",
