@@ -26,9 +26,8 @@ from ._stage import ENVELOPE, LINE_SEARCH, Assessment, Stage, StageEnd, stage_le
 # Iterations of a stage after which exact curvature may be found to have aged. Without this, fits took twice
 # as many iterations.
 TRIED_AFTER = 2
-# SHRINK: factor on the smoothing after a subproblem that took at most EASY iterations or, with exact
-# curvature, left more than the share SLOW of the distance from the optimum that the one before had left.
-SHRINK, EASY, SLOW = 0.3, 10, 0.7
+# SHRINK: factor on the smoothing after a subproblem that took at most EASY iterations.
+SHRINK, EASY = 0.3, 10
 # Factor on the smoothing where inexact curvature has not solved a subproblem in one stage. The multipliers
 # then move all the same. Where margins are hard such subproblems take hundreds of iterations each: waiting
 # for them left 40 to 400 times the gap on counted words of 20 classes.
@@ -126,8 +125,6 @@ class _MethodOfMultipliers:
         self.subproblem = _Subproblem()
         # The smoothing of the start, which is right where nothing is known.
         self.most_smoothing = objective.term.smoothing
-        # The distance that the last outer step left, and whether that was most of the distance before it.
-        self.left, self.slow = np.inf, False
 
     def minimise(self) -> Objective:
         """Make outer steps until nothing is left to gain; return the objective as it was minimised last."""
@@ -185,8 +182,8 @@ class _MethodOfMultipliers:
     def _move_multipliers(self, solved: bool = True) -> None:
         """Take the multipliers that the present point implies, and adapt the smoothing.
 
-        Smooth less after an easy or a slow subproblem, and more, up to the initial smoothing, after one that
-        was not solved. Where multipliers are complementary enough but not certified, only their round-off is
+        Smooth less after an easy subproblem, and more, up to the initial smoothing, after one that was not
+        solved. Where multipliers are complementary enough but not certified, only their round-off is
         left, which grows as the smoothing falls: smooth more, up to the natural smoothing.
         """
         run, term = self.run, self.objective.term
@@ -199,11 +196,10 @@ class _MethodOfMultipliers:
         elif not solved:
             growth = max(1.0, min(GROW, self.most_smoothing / term.smoothing))
             self.objective = self.objective.with_smoothing(growth)
-        elif self.subproblem.iterations <= EASY or (self.slow and self.subproblem.exact):
+        elif self.subproblem.iterations <= EASY:
             self.objective = self.objective.with_smoothing(SHRINK)
         self.at = self.objective.evaluate(self.at.theta)
         run.note(self.objective, self.at)
-        self.left, self.slow = run.distance, run.distance > SLOW * self.left
         run.milestone("outer step")
         self.subproblem = _Subproblem()
 

@@ -65,13 +65,11 @@ def test_smoothing_grows_after_subproblems_that_are_not_solved_up_to_that_of_the
     assert moved(objective, theta, solved=False, most_smoothing=1.2 * start) == pytest.approx(1.2)
 
 
-def test_smoothing_shrinks_after_slow_steps_where_curvature_is_exact(objective):
-    """With other curvature, subproblems are hard enough already."""
-    theta, hard = np.zeros(objective.shape), {"iterations": EASY + 1}
-    assert moved(objective, theta, slow=True, **hard) == SHRINK
-    assert moved(objective, theta, slow=True, exact=False, **hard) == 1
-    assert moved(objective, theta, **hard) == 1
-    assert moved(objective, theta, exact=False, iterations=EASY) == SHRINK
+@pytest.mark.parametrize("exact", [True, False])
+def test_smoothing_shrinks_after_easy_subproblems(exact, objective):
+    theta = np.zeros(objective.shape)
+    assert moved(objective, theta, exact=exact, iterations=EASY) == SHRINK
+    assert moved(objective, theta, exact=exact, iterations=EASY + 1) == 1
 
 
 def solve_subproblem(method):
