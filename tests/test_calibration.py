@@ -549,6 +549,18 @@ def test_few_vectors_are_enough_for_a_trace_where_they_agree(estimates, enough):
     assert _calibration._agree(estimates) == enough
 
 
+def test_temperatures_hardly_depend_on_the_order_of_columns_where_vectors_are_cheap(monkeypatch):
+    """With no more vectors than agree, the largest temperature was 4.3 times the smallest."""
+    monkeypatch.setattr(_calibration, "may_be_inverted", lambda *arguments: False)
+    rng = np.random.default_rng(0)
+    levels, effects = rng.integers(0, 100, (6, 360)), rng.normal(size=(6, 100))
+    X = np.hstack([np.eye(100)[each] for each in levels])
+    y = np.take_along_axis(effects, levels, axis=1).sum(axis=0) + rng.logistic(size=360) > 0
+    model = MulticlassSVMClassifier(loss="squared_hinge")
+    temperatures = [model.fit(X[:, rng.permutation(600)], y).temperature_ for _ in range(6)]
+    assert max(temperatures) < 2.5 * min(temperatures)
+
+
 @pytest.mark.parametrize("make", [lambda: crowd(400), lambda: ill_conditioned(60, 300)])
 def test_a_weight_of_two_is_a_row_twice_for_many_coefficients(make, monkeypatch):
     """The fits are solved to the last digit, as the tolerance asks; by default such fits would end before.
