@@ -6,6 +6,8 @@ Knows matrices.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import numpy as np
@@ -55,7 +57,13 @@ class BlockRoot:
 
     def _parts(self, vector: Array) -> list[Array]:
         """For each root the parts of the vector in its blocks, one block a row."""
-        return np.split(vector.reshape(sum(self.n_blocks), -1), np.cumsum(self.n_blocks)[:-1])
+        blocks = vector.reshape(self._bounds[-1][1], -1)
+        return [blocks[start:stop] for start, stop in self._bounds]
+
+    @cached_property
+    def _bounds(self) -> list[tuple[int, int]]:
+        """For each root its first block and the one after its last."""
+        return list(pairwise(accumulate(self.n_blocks, initial=0)))
 
 
 @dataclass(frozen=True)
