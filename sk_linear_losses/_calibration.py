@@ -42,7 +42,7 @@ from scipy.special import stdtrit
 from ._blocks import Block, chunks
 from ._cost import may_be_inverted
 from ._curvature import CurvatureAt
-from ._numerics import generator, weighted_quantile
+from ._numerics import SMALLEST, generator, weighted_quantile
 from ._objective import BlockSums, Objective, SmoothTerm, Term
 from ._preconditioner import hessian_factor, precondition_by_class
 from ._typing import Array
@@ -311,7 +311,7 @@ def _gathered(parts: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Ar
 def _limited(scores: Array, most: float) -> Array:
     """The scores, shrunk for each sample whose scores differ by more than `most`."""
     spreads = np.ptp(scores, axis=1, keepdims=True)
-    return np.asarray(scores * (most / np.maximum(np.maximum(spreads, most), np.finfo(float).tiny)))
+    return np.asarray(scores * (most / np.maximum(np.maximum(spreads, most), SMALLEST)))
 
 
 def _leverages(inverse: Array, rows: Array, n_classes: int) -> Array:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ._blocks import GRAM_ROWS, Block, chunks
+from ._numerics import SMALLEST
 from ._objective import Objective
 from ._typing import Array
 from .losses import Curvature
@@ -229,7 +230,7 @@ def _gathered_gram(objective: Objective, rows: Array, factors: Array) -> Array:
     Factors are divided by the largest meanwhile: with weights in them they may leave the range of float32.
     """
     gram = np.zeros((objective.n_inputs, objective.n_inputs))
-    largest = factors.max(initial=np.finfo(float).tiny)
+    largest = factors.max(initial=SMALLEST)
     for part in chunks(np.arange(len(rows)), GRAM_ROWS):
         centred = objective.centred_rows(objective.rows, rows[part], objective.rows.dtype)
         centred *= factors[part, None] / largest

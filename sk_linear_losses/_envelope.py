@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._blocks import Block
+from ._numerics import EPSILON
 from ._objective import BlockSums, Evaluation, Objective, SmoothTerm, Statistics
 from ._rows import Rows
 from ._typing import Array
@@ -125,7 +126,7 @@ class HingeObjective(Objective):
         loss = self.term.loss
         if not loss.has_kinks:
             return 0.0
-        return float(np.finfo(float).eps) * self.C * self.statistics.total_weight * loss._score_unit
+        return EPSILON * self.C * self.statistics.total_weight * loss._score_unit
 
     def with_smoothing(self, factor: float) -> HingeObjective:
         """The same objective with `factor` times the smoothing, but no less than LEAST_SMOOTHING allows."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._blocks import Block
-from ._numerics import ROUND_OFF
+from ._numerics import EPSILON, ROUND_OFF
 from ._objective import Objective
 from ._rows import Rows
 from ._run import Result
@@ -29,7 +29,6 @@ KINKED_COST, SMOOTH_COST = 1e-10, 1e-4
 LONGER = tuple(1 + 2.0**-k for k in range(48, 20, -2))
 # Most that rounding of the stored numbers may cost a fit that converged, as a share of the objective.
 MOST_LOST = 0.01
-EPSILON = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ import numpy as np
 
 from ._typing import Array
 
+# Relative spacing of numbers in float64, and the smallest one with all its digits.
+EPSILON, SMALLEST = float(np.finfo(float).eps), float(np.finfo(float).tiny)
 # Round-off of a sum over samples, relative to the size of its terms.
-ROUND_OFF = 16 * float(np.finfo(float).eps)
+ROUND_OFF = 16 * EPSILON
 # Distance of a mean from zero, in standard deviations, beyond which a feature is centred explicitly: implicit
 # centring loses four digits by then.
 FAR = 1e4

@@ -20,7 +20,7 @@ from scipy.linalg import helmert
 from scipy.linalg.blas import dger
 
 from ._blocks import Block, chunks
-from ._numerics import FAR, far_from_zero
+from ._numerics import EPSILON, FAR, far_from_zero
 from ._row_space import RowSpace
 from ._rows import Rows
 from ._typing import Array
@@ -152,7 +152,7 @@ def statistics_of(rows: Rows, fit_intercept: bool) -> Statistics:
     variance = squares[:, 0] / totals.sum()
     # Centring leaves a constant column nothing but round-off: of the mean or, for sparse rows, of the weight
     # of the entries that are not stored. A sum of n terms may have n roundings.
-    round_off = rows.n_samples * np.finfo(float).eps
+    round_off = rows.n_samples * EPSILON
     suspects = np.flatnonzero((variance > 0) & (variance <= round_off * mean**2))
     if len(suspects):
         variance[suspects[_are_constant(rows, suspects)]] = 0

@@ -26,7 +26,7 @@ from ._cost import (
 from ._curvature import CurvatureAt, pairs, products_of_pairs
 from ._leading import LeadingRoot, leading_directions
 from ._low_rank import OuterProducts, low_rank_root
-from ._numerics import generator
+from ._numerics import SMALLEST, generator
 from ._objective import Objective
 from ._roots import BlockRoot, DiagonalRoot, Factor, Root, factorise
 from ._shifted_rows import ShiftedRows
@@ -166,7 +166,7 @@ class _RowSampler:
         if self.all:
             return np.asarray(np.any(self.weightings(curvature) != 0, axis=1, keepdims=True))
         sizes = self._sizes(block, curvature)
-        shares = sizes / np.maximum(self.totals, np.finfo(float).tiny)
+        shares = sizes / np.maximum(self.totals, SMALLEST)
         shares = (1 - UNIFORM_SHARE) * shares + UNIFORM_SHARE / np.maximum(self.counts, 1) * (sizes > 0)
         probability = np.minimum(self.n_rows * shares, 1)
         chosen = generator(block.start * sizes.shape[1]).random(sizes.shape) < probability
@@ -304,7 +304,7 @@ def _shared(objective: Objective, theta: Array, plan: Plan, alike: float = ALIKE
     (gram,), sampled = _grams(objective, theta, _curvature_trace, plan.n_rows)
     # The trace in the codes is a constant times the trace in the scores, by which the Gram matrix is
     # weighted.
-    scale = objective.code_square / max(np.trace(total), np.finfo(float).tiny)
+    scale = objective.code_square / max(np.trace(total), SMALLEST)
     eigenvalues, rotation = np.linalg.eigh(scale * total)
     groups = _groups(np.maximum(eigenvalues, 0), alike)
     roots = tuple(_penalised_factor(np.mean(group) * gram, objective) for group in groups)

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from scipy.linalg.lapack import dpocon, dpotrf
 from scipy.sparse.linalg import LinearOperator
 
-from ._numerics import far_from_zero, generator, weighted_quantile
+from ._numerics import EPSILON, SMALLEST, far_from_zero, generator, weighted_quantile
 from ._rows import n_common_entries
 from ._shifted_rows import ShiftedRows
 from ._typing import Array
@@ -47,14 +47,14 @@ WELL_CONDITIONED = 1e-6
 # product.
 SAME_PRODUCT = 1e-12
 # Round-off of a feature in a QR factorisation, relative to its largest entry.
-DIRECTION_ROUND_OFF = 64 * float(np.finfo(float).eps)
+DIRECTION_ROUND_OFF = 64 * EPSILON
 # Least share of the columns that merging must remove to be worth a copy of a large sparse X.
 WORTH_MERGING = 0.1
 # PROBE_DIGITS: decimal digits to which the products of a random vector with multiples, scaled to unit length,
 # agree. MULTIPLE_ROUND_OFF: relative round-off of their entries. Columns that differ by more may separate
 # classes.
 PROBE_DIGITS = 10
-MULTIPLE_ROUND_OFF = 16 * float(np.finfo(np.float64).eps)
+MULTIPLE_ROUND_OFF = 16 * EPSILON
 
 
 @dataclass(frozen=True)
@@ -255,12 +255,12 @@ def _by_qr(X: Array) -> RowSpace | None:
     """
     sizes = np.abs(X).max(axis=0)
     order = np.argsort(-sizes)
-    shares = (np.abs(X) / np.maximum(sizes, np.finfo(float).tiny)).max(axis=1)
+    shares = (np.abs(X) / np.maximum(sizes, SMALLEST)).max(axis=1)
     basis, factor, exchanged = scipy.linalg.qr(
         X[:, order].T, mode="economic", pivoting=True, check_finite=False, overwrite_a=True
     )
     # Drop directions in which no feature varies by more than its round-off in any row.
-    largest = (np.abs(factor) / np.maximum(shares[exchanged], np.finfo(float).tiny)).max(axis=1)
+    largest = (np.abs(factor) / np.maximum(shares[exchanged], SMALLEST)).max(axis=1)
     kept = (np.abs(basis) * largest > DIRECTION_ROUND_OFF * sizes[order, None]).any(axis=0)
     if not kept.any():
         return None

@@ -17,6 +17,7 @@ import scipy.linalg
 from ._certificate import corrected_bound
 from ._cost import CostModel, is_small, saves_evaluations
 from ._curvature import CurvatureAt
+from ._numerics import EPSILON, SMALLEST
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner, precondition
 from ._run import FINEST_DECREMENT, Run
@@ -41,8 +42,6 @@ PROMISING, UNCOUPLED_PROMISING = 0.5, 0.1
 # near other samples, which do not curve yet. With soft margins at most 0.6 was promised after twenty
 # iterations.
 IMPLAUSIBLE = 0.8
-# Stands for an objective of zero as the scale of distances.
-SMALLEST = float(np.finfo(float).tiny)
 # DIVERGING_STEP: a Newton step that changes a score by more shows an optimum at infinity, once the decrement
 # is down to the share STATIONARY of the objective. Near a finite optimum the change is then tiny.
 DIVERGING_STEP, STATIONARY = 0.1, 1e-10
@@ -120,7 +119,7 @@ def balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evaluat
     They are Newton steps, except that all use the curvature at the first point: the steps are short.
     """
     curvature = CurvatureAt(objective, at.theta).total()
-    round_off = len(curvature) * np.finfo(float).eps
+    round_off = len(curvature) * EPSILON
     for _ in range(BALANCING_STEPS):
         gap, theta = run.gap, at.theta.copy()
         step, *_ = scipy.linalg.lstsq(

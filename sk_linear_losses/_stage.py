@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from ._cost import START_BUDGET, START_ITERATIONS, n_corrections
+from ._numerics import EPSILON
 from ._objective import Evaluation, Objective
 from ._preconditioner import Preconditioner
 from ._run import FINEST_DECREMENT, Run
@@ -186,7 +187,7 @@ class Stage:
             self.least_curvature = min(self.least_curvature, float(step @ change) / squared)
         self.accepted = latest
         decrement = self.length**2 * float(latest.slope @ latest.slope) / 2
-        decrement /= max(self.least_curvature, np.finfo(float).eps)
+        decrement /= max(self.least_curvature, EPSILON)
         self.run.accept(self.objective, latest.at)
         is_met, excess = self.assess(latest.at, decrement)
         self.end = StageEnd(latest.at, decrement, self.end.iterations + 1, is_met)
