@@ -1,4 +1,4 @@
-"""Ascent of a hinge's dual, a few samples at a time: for too many features to take their curvature.
+"""Ascent of a hinge's dual, a few samples at a time, where features are too many to take their curvature.
 
 Knows an objective with an envelope. Knows nothing of preconditioners and stages.
 

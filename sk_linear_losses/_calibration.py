@@ -93,21 +93,22 @@ STIFFEST = 1e10
 # Least share of the weight of its class that the others must have to take over a sample's weight.
 LEAST_OTHERS = 1e-9
 # Significant digits of a temperature in margins, two more than are certain. So temperatures that differ by
-# round-off alone, as of fits to repeated and to weighted rows, become the same.
+# round-off alone, as those of fits to repeated and to weighted rows do, become the same.
 DIGITS = 4
 # Least and greatest temperature, in margins or in root mean squares of scores less their mean: the smaller
 # unit for the least, the larger for the greatest. Where C is small, scores are far smaller than the margin.
 COLDEST, HOTTEST = 1 / 30, 100.0
-# The scores of a sample left out are shrunk if they differ by more than the scores of the fit do for a share
-# SPREAD_SHARE of the samples. Otherwise one outlying row, or one that alone holds a direction, would outweigh
-# all others, as a likelihood is linear in wrong scores. With twice this limit, temperatures of a hinge on
-# one-hot tables were up to half too high. Up to the margin, the share is SPREAD_SHARE_WITHIN_MARGIN, since
-# only so few rows may tell anything.
+# The spread of a sample's scores is the difference of the largest and the smallest. Scores of a sample left
+# out are shrunk where their spread exceeds a limit: the quantile SPREAD_SHARE of the spreads in the fit.
+# Otherwise one outlying row, or one that alone holds a direction, would outweigh all others, as a likelihood
+# is linear in wrong scores. With twice this limit, temperatures of a hinge on one-hot tables were up to half
+# too high. If that limit is below the margin, the quantile SPREAD_SHARE_WITHIN_MARGIN takes its place, up to
+# the margin: the few rows beyond the former may be the only ones that tell anything.
 SPREAD_SHARE, SPREAD_SHARE_WITHIN_MARGIN = 0.95, 0.99
-# Largest ratio of the maximum of multipliers to the typical one. Where the ratio is larger, curvature is
-# taken to be that at a smaller C, at which the ratio is this. Over the width of a kink, curvature then pulls
-# about as much as the multipliers do. 2 and 5 did as well; with a thousand, temperatures of hard margins were
-# too low.
+# Largest ratio of the most that a multiplier may be to the typical multiplier. Where the ratio is larger,
+# curvature is taken to be that at a smaller C, at which the ratio is this. Over the width of a kink, this
+# curvature pulls about as much as the multipliers do. 2 and 5 did as well; with a thousand, temperatures of
+# hard margins were too low.
 LARGEST_MULTIPLIER_RATIO = 3
 # Number of further samples that are wrong, by the root mean square of scores less their mean. On real data
 # sets with a hundred rows, those that look separable gain by more, up to one sample, and others lose.
@@ -361,7 +362,7 @@ class _Pulls(NamedTuple):
     """What leaving out the samples of a block depends on.
 
     ``weight`` (n_samples,) is the weight of each sample in the trace. ``leverage`` (n_samples, 1) is how far
-    a unit of its loss pulls its scores, up to a factor common to all samples. ``probabilities`` are the
+    a unit slope of its loss moves its scores, up to a factor common to all samples. ``probabilities`` are the
     softmax's.
     """
 

@@ -9,7 +9,8 @@ For multipliers g_i, one per sample, in the domain of the loss's conjugate and w
 
 The gradients of the loss at any theta are in the domain, and meet the condition at the optimum. Before the
 optimum, they are mixed with small flows that are equal within a class and cancel the residual of the
-condition. Convexity bounds D of the mixture from below, so no further pass over the data is needed.
+condition. As conjugates are convex, sums that are known already bound D of the mixture from below: no further
+pass over the data is needed.
 """
 
 from __future__ import annotations

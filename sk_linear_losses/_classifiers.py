@@ -34,7 +34,8 @@ from .losses import CrammerSingerLoss, HingeLoss, Loss, SoftmaxLoss, WestonWatki
 # Entries of a dense X that are scored at a time (4 MB in float64): float32 rows are scored in float64 without
 # a copy of all of X.
 SCORED_ENTRIES = 2**19
-# NO_BOUND: relative gap from which on a warning says that nothing near the optimum is certified.
+# NO_BOUND: relative gap from which on a warning says that the objective is not certified to be near the
+# optimum.
 # FLOAT64_LIMITED_GAP: relative gap below which only float64 keeps the fit from more digits.
 NO_BOUND, FLOAT64_LIMITED_GAP = 0.5, 1e-10
 
@@ -552,7 +553,7 @@ class MulticlassSVMClassifier(LinearClassifier):
     verbose : int, default=0
         1 prints a line after each stage of the fit, when curvature is computed anew or multipliers are moved,
         after dual ascent, and after each fit to a sample of the rows; 2 prints a line after each iteration
-        too. A line has the objective, the certified gap and the seconds since `fit` began.
+        too. A line has the objective, the certified gap if there is one, and the seconds since `fit` began.
 
     Attributes
     ----------

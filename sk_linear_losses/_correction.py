@@ -6,8 +6,9 @@ Where features have large values, multipliers have too few digits: with a featur
 digit moves the gradient by 1. Let x_i hold the features concerned and a 1 for the intercept, and let M_i be
 the leeway of g_i in the conjugate's domain. The multipliers ``g_i + M_i B' x_i`` leave no gradient in these
 features for the B that solves one linear system. The change by this B is too small for the digits of the
-multipliers; the change by the multiple of B that reaches the end of the leeway is not. B brings its share, or
-less, of what changes there.
+multipliers; the change by the multiple of B that reaches the end of the leeway is not. If B is a share s of
+that multiple, B changes the gradient by s times what the multiple changes, and adds to the conjugates, which
+are convex, at most s times what the multiple adds.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .losses import Curvature
 
 # Least eigenvalue that has digits, of a matrix scaled to a diagonal of ones.
 LEAST_EIGENVALUE = 1e-10
-# Entries of the arrays of some samples, by coordinates and by classes, that are made at a time.
+# About the most entries that arrays of some samples have, their coordinates and classes together.
 PART_ENTRIES = 2**17
 
 

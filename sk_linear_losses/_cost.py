@@ -92,9 +92,9 @@ MAX_ENTRIES, LATE_MAX_ENTRIES = 2**24, 2**26
 ASCENT_ROWS, ASCENT_PASSES, ASCENT_STEPS = 256, 5, 5
 # ASCENT_TURN: multiply-adds for what Python does around the turn of one block (a millisecond). ASCENT_BUDGET:
 # most evaluations that an iteration of ascent may cost. Of 71 fits to texts of two to ten classes, where an
-# iteration costs more, 60 took 0.2 to 0.98 of the time without ascent, the others up to 1.8 times (ten
-# classes of thirty words a row, Crammer and Singer's hinge at small C). With twenty classes fits without
-# ascent took twice as long.
+# iteration costs more, leaving out ascent made 60 faster, to 0.2 to 0.98 of their time with it. The others
+# took up to 1.8 times as long without it (ten classes of thirty words a row, Crammer and Singer's hinge at
+# small C), and fits to texts of twenty classes twice as long.
 ASCENT_TURN, ASCENT_BUDGET = 5 * 10**6, 10
 # A sample of the rows is fitted first where its evaluation costs at most this share of an evaluation of all
 # rows. For a small problem a sample saves little, as most of the cost is around the products.
@@ -310,10 +310,11 @@ def digits_are_cheap(objective: Objective) -> bool:
 def iterations_before_rotation(objective: Objective, work: float, max_iter: int) -> int:
     """Iterations to make before going on in coordinates that cost `work`: as many as cost the same.
 
-    At least ROTATION_ITERATIONS, unless only the curvature of each feature alone is affordable without the
-    new coordinates. All iterations for sparse rows that outnumber their columns and are more expensive to
-    evaluate in the new coordinates, which are dense: there the coordinates are for a fit that ends without
-    success.
+    They are at least ROTATION_ITERATIONS, unless only the curvature of each feature alone is affordable
+    without the new coordinates, and at most half of `max_iter`. They are all of `max_iter` if that is less
+    than twice ROTATION_ITERATIONS. The same holds for sparse rows that are at least as many as their columns
+    and more expensive to evaluate in the new coordinates, which are dense: these are then for a fit that ends
+    without success.
     """
     rows = objective.rows
     dense, stored = THIN_PRODUCT * rows.n_samples * rows.n_features, SPARSE_PRODUCT * rows.n_stored
@@ -325,7 +326,10 @@ def iterations_before_rotation(objective: Objective, work: float, max_iter: int)
 
 
 def is_worth_rotation(objective: Objective, work: float, converged: bool) -> bool:
-    """Whether to go on in coordinates that cost `work`; after convergence, for the certificate, if cheap."""
+    """Whether to go on in coordinates that cost `work`.
+
+    Once the fit has converged, only a certificate may be lacking: then only if the coordinates are cheap.
+    """
     return work <= ROTATION_ITERATIONS * _evaluation(objective) if converged else work < np.inf
 
 
@@ -337,10 +341,13 @@ def ascent_blocks(objective: Objective) -> int:
     * Only the curvature of each feature alone is affordable.
     * There are no more samples than features: multipliers belong to samples, coefficients to features. With
       more samples, the method of multipliers took as little as a twentieth of the time.
-    * There is no room for the curvature of all samples. With room, most hinges took a third to two thirds of
-      the time without ascent, a few with small C near that limit up to three times as long.
+    * The matrices for the curvature of all samples have more than MAX_ENTRIES entries. Where they have fewer,
+      leaving out ascent brought most hinges down to a third to two thirds of their time; a few with small C,
+      near that limit, took up to three times as long without it.
     * Rows can be centred implicitly without losing digits.
     * The entries of a row are stored one after the other, or X is small enough to be copied.
+    * The Gram matrices of the blocks have at most MAX_ENTRIES entries in all. Blocks are made smaller for
+      that, but not below ASCENT_ROWS / 4 samples.
     * An iteration costs at most ASCENT_BUDGET evaluations.
     """
     rows, statistics = objective.rows, objective.statistics

@@ -75,7 +75,7 @@ class EnvelopeTerm:
 
 
 def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics) -> EnvelopeTerm:
-    """A hinge loss with zero multipliers, smoothed until a sample's curvature is comparable to the penalty.
+    """A hinge loss with zero multipliers, smoothed until its curvature is at most comparable to the penalty.
 
     Such a start is also right where the margin is hard and the optimal multipliers are tiny: with little
     smoothing the first subproblem would be as ill-conditioned as the hinge itself.
@@ -177,7 +177,10 @@ class HingeObjective(Objective):
         return self.with_flows(flows)
 
     def resumed(self, previous: Objective) -> HingeObjective:
-        """The objective with the multipliers and smoothing of `previous`, in other coordinates, if any."""
+        """The objective with the multipliers and smoothing of `previous`, which may be in other coordinates.
+
+        The objective itself if `previous` has none.
+        """
         if not isinstance(previous, HingeObjective):
             return self
         flows, smoothing = previous.term.flows, previous.term.smoothing

@@ -51,7 +51,7 @@ BEFORE_ASCENT = IterationLimit(25, is_soft=False)
 # than zeros.
 # NO_ASCENT: relative gap up to which a start, from an earlier fit, needs no ascent of the dual.
 GRADIENT_TELLS, NO_ASCENT = 0.5, 0.1
-# FINE: largest tolerance at which a small problem with kinks is solved to the last digit.
+# FINE: largest tolerance at which the method of multipliers solves a small problem to the last digit.
 # LAST_STAGES: stages that it then makes beyond the finest gap. Sums no longer show their gain, but each
 # squares the error of the coefficients.
 FINE, LAST_STAGES = 1e-6, 2

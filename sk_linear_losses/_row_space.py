@@ -29,7 +29,8 @@ from ._typing import Array
 # MAX_ROWS: most rows whose space is found at once. With more rows, finding it costs as much as the fits that
 # it is to spare, and it is found only for fits that need it. MAX_ROTATED_ENTRIES: most entries of X for which
 # it is found for those fits (four copies of 128 MB). MAX_SQUARES: most entries of the square matrices of the
-# coordinates, one for each class (512 MB in all). Where they are too large, curvature is not taken.
+# coordinates, one for each class (512 MB in all). Larger ones are not factorised, so the coordinates would
+# bring no curvature.
 MAX_ROWS, MAX_ROTATED_ENTRIES, MAX_SQUARES = 1000, 2**24, 2**26
 # Most multiply-adds of a QR factorisation of few sparse rows that is done at once. It counts for one
 # multiply-add for each feature and pair of rows, but takes as long as five of a large product. When it
@@ -272,7 +273,7 @@ def _by_qr(X: Array) -> RowSpace | None:
 
 
 def _merged_columns(X: sp.csr_array) -> RowSpace | None:
-    """One coordinate for all columns that are multiples of each other; the columns used most come first.
+    """One coordinate for each group of columns that are positive multiples of each other, most used first.
 
     The parameters that a sparse product reads again and again then lie close together. None if X is large and
     merging removes few columns, or if all columns are zero.

@@ -22,7 +22,8 @@ from ._typing import Array
 # Relative accuracy beyond which nothing is gained: FINEST_DECREMENT of a decrement, which is the square of a
 # gradient, FINEST_GAP of a gap, which is a difference of sums.
 FINEST_DECREMENT, FINEST_GAP = 1e-22, 1e-14
-# Largest relative round-off that counts as the best attainable accuracy: it is a bound, and rarely reached.
+# Largest relative round-off of the losses that counts as the best attainable accuracy. What is computed as
+# round-off is an upper bound: the error is rarely as large.
 LARGEST_ROUND_OFF = 1e-9
 # Largest relative gap with which an estimate of the distance from the optimum counts. On real tables as they
 # come, none of 756 squared hinges left a gap above 1e-4, nor did any of 150 softmax fits that was at its
@@ -116,7 +117,7 @@ class Run:
     """The best point and bound so far, the estimated distance from the optimum, and the history.
 
     ``estimate`` is that distance; it is infinite while there is none to believe. ``loss_round_off`` is the
-    round-off of the weighted sum of the losses.
+    round-off of C times the weighted sum of the losses.
     """
 
     tol: float

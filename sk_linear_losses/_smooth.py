@@ -142,9 +142,9 @@ def _warm_start(run: Run, objective: Objective, at: Evaluation) -> tuple[Evaluat
 
     A sample starts from the optimum of a smaller sample, and so on. Its evaluations cost much less. At the
     optimum for m samples, the objective for all is some n_parameters / (2 m) nats per sample above its least,
-    so the former is not sought to more digits. Values and bounds for a sample do not hold for all rows: each
-    sample has a run of its own, and `run` only reports them. The renewal cost of the curvature returned is
-    that for all rows.
+    so a sample's optimum is not sought to more digits. Values and bounds for a sample do not hold for all
+    rows: each sample has a run of its own, and `run` only reports them. The renewal cost of the curvature
+    returned is that for all rows.
     """
     sample = objective.thinned()
     if sample is None or not saves_evaluations(sample, objective):
@@ -322,7 +322,7 @@ def _ratio(distance: float, goal: float) -> float:
 
 
 def _is_dear(preconditioner: Preconditioner) -> bool:
-    """Whether taking this curvature anew costs more evaluations than the longest stage has iterations."""
+    """Whether taking this curvature anew costs more evaluations than an exact stage may have iterations."""
     _, longest = SMOOTH.exact
     return preconditioner.renewal_cost > longest
 

@@ -36,11 +36,12 @@ class StageLengths(NamedTuple):
 
 
 # Stage lengths for a smooth loss. With exact curvature, a stage lasts as many iterations as the curvature
-# costs in evaluations, within these limits. With other curvature it lasts half as many: a new change of
-# variables discards what L-BFGS has learnt, which is worth more there. It is worth most with the curvature of
-# each feature alone, and the more the slower the fit, so such a stage is as long as all stages before it. On
-# word counts this took 0.5 to 0.9 of the iterations, and stages twice as long took no fewer. With the same
-# rule for the other forms of curvature, raw MNIST did not converge in twice the iterations.
+# costs in evaluations, within these limits. With other curvature it lasts half as many, but the limits are
+# higher: a new change of variables discards what L-BFGS has learnt, which is worth more there. It is worth
+# most with curvature that does not couple all features, and the more the slower the fit, so such a stage is
+# at least as long as all stages before it together. On word counts this took 0.5 to 0.9 of the iterations,
+# and stages twice as long took no fewer. With the same rule for the other forms of curvature, raw MNIST did
+# not converge in twice the iterations.
 SMOOTH = StageLengths((5, 30), (25, 100))
 # Stage lengths for the envelope of a hinge, squared or not, around its multipliers. Exact curvature ages
 # sooner there: longer stages save no time and take more iterations in all, and a few times as many
@@ -97,8 +98,8 @@ class Stage:
 
     By the curvature at hand this first step is Newton's step; unscaled, scipy's own first step would be a
     short one along the gradient. The decrement is half the squared preconditioned gradient, divided by the
-    least curvature met on the way. A preconditioner that misses some curvature thus does not end the fit
-    early.
+    least curvature met on the way if that is less than 1, the curvature at hand. A preconditioner that
+    overestimates curvature in some direction thus does not end the fit early.
 
     `assess` receives each iterate and its decrement. It notes the estimated distance from the optimum in the
     run, and tells whether the goal of the stage is met. After `tried_after` iterations, the stage also
@@ -122,7 +123,7 @@ class Stage:
         self.least_curvature = 1.0
         n_steps = EXACT_RATE if preconditioner.exact else INEXACT_RATE
         self.decrements: deque[float] = deque(maxlen=1 + n_steps)
-        # Round-off leaves few digits of a smaller change of the value: it is integrated from the slopes.
+        # Round-off leaves few digits of changes of the value up to this: they are integrated from the slopes.
         self.noise = objective.rows.resolution**0.75 * abs(start.value)
         self.origin = _Trial(np.zeros_like(slope), start, 0.0, slope / (self.length or 1.0))
         self.latest = self.accepted = self.origin

@@ -708,7 +708,7 @@ def _name_ticks(axis: Any, names: Sequence[str], share: float, **text_kw: Any) -
 
 
 def _literal(name: Any) -> str:
-    """The name as drawn: a dollar starts no formula, a leading underscore hides it from no legend."""
+    """The name so that a dollar starts no formula, and a leading underscore does not hide it from legends."""
     text = str(name).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
