@@ -20,7 +20,8 @@ from .solvers import Climb, Run, Solver, softmax_solvers
 from .timing import Fit, counted_evaluations, limited_fit, timed_fit, traced_peak
 
 STRENGTHS = (0.01, 1.0, 100.0)
-# A fit is run again while all its runs together take at most REPEAT_SECONDS, MOST_REPEATS times at most.
+# REPEAT_SECONDS: a fit is run again as long as all its runs together take at most this. MOST_REPEATS: most
+# runs of one fit, the first included.
 REPEAT_SECONDS, MOST_REPEATS = 0.5, 3
 # Every solver may take this many times as long as the slowest run of the package's solver, whatever the
 # limit.

@@ -107,7 +107,7 @@ class TestVerbose:
         return [self.LINE.fullmatch(line).groups() for line in out.splitlines()]
 
     def numbers(self, lines, kind):
-        """The lines of one kind, whose numbers are checked."""
+        """The lines of one kind; asserts that they are numbered from 1."""
         chosen = [line for line in lines if line[1] == kind]
         assert [int(line[2]) for line in chosen] == list(range(1, len(chosen) + 1))
         return chosen

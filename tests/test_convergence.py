@@ -1011,7 +1011,7 @@ def test_rounding_of_what_is_stored_is_not_charged_to_a_hard_margin(variant, n_c
 @pytest.mark.parametrize("C", [0.79, 10.0])
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
 def test_line_searches_that_bring_nothing_are_not_repeated(variant, C):
-    """A fill value makes an envelope so steep that line searches bring nothing, at 100 evaluations each."""
+    """A fill value makes an envelope so steep that line searches bring nothing, at many evaluations each."""
     X = np.column_stack([[1.66, 0.91, 0.1, 0.46, 0.38], [-999999, 99436.8, 99435.8, 99435.1, 99438.5]])
     with counted(Objective, "evaluate") as evaluate:
         model = build(variant, C).fit(X, [0, 1, 2, 2, 1])

@@ -53,7 +53,7 @@ GROWING = {
 
 
 def test_evaluations_cost_more_of_more_rows_features_and_classes():
-    """The next smaller objective is too large to save much as a sample; a far smaller one saves much."""
+    """A larger objective saves nothing as a sample of a smaller one. One of far fewer rows saves much."""
     objectives = list(GROWING.values())
     for larger, smaller in zip(objectives[1:], objectives, strict=False):
         assert not saves_evaluations(larger, smaller)
@@ -115,7 +115,7 @@ def test_cost_is_of_matrices_and_of_outer_products_in_evaluations_of_the_whole()
 
 
 def test_few_active_samples_make_second_derivatives_cheap_where_parameters_are_many():
-    """A factor costs the cube of its size, so few active samples save much. They save nothing if all are."""
+    """Costs grow as the cube of the number of factors: few active samples save much, all of them nothing."""
     objective = sized(5000, 800, 10)
     model = evaluations(objective)
     assert model.of_active(0, 0) < model.of_active(500, 500) < model.of_active(500, 1000)

@@ -50,7 +50,7 @@ def centred(fit_intercept):
 
 
 def of_pairs(curvature):
-    """Negated entries beside the diagonal of each sample's matrix, (n_samples, n_pairs)."""
+    """Negated off-diagonal entries of each sample's matrix, (n_samples, n_pairs)."""
     left, right = curvature.left, curvature.right
     two = [(left[:, a] * right[:, b] + right[:, a] * left[:, b]) / 2 for a, b in combinations(range(3), 2)]
     return np.column_stack(two)

@@ -200,7 +200,7 @@ def test_stationarity_and_imbalance_vanish_where_the_envelope_is_minimised_and_t
 
 @pytest.mark.parametrize("C", [1e-6, 1e3])
 def test_weights_may_be_moved_into_the_strength_of_the_loss(C):
-    """The envelope with twice the weight and half the C is the same, as all samples have equal curvature."""
+    """The envelope with 8 times the weight and C / 8 is the same, as all samples have equal curvature."""
     loss = WestonWatkinsLoss(MARGIN)
     ones = np.ones(N_SAMPLES)
     found, expected = (hinge(loss, weight=c * ones, C=C / c) for c in (8.0, 1.0))

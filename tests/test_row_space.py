@@ -178,7 +178,7 @@ def test_terms_of_scores_are_known_unless_features_are_mixed_or_moved():
 
 
 def test_offset_of_sparse_columns():
-    """Columns that all rows with weight store, and that are far from zero for their spread, have one."""
+    """A column has an offset if all rows with weight store it and it is far from zero for its spread."""
     weight = np.array([1.0, 2.0, 1.0, 0.0])
     far, near, constant = [1e6, 1e6 + 1, 1e6 + 2, 0], [1.0, 2.0, 3.0, 4.0], [1e6, 1e6, 1e6, 0]
     absent = [0, 1e6, 1e6 + 1, 0]
