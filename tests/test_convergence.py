@@ -990,7 +990,7 @@ def test_a_column_that_is_constant_but_for_its_mean(variant):
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("variant", ["weston_watkins", "crammer_singer"])
 def test_rounding_of_what_is_stored_is_not_charged_to_a_hard_margin(variant, n_classes, C):
-    """The objective is a penalty of 2e-6; C times the round-off of scores is more than 1e-8 of this.
+    """The objective is a penalty of 2e-6; C times the round-off of scores is about 1e-8 C of this.
 
     Slightly longer coefficients meet the margins in spite of round-off, so the gap need not cover it.
     """
