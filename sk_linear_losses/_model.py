@@ -123,7 +123,7 @@ class _Stored:
     Parameters
     ----------
     solved : Objective
-        That of the solver, of which coordinates, rows and multipliers do not matter here.
+        The solver's. Only its loss, C and penalty are used.
     rows : Rows
         The samples in the given features less `offset`.
     offset : longdouble array of shape (n_features,)
