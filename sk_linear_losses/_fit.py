@@ -77,8 +77,11 @@ class Fit:
         if previous is not None:
             gap = previous.objective - result.bound
             ends.append(replace(previous, gap=gap, stopped=result.stopped, history=result.history))
-        # A solution in other coordinates may need more digits than coefficients of the features have.
-        return min(((end, self.model(end)) for end in ends), key=lambda end: end[1].objective)
+        # A solution in other coordinates may need more digits than coefficients of the features have. Bounds
+        # are the same, so the least gap has the least objective at the worst, with all scores rounded against
+        # the model.
+        models = ((end, self.model(end)) for end in ends)
+        return min(models, key=lambda end: (end[1].gap, end[1].objective))
 
     def model(self, result: Result) -> Model:
         """The model of a result."""

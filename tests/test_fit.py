@@ -131,6 +131,30 @@ def test_ends_are_compared_by_what_can_be_stored_of_them(monkeypatch):
     assert model.objective == 12.0
 
 
+def test_ends_are_compared_at_the_worst(monkeypatch):
+    """A smaller objective that rounding may undo is no better, and leaves a larger gap."""
+    script = [{"objective": each, "gap": 1.0} for each in (10.1, 10.0)]
+    rotations, chosen = Rotations(monkeypatch, *script), _model._chosen
+
+    def doubtful(result, *args):
+        doubt = 0.2 if result.objective == 10.0 else 0.0
+        return chosen(result, *args)._replace(objective=result.objective, doubt=doubt)
+
+    monkeypatch.setattr(_model, "_chosen", doubtful)
+    result, model = new_fit().minimise(None, 0.0)
+    assert result.theta is rotations.results[0].theta
+    assert model.objective == 10.1
+    assert model.gap == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize("better", [0, 1])
+def test_without_a_bound_ends_are_compared_by_their_objectives(better, monkeypatch):
+    script = [{"objective": 10.0 + abs(k - better), "gap": np.inf} for k in range(2)]
+    rotations = Rotations(monkeypatch, *script)
+    result, _ = new_fit().minimise(None, 0.0)
+    assert result.theta is rotations.results[better].theta
+
+
 @each_loss
 def test_a_fit_starts_from_the_best_intercept_alone(loss):
     fit = new_fit(loss=loss)
