@@ -183,24 +183,17 @@ class _MethodOfMultipliers:
         """Take the multipliers that the present point implies, and adapt the smoothing.
 
         Smooth less after an easy subproblem, and more, up to the initial smoothing, after one that was not
-        solved. Where multipliers are complementary enough but not certified, only their round-off is
-        left, which grows as the smoothing falls: smooth more, up to the natural smoothing.
+        solved.
         """
-        run, term = self.run, self.objective.term
-        complementarity = self.objective.gap_parts(self.at).complementarity
-        rounded = complementarity <= run.tol * abs(self.at.objective) and not run.is_certified
         self.objective = self.objective.with_multipliers(self.at.theta)
-        if rounded and term.smoothing < term.natural_smoothing:
-            growth = min(1 / SHRINK, term.natural_smoothing / term.smoothing)
-            self.objective = self.objective.with_smoothing(growth)
-        elif not solved:
-            growth = max(1.0, min(GROW, self.most_smoothing / term.smoothing))
+        if not solved:
+            growth = max(1.0, min(GROW, self.most_smoothing / self.objective.term.smoothing))
             self.objective = self.objective.with_smoothing(growth)
         elif self.subproblem.iterations <= EASY:
             self.objective = self.objective.with_smoothing(SHRINK)
         self.at = self.objective.evaluate(self.at.theta)
-        run.note(self.objective, self.at)
-        run.milestone("outer step")
+        self.run.note(self.objective, self.at)
+        self.run.milestone("outer step")
         self.subproblem = _Subproblem()
 
     def _tighten_bound_with_smoothing(self) -> None:

@@ -29,8 +29,9 @@ from ._stage import SMOOTH, Assessment, Stage, StageEnd, stage_length
 CAUTIONS = tuple(10.0 * 100.0**k for k in range(6))
 CAUTION = CAUTIONS[0]
 # BALANCING_STEPS: most steps of the intercept alone at a time.
+# BALANCED: they end once the imbalance is at most this share of the gap, which other parts then keep open.
 # REBALANCING: such steps are made again once the optimum is this many times nearer.
-BALANCING_STEPS, REBALANCING = 3, 10
+BALANCING_STEPS, BALANCED, REBALANCING = 5, 0.01, 10
 # SAMPLE_ITERATIONS: most iterations on a sample of the rows.
 # SAMPLE_DIGITS: they end once the decrement is at most this share of the sample's noise, n_parameters /
 # n_samples nats per sample, and of its objective.
@@ -121,7 +122,7 @@ def balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evaluat
     curvature = CurvatureAt(objective, at.theta).total()
     round_off = len(curvature) * EPSILON
     for _ in range(BALANCING_STEPS):
-        gap, theta = run.gap, at.theta.copy()
+        theta = at.theta.copy()
         step, *_ = scipy.linalg.lstsq(
             curvature, at.gradient[-1], cond=round_off, check_finite=False, lapack_driver="gelsy"
         )
@@ -131,8 +132,7 @@ def balance_intercept(run: Run, objective: Objective, at: Evaluation) -> Evaluat
             break
         at = moved
         run.note(objective, at)
-        # Once a step does not halve the gap, the intercept is not what keeps it open.
-        if run.is_certified or run.gap > gap / 2:
+        if run.is_certified or objective.relative_imbalance(at) * abs(at.objective) <= BALANCED * run.gap:
             break
     return at
 

@@ -897,7 +897,7 @@ def test_a_start_near_the_solution_of_other_data_is_no_trap(seed):
 
 @pytest.mark.parametrize("seed", [0, 7, 21, 23])
 def test_the_bound_is_not_held_back_by_rounding_of_the_intercept(seed):
-    """With little smoothing at the end, the gap would stay at 1e-10 to 6e-10 of the objective."""
+    """With little smoothing at the end or few steps of the intercept, 1e-10 to 6e-10 would stay."""
     rng = np.random.default_rng(seed)
     y = np.arange(500) % 6
     X = (rng.normal(size=(6, 2))[y] + rng.normal(size=(500, 2))) @ rng.normal(size=(2, 2))

@@ -269,7 +269,7 @@ def test_the_intercept_is_balanced_again_when_the_optimum_is_so_many_times_neare
         # Ended by the limit, a certificate, coefficients that keep the bound low, a step that goes too far.
         (1.0, 1.0, 1e-12, BALANCING_STEPS),
         (0.01, 1.0, 1e-3, 1),
-        (1.0, 1.3, 1e-12, 2),
+        (1.0, 1.3, 1e-12, 3),
         (3.0, 1.0, 1e-12, 1),
     ],
 )
