@@ -1,5 +1,7 @@
 """How the method of multipliers chooses its smoothing, and when a subproblem is solved."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from sk_linear_losses._multipliers import EASY, GROW, SHRINK, _assess, _is_balan
 from sk_linear_losses._objective import statistics_of
 from sk_linear_losses._rows import Rows
 from sk_linear_losses._run import Run
+from sk_linear_losses._solver import solve
 from sk_linear_losses.losses import WestonWatkinsLoss
 
 from .oracles import counted, generated, word_counts
@@ -26,10 +29,11 @@ def objective():
     return HingeObjective(rows, term, 1.0, 1.0, True, statistics, False)
 
 
-def moved(objective, theta, solved=True, **state):
+def moved(objective, theta, certified=False, solved=True, **state):
     """Ratio of the smoothing after one outer step from theta to that before."""
     at = objective.evaluate(theta)
-    method = _MethodOfMultipliers(Run(TOL, 1000, (), at, 0.0), objective, at)
+    run = Run(TOL, 1000, (), at, 0.0, bound=at.objective if certified else -np.inf)
+    method = _MethodOfMultipliers(run, objective, at)
     subproblem = vars(method.subproblem)
     for name, value in state.items():
         (subproblem if name in subproblem else vars(method))[name] = value
@@ -39,6 +43,52 @@ def moved(objective, theta, solved=True, **state):
 
 def test_smoothing_shrinks_towards_the_optimum(objective):
     assert moved(objective, np.zeros(objective.shape)) < 1
+
+
+def test_smoothing_grows_where_round_off_alone_keeps_multipliers_from_a_certificate(objective, monkeypatch):
+    """Round-off of multipliers grows as smoothing shrinks: with too little, nothing would be certified."""
+    monkeypatch.setattr(_multipliers, "tighten_bound", lambda *args, **kwargs: None)
+    theta = solve(objective, [np.zeros(objective.shape)], TOL, 1000, 0.0).theta
+    rounded = objective.with_smoothing(1e-7)
+    at = rounded.evaluate(theta)
+    assert rounded.gap_parts(at).complementarity < TOL * at.objective
+    assert moved(rounded, theta) == pytest.approx(1 / SHRINK)
+    assert moved(rounded, theta, certified=True) < 1
+    for factor in (1.0, 1.5):
+        natural = replace(rounded.term, natural_smoothing=factor * rounded.term.smoothing)
+        assert moved(replace(rounded, term=natural), theta) <= factor
+
+
+def test_smoothing_does_not_grow_where_a_tightened_bound_certifies(objective, monkeypatch):
+    def certify(run, objective, at, thoroughly):
+        assert thoroughly
+        run.raise_bound(at.objective)
+
+    monkeypatch.setattr(_multipliers, "tighten_bound", certify)
+    theta = solve(objective, [np.zeros(objective.shape)], TOL, 1000, 0.0).theta
+    assert moved(objective.with_smoothing(1e-7), theta) <= 1
+    assert moved(objective, np.zeros(objective.shape)) == SHRINK
+
+
+@pytest.mark.parametrize("multi_class", ["weston_watkins", "crammer_singer"])
+@pytest.mark.parametrize("C", [0.01, 1.0])
+@pytest.mark.parametrize("kind", ["time stamps", "fill values"])
+def test_huge_columns_neither_prolong_a_fit_nor_cost_its_certificate(kind, C, multi_class):
+    """The last digit of a multiplier, times 1e18, moves the gradient.
+
+    Smoothing again without tightening the bound first took more than 200 iterations. Never smoothing again
+    left some fits without a bound.
+    """
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(300, 4))
+    y = (X @ rng.normal(size=(4, 3)) + rng.gumbel(size=(300, 3))).argmax(axis=1)
+    stamps = rng.uniform(1.6e18, 1.7e18, 300)
+    filled = np.where(rng.random(300) < 0.3, 1e20, rng.normal(size=300))
+    column = {"time stamps": stamps, "fill values": filled}[kind]
+    model = MulticlassSVMClassifier(C, multi_class=multi_class).fit(np.c_[X, column], y)
+    assert model.converged_
+    assert model.n_iter_ <= 200
+    assert model.duality_gap_ <= 1e-6 * model.objective_
 
 
 def test_smoothing_grows_after_subproblems_that_are_not_solved_up_to_that_of_the_start(objective):
