@@ -183,11 +183,16 @@ class _MethodOfMultipliers:
         """Take the multipliers that the present point implies, and adapt the smoothing.
 
         Smooth less after an easy subproblem, and more, up to the initial smoothing, after one that was not
-        solved. Where round-off of the multipliers alone keeps the bound low, which grows as the smoothing
-        falls: smooth more, up to the natural smoothing.
+        solved. Where multipliers are complementary enough, only their round-off may keep the bound low, which
+        grows as the smoothing falls: tighten the bound and, if that does not certify, smooth more, up to the
+        natural smoothing.
         """
         run, term = self.run, self.objective.term
-        rounded = self._only_round_off_is_left()
+        complementarity = self.objective.gap_parts(self.at).complementarity
+        complementary = complementarity <= run.tol * abs(self.at.objective)
+        if complementary:
+            tighten_bound(run, self.objective, self.at, thoroughly=True)
+        rounded = complementary and not run.is_certified
         self.objective = self.objective.with_multipliers(self.at.theta)
         if rounded and term.smoothing < term.natural_smoothing:
             growth = min(1 / SHRINK, term.natural_smoothing / term.smoothing)
@@ -201,15 +206,6 @@ class _MethodOfMultipliers:
         run.note(self.objective, self.at)
         run.milestone("outer step")
         self.subproblem = _Subproblem()
-
-    def _only_round_off_is_left(self) -> bool:
-        """Whether multipliers are complementary enough but, with their bound tightened, not certified."""
-        run = self.run
-        complementarity = self.objective.gap_parts(self.at).complementarity
-        if complementarity <= run.tol * abs(self.at.objective):
-            tighten_bound(run, self.objective, self.at, thoroughly=True)
-            return not run.is_certified
-        return False
 
     def _tighten_bound_with_smoothing(self) -> None:
         """Raise the bound with more smoothing: with little, rounding violates the intercept's condition."""
