@@ -28,6 +28,8 @@ __all__ = [
 # Round-off allowed at the boundary of a conjugate's domain: an absolute amount, or this many machine epsilons
 # of the values' dtype where that is more.
 DOMAIN_SLACK, DOMAIN_EPSILONS = 1e-12, 16
+# Exponent up to which exponentials of many classes stay in the range of float32.
+LARGE_EXPONENT = 40
 
 
 class Curvature(NamedTuple):
@@ -396,17 +398,30 @@ class SoftmaxLoss(Loss):
         by_class = np.ascontiguousarray(scores.T)
         own = _own_entries(by_class, y)
         own_scores = by_class.take(own)
-        shift = by_class.max(axis=0)
-        gradient = np.exp(by_class - shift)
-        entries = gradient.reshape(-1)
-        own_term = entries.take(own)
-        entries[own] = 0
-        other_terms = gradient.sum(axis=0)
-        # log1p of the other classes' terms keeps the digits of a loss that is far below 1e-16.
-        value = np.log1p(other_terms + (own_term - 1)) + (shift - own_scores)
-        inverse_total = 1 / (other_terms + own_term)
-        gradient *= inverse_total
-        entries[own] = -other_terms * inverse_total
+        gradient = by_class - own_scores
+        entries, wrong = gradient.reshape(-1), gradient[:-1]
+        # The wrong classes alone: the last class stands in the right one's place.
+        entries[own] = gradient[-1]
+        shift, own_term = 0.0, 1.0
+        if wrong.max(initial=0) > LARGE_EXPONENT:
+            shift = np.maximum(wrong.max(axis=0), 0)
+            wrong -= shift
+            own_term = np.exp(-shift)
+        np.exp(wrong, out=wrong)
+        wrong_terms = wrong.sum(axis=0)
+        total = wrong_terms + own_term
+        inverse_total = 1 / total
+        # What rounding left out of the total keeps the digits of a loss that is far below 1e-16. It takes
+        # less time than log1p.
+        value = np.log(total)
+        value += (wrong_terms - (total - own_term)) * inverse_total
+        value += shift
+        wrong *= inverse_total
+        own_entry = -wrong_terms * inverse_total
+        # Where the last class is the right one, it takes this entry from its own place.
+        gradient[-1] = own_entry
+        gradient[-1] = entries.take(own)
+        entries[own] = own_entry
         if self.label_smoothing:
             value += self.label_smoothing * (own_scores - by_class.mean(axis=0))
             gradient -= self.label_smoothing / len(gradient)

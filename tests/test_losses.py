@@ -412,6 +412,30 @@ def test_softmax_keeps_the_digits_of_a_confident_loss(n_classes):
     assert_allclose(np.delete(gradient[0], 1), math.exp(-50), rtol=1e-12)
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="needs a longer float than float64")
+@pytest.mark.parametrize("scale", [0.1, 3, 30, 300])
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_softmax_has_all_digits_of_a_longer_float(n_classes, scale):
+    rng = np.random.default_rng(0)
+    scores = scale * rng.standard_normal((500, n_classes))
+    y = rng.integers(n_classes, size=len(scores))
+    own = np.arange(len(y)), y
+    wrong = scores.astype(np.longdouble)
+    wrong -= wrong[own][:, None]
+    wrong[own] = -np.inf
+    terms = np.exp(wrong)
+    total = terms.sum(axis=1)
+    gradient = terms / (1 + total)[:, None]
+    gradient[own] = -total / (1 + total)
+
+    found = SoftmaxLoss().value_and_gradient(scores, y)
+
+    # Scores of this size are rounded by as much, and numbers below the smallest normal one have fewer digits.
+    allowed = {"rtol": 20 * (1 + scale) * np.finfo(float).eps, "atol": np.finfo(float).tiny}
+    assert_allclose(found[0], np.log1p(total).astype(float), **allowed)
+    assert_allclose(found[1], gradient.astype(float), **allowed)
+
+
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
 @pytest.mark.parametrize("loss", [SoftmaxLoss(), WestonWatkinsLoss(), CrammerSingerLoss()])
 def test_confident_and_right_costs_nothing(loss, n_classes):
