@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -35,17 +36,19 @@ class EnvelopeTerm:
     smoothing it moves by round-off. ``natural_smoothing`` is the lesser of two: the first lets a multiplier
     take all its values over two margins of the score, the second makes curvature comparable to the penalty.
 
-    The multipliers are ``flows``, (n_samples, n_classes), in Fortran order.
+    The multipliers are ``flows``, (n_samples, n_classes), in Fortran order; ``weight``, (n_samples, 1), is
+    that of the samples, but 1 where it is zero.
     """
 
     loss: HingeLoss
     flows: Array
+    weight: Array
     smoothing: float
     natural_smoothing: float
 
     def evaluate(self, scores: Array, block: Block) -> BlockSums:
         """Weighted sums over the block: of the envelope, of the loss itself and of its conjugate."""
-        flows, smoothing = self.flows[block.places], self._smoothing(block)
+        flows, smoothing = self.flows[block.places], self._smoothing[block.places]
         *parts, gradient = self.loss._envelope(scores, block.y, flows, smoothing)
         gradient *= block.weight[:, None]
         value, loss, conjugate = (float(block.weight @ part) for part in parts)
@@ -53,25 +56,27 @@ class EnvelopeTerm:
 
     def gradient(self, scores: Array, block: Block) -> Array:
         """Gradient of the envelope."""
-        flows, smoothing = self.flows[block.places], self._smoothing(block)
+        flows, smoothing = self.flows[block.places], self._smoothing[block.places]
         return self.loss._envelope_gradient(scores, block.y, flows, smoothing)
 
     def curvature(self, scores: Array, block: Block) -> Curvature:
         """Second derivative of the envelope."""
-        return self.loss._envelope_curvature(self.flows_at(scores, block), block.y, self._smoothing(block))
+        flows, smoothing = self.flows_at(scores, block), self._smoothing[block.places]
+        return self.loss._envelope_curvature(flows, block.y, smoothing)
 
     def flows_at(self, scores: Array, block: Block) -> Array:
         """The multipliers that the scores imply, at which the envelope's maximum is attained."""
-        return self.loss._envelope_flows(scores, block.y, self.flows[block.places], self._smoothing(block))
+        flows, smoothing = self.flows[block.places], self._smoothing[block.places]
+        return self.loss._envelope_flows(scores, block.y, flows, smoothing)
 
     def flows_of_loss(self, scores: Array, block: Block) -> Array:
         """The gradient of the loss itself, as flows to the wrong classes."""
         return self.loss._flows(self.loss._shortfalls(scores, block.y)[0])
 
-    def _smoothing(self, block: Block) -> Array:
+    @cached_property
+    def _smoothing(self) -> Array:
         """Smoothing of each sample, (n_samples, 1): proportional to its weight, so that all curve alike."""
-        weight = np.where(block.weight > 0, block.weight, 1)
-        return np.maximum(self.smoothing * weight[:, None], TINY)
+        return np.maximum(self.smoothing * self.weight, TINY)
 
 
 def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics) -> EnvelopeTerm:
@@ -84,7 +89,8 @@ def smoothed_term(loss: HingeLoss, rows: Rows, C: float, statistics: Statistics)
     comparable = C * float(statistics.variance.sum())
     margin = 2 * loss._score_unit / mean_weight
     flows = np.zeros((rows.n_samples, rows.n_classes), order="F")
-    return EnvelopeTerm(loss, flows, max(margin, comparable) or 1.0, min(margin, comparable))
+    weight = np.where(rows.weight > 0, rows.weight, 1)[:, None]
+    return EnvelopeTerm(loss, flows, weight, max(margin, comparable) or 1.0, min(margin, comparable))
 
 
 class GapParts(NamedTuple):

@@ -933,12 +933,12 @@ def _gradient_of(flows: Array, total: Array, own: Array) -> Array:
 
 def _independent_flows(rates: Array, y: Array) -> Curvature:
     """Curvature ``sum_j rates_j (e_j - e_y)(e_j - e_y)'``, for rates that vanish at the right class."""
-    own = np.arange(len(y)), y
-    diagonal = rates.copy(order="K")
-    diagonal[own] = rates.sum(axis=1)
-    right = np.zeros_like(rates)
-    right[own] = 1
-    return Curvature(diagonal, 2 * rates, right)
+    rates = np.asfortranarray(rates)
+    own = _own_entries(rates.T, y)
+    diagonal, right = rates.copy(order="F"), np.zeros_like(rates)
+    diagonal.T.reshape(-1)[own] = rates.sum(axis=1)
+    right.T.reshape(-1)[own] = 2
+    return Curvature(diagonal, rates, right)
 
 
 def _leeway_in_simplex(shares: Array) -> Curvature:
