@@ -64,8 +64,8 @@ FEATURES_PER_PAIR, FEW_FEATURES = 4, 40
 CURVATURE_BUDGET, SMALL_WORK = 60, 3 * 10**8
 # Where the first curvature of a fit costs more than START_BUDGET evaluations, the fit starts with the
 # diagonal. It keeps the diagonal for half as many iterations as the curvature costs evaluations, but for at
-# least START_ITERATIONS. Starting with all second derivatives at up to four evaluations, the softmax took 1.2
-# times as long on 62 tables of 50 to 90 features; hinges took as long.
+# least START_ITERATIONS. With START_BUDGET = 4, 62 softmax fits, mostly to tables of 50 to 90 features, took
+# 1.2 times as long; 81 fits of hinges took as long, some of the squared hinge half as long or twice.
 START_BUDGET, START_ITERATIONS = 1, 8
 # Most that leaving out samples one by one may cost: in evaluations or in multiply-adds (some hundredths of a
 # second), whichever allows more.
