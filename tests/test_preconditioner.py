@@ -341,6 +341,15 @@ def test_what_was_spent_may_be_spent_again(monkeypatch):
     assert isinstance(precondition(objective, theta, n_iter=10**6).root, Factor)
 
 
+def test_a_gram_matrix_at_the_start_costs_one_evaluation_at_most():
+    def start(n_features):
+        X, y = generated(0, 5000, n_features, 2)
+        objective = softmax_objective(X, y, np.ones(len(y)), 2)
+        return precondition(objective, np.zeros(objective.shape)).form
+
+    assert [start(n_features) for n_features in (20, 80)] == [Form.EXACT, Form.DIAGONAL]
+
+
 @pytest.mark.parametrize("start", [0.0, 1.0])
 def test_dear_curvature_waits_for_as_many_iterations_as_it_costs_half(start):
     X, y = generated(0, 3000, 250, 3)
