@@ -23,9 +23,9 @@ from ._run import FINEST_DECREMENT, FINEST_GAP, Run
 from ._smooth import IterationLimit, Stop, balance_intercept, minimise_smooth, tighten_bound
 from ._stage import ENVELOPE, LINE_SEARCH, Assessment, Stage, StageEnd, stage_length
 
-# Iterations of a stage after which exact curvature may be found to have aged. Without this, fits took twice
-# as many iterations.
-TRIED_AFTER = 2
+# Iterations of a stage after which exact curvature may be found to have aged: at least TRIED_AFTER, and the
+# share TRIED_SHARE of those planned. Without this, fits took twice as many iterations.
+TRIED_AFTER, TRIED_SHARE = 2, 0.2
 # SHRINK: factor on the smoothing after a subproblem that took at most EASY iterations.
 SHRINK, EASY = 0.3, 10
 # Factor on the smoothing where inexact curvature has not solved a subproblem in one stage. The multipliers
@@ -162,7 +162,8 @@ class _MethodOfMultipliers:
         preconditioner = precondition(smoother, self.at.theta, len(run.history))
         most = stage_length(preconditioner, ENVELOPE)
         assess = partial(_assess, run, objective, subproblem.may_balance)
-        end = Stage(run, objective, preconditioner, self.at, assess, TRIED_AFTER).minimise(most)
+        tried_after = max(TRIED_AFTER, TRIED_SHARE * most)
+        end = Stage(run, objective, preconditioner, self.at, assess, tried_after).minimise(most)
         subproblem.exact = preconditioner.exact
         if end.finished and not _assess(run, objective, False, end.at, end.decrement).is_met:
             subproblem.may_balance = False

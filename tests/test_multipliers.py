@@ -132,6 +132,23 @@ def unbalanced(objective):
     return method, off, parts.proximity / 1000
 
 
+@pytest.mark.parametrize(("cost", "planned", "tried_after"), [(4.0, 4, 2), (20.0, 10, 2), (400.0, 200, 40)])
+def test_dear_curvature_is_kept_longer(objective, cost, planned, tried_after, monkeypatch):
+    """It may not be found to have aged before it has paid for a part of its cost."""
+    take, stages = _multipliers.precondition, []
+
+    def minimise(stage, planned):
+        assert stage.preconditioner.exact
+        stages.append((planned, stage.tried_after))
+        return stage.end
+
+    monkeypatch.setattr(_multipliers, "precondition", lambda *args: replace(take(*args), renewal_cost=cost))
+    monkeypatch.setattr(_multipliers.Stage, "minimise", minimise)
+    at = objective.evaluate(np.zeros(objective.shape))
+    _MethodOfMultipliers(Run(TOL, 1000, (), at, 0.0), objective, at)._stage()
+    assert stages == [(planned, tried_after)]
+
+
 def test_a_subproblem_counts_as_solved_where_only_the_intercept_is_left(unbalanced):
     method, off, decrement = unbalanced
     assert _assess(method.run, method.objective, True, off, decrement).is_met
