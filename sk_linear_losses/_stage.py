@@ -29,14 +29,10 @@ LINE_SEARCH = 60
 
 
 class StageLengths(NamedTuple):
-    """Least and most iterations of a stage, with exact curvature and with other curvature.
-
-    With exact curvature, a stage may also last for the share `dear` of the evaluations that it costs.
-    """
+    """Least and most iterations of a stage, with exact curvature and with other curvature."""
 
     exact: tuple[int, int]
     other: tuple[int, int]
-    dear: float = 0.0
 
 
 # Stage lengths for a smooth loss. With exact curvature, a stage lasts as many iterations as the curvature
@@ -49,11 +45,13 @@ class StageLengths(NamedTuple):
 SMOOTH = StageLengths((5, 30), (25, 100))
 # Stage lengths for the envelope of a hinge, squared or not, around its multipliers. Exact curvature ages
 # sooner there: longer stages save no time and take more iterations in all, and a few times as many
-# evaluations where line searches stumble over kinks. Where it costs hundreds of evaluations, as with 50 to
-# 100 classes, stages that last for half of them took 0.5 to 1 of the time. With other curvature the
-# multipliers move after each stage: where the least length was 40 iterations, fits of sparse rows were left
-# with 10 to 1000 times the gap.
-ENVELOPE = StageLengths((2, 10), (10, 100), dear=0.5)
+# evaluations where line searches stumble over kinks. With other curvature the multipliers move after each
+# stage: where the least length was 40 iterations, fits of sparse rows were left with 10 to 1000 times the
+# gap.
+ENVELOPE = StageLengths((2, 10), (10, 100))
+# Share of the cost of exact curvature for which a stage may last where such longer stages are allowed. Where
+# curvature costs hundreds of evaluations, as for hinges of 50 to 100 classes, fits took 0.4 to 1 of the time.
+DEAR_SHARE = 0.5
 
 
 class Assessment(NamedTuple):
@@ -75,11 +73,19 @@ class StageEnd(NamedTuple):
     finished: bool
 
 
-def stage_length(preconditioner: Preconditioner, lengths: StageLengths = SMOOTH, made: int = 0) -> int:
-    """Iterations after which curvature is computed anew; `made` counts those that a smooth fit has had."""
+def stage_length(
+    preconditioner: Preconditioner,
+    lengths: StageLengths = SMOOTH,
+    made: int = 0,
+    most_if_dear: float = 0.0,
+) -> int:
+    """Iterations after which curvature is computed anew; `made` counts those that a smooth fit has had.
+
+    With exact curvature that is dear, they may be as many as `most_if_dear`.
+    """
     if preconditioner.exact:
         (least, most), cost = lengths.exact, preconditioner.renewal_cost
-        return int(min(max(cost, least), max(most, lengths.dear * cost)))
+        return int(min(max(cost, least), max(most, min(DEAR_SHARE * cost, most_if_dear))))
     least, most = lengths.other
     # The diagonal then stands in for better curvature, which costs more than a start should. Leading
     # directions, whose renewal cost is their own, may pass this test too: it makes little difference to them.

@@ -132,9 +132,12 @@ def unbalanced(objective):
     return method, off, parts.proximity / 1000
 
 
-@pytest.mark.parametrize(("cost", "planned", "tried_after"), [(4.0, 4, 2), (20.0, 10, 2), (400.0, 200, 40)])
-def test_dear_curvature_is_kept_longer(objective, cost, planned, tried_after, monkeypatch):
-    """It may not be found to have aged before it has paid for a part of its cost."""
+@pytest.mark.parametrize(
+    ("cost", "most", "planned", "tried_after"),
+    [(4.0, 1000, 4, 2), (20.0, 1000, 10, 2), (60.0, 1000, 30, 6), (400.0, 1000, 50, 10), (400.0, 100, 10, 2)],
+)
+def test_dear_curvature_is_kept_longer(objective, cost, most, planned, tried_after, monkeypatch):
+    """But not for a large part of the iterations that are left. Its age is looked at later, too."""
     take, stages = _multipliers.precondition, []
 
     def minimise(stage, planned):
@@ -145,7 +148,7 @@ def test_dear_curvature_is_kept_longer(objective, cost, planned, tried_after, mo
     monkeypatch.setattr(_multipliers, "precondition", lambda *args: replace(take(*args), renewal_cost=cost))
     monkeypatch.setattr(_multipliers.Stage, "minimise", minimise)
     at = objective.evaluate(np.zeros(objective.shape))
-    _MethodOfMultipliers(Run(TOL, 1000, (), at, 0.0), objective, at)._stage()
+    _MethodOfMultipliers(Run(TOL, most, (), at, 0.0), objective, at)._stage()
     assert stages == [(planned, tried_after)]
 
 

@@ -246,14 +246,10 @@ def test_stages_last_as_long_as_their_curvature_costs_but_within_bounds():
     assert lengths(Form.SHARED) == [15, 15, 30, 200]
     dear = Preconditioner(None, None, Form.EXACT, 1e9)
     assert stage_length(dear) == SMOOTH.exact[1]
-    longer = StageLengths((4, 40), (15, 200), dear=0.5)
-    costs = (60.0, 80.0, 300.0)
-    assert [stage_length(Preconditioner(None, None, Form.EXACT, cost), longer) for cost in costs] == [
-        40,
-        40,
-        150,
-    ]
-    assert stage_length(Preconditioner(None, None, Form.SHARED, 1e9), longer) == 200
+    dearer = [Preconditioner(None, None, Form.EXACT, cost) for cost in (60.0, 80.0, 300.0, 1e9)]
+    assert [stage_length(each, ENVELOPE, most_if_dear=200) for each in dearer] == [30, 40, 150, 200]
+    assert stage_length(dear, ENVELOPE, most_if_dear=2) == ENVELOPE.exact[1]
+    assert stage_length(Preconditioner(None, None, Form.SHARED, 1e9), most_if_dear=200) == SMOOTH.other[1]
     # The curvature of an envelope ages sooner.
     assert all(envelope < smooth for envelope, smooth in zip(ENVELOPE.exact, SMOOTH.exact, strict=True))
     assert ENVELOPE.other[0] < SMOOTH.other[0]
