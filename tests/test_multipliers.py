@@ -10,7 +10,7 @@ from sk_linear_losses._envelope import GapParts, HingeObjective, smoothed_term
 from sk_linear_losses._multipliers import EASY, GROW, SHRINK, _assess, _is_balanced, _MethodOfMultipliers
 from sk_linear_losses._objective import statistics_of
 from sk_linear_losses._rows import Rows
-from sk_linear_losses._run import Run
+from sk_linear_losses._run import Iteration, Run
 from sk_linear_losses._solver import solve
 from sk_linear_losses.losses import WestonWatkinsLoss
 
@@ -133,10 +133,10 @@ def unbalanced(objective):
 
 
 @pytest.mark.parametrize(
-    ("cost", "most", "planned", "tried_after"),
+    ("cost", "left", "planned", "tried_after"),
     [(4.0, 1000, 4, 2), (20.0, 1000, 10, 2), (60.0, 1000, 30, 6), (400.0, 1000, 50, 10), (400.0, 100, 10, 2)],
 )
-def test_dear_curvature_is_kept_longer(objective, cost, most, planned, tried_after, monkeypatch):
+def test_dear_curvature_is_kept_longer(objective, cost, left, planned, tried_after, monkeypatch):
     """But not for a large part of the iterations that are left. Its age is looked at later, too."""
     take, stages = _multipliers.precondition, []
 
@@ -148,7 +148,8 @@ def test_dear_curvature_is_kept_longer(objective, cost, most, planned, tried_aft
     monkeypatch.setattr(_multipliers, "precondition", lambda *args: replace(take(*args), renewal_cost=cost))
     monkeypatch.setattr(_multipliers.Stage, "minimise", minimise)
     at = objective.evaluate(np.zeros(objective.shape))
-    _MethodOfMultipliers(Run(TOL, most, (), at, 0.0), objective, at)._stage()
+    made = [Iteration(at.objective, np.inf, 0.0)] * (1000 - left)
+    _MethodOfMultipliers(Run(TOL, 1000, (), at, 0.0, history=made), objective, at)._stage()
     assert stages == [(planned, tried_after)]
 
 
